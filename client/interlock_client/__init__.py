@@ -1,0 +1,1 @@
+"""What users type: the SDK, the torch export and the interlock command."""

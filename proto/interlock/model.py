@@ -1,0 +1,218 @@
+"""What the registry holds and what a server tells about itself, as values. Pure; the SDK hands these to its users."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+
+from interlock.types import Signature
+
+
+class VersionState(Enum):
+    """VALIDATED → RETIRED → DELETED; a deleted version is a tombstone that keeps its number."""
+
+    VALIDATED = "VALIDATED"
+    RETIRED = "RETIRED"
+    DELETED = "DELETED"
+
+
+class ServableState(Enum):
+    """NEW → LOADING → WARMING → READY → DRAINING → UNLOADED; FAILED from LOADING or WARMING."""
+
+    NEW = "NEW"
+    LOADING = "LOADING"
+    WARMING = "WARMING"
+    READY = "READY"
+    DRAINING = "DRAINING"
+    UNLOADED = "UNLOADED"
+    FAILED = "FAILED"
+
+
+@dataclass(frozen=True, slots=True)
+class ServingConfig:
+    """How a version is served; part of the immutable version."""
+
+    max_batch_size: int = 32
+    """Rows in one run at most; 0 switches joining of requests off."""
+    max_queue_delay_us: int = 0
+    """How long a request may wait for company while the session is idle."""
+    max_queue_size: int = 1024
+    """Requests that may wait at most; one more is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """An immutable version of a model."""
+
+    model: str
+    version: int
+    state: VersionState
+    digest: str
+    """sha256 of the artifact's manifest."""
+    size_bytes: int
+    signature: Signature
+    config: ServingConfig
+    proven: bool
+    """Its golden samples were replayed at register and agreed."""
+    golden_samples: int
+    note: str
+    tags: Mapping[str, str]
+    created_at: datetime
+    created_by: str
+    report_json: str
+    """What the model tool measured and decided, as canonical JSON."""
+    aliases: tuple[str, ...] = ()
+    pinned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """A movable name for a version, with the stack under it."""
+
+    model: str
+    alias: str
+    version: int
+    generation: int
+    stack: tuple[int, ...]
+    """What it served before, oldest first: a rollback goes to the last one."""
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A name that owns a line of versions."""
+
+    name: str
+    created_at: datetime
+    versions: int
+    newest: int
+    """The highest version number given out; 0 where there is none."""
+    aliases: tuple[Alias, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One attempt to change something, granted or refused."""
+
+    seq: int
+    time: datetime
+    actor: str
+    action: str
+    model: str
+    alias: str
+    from_version: int
+    """0 where there is none."""
+    to_version: int
+    reason: str
+    request_id: str
+    outcome: str
+    """"ok", or the reason of the refusal."""
+    detail: str
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """The outcome of a promote or a rollback."""
+
+    model: str
+    alias: str
+    from_version: int
+    """0 where the alias is new."""
+    to_version: int
+    generation: int
+    stack: tuple[int, ...]
+    lagging: tuple[str, ...] = ()
+    """Workers that had not confirmed when this was answered; they were killed and come back with the switch."""
+    breaking: tuple[str, ...] = ()
+    """Signature differences that break callers, where they were allowed."""
+    dry_run: bool = False
+    resident: bool = False
+    """The target was loaded and warm already."""
+    prepare_s: float = 0.0
+    commit_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServableStatus:
+    """One version in one worker."""
+
+    model: str
+    version: int
+    state: ServableState
+    reason: str
+    provider: str
+    in_flight: int
+    load_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """One serving worker."""
+
+    index: int
+    pid: int
+    reachable: bool
+    epoch: int
+    provider: str
+    front: str
+    servables: tuple[ServableStatus, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaStatus:
+    """One `interlock serve`."""
+
+    replica: str
+    server_version: str
+    ready: bool
+    epoch: int
+    degraded: tuple[str, ...]
+    workers: tuple[WorkerStatus, ...]
+    aliases: tuple[Alias, ...]
+    sandbox: tuple[str, ...]
+    inference_address: str
+    http_address: str
+    admin_address: str
+
+
+@dataclass(frozen=True, slots=True)
+class MutationOptions:
+    """What every mutation may carry."""
+
+    idempotency_key: str = ""
+    expected_generation: int | None = None
+    reason: str = ""
+    dry_run: bool = False
+    allow_breaking: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UploadFile:
+    """One file of an upload, as its sender announces it."""
+
+    name: str
+    role: FileRole
+    size_bytes: int
+    sha256: str
+
+
+class FileRole(Enum):
+    """What an uploaded file is."""
+
+    MODEL = "MODEL"
+    GOLDEN = "GOLDEN"
+
+
+@dataclass(frozen=True, slots=True)
+class UploadHeader:
+    """What precedes the bytes of an upload."""
+
+    model: str
+    files: tuple[UploadFile, ...]
+    config: ServingConfig | None = None
+    note: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    options: MutationOptions = field(default_factory=MutationOptions)

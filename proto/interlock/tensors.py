@@ -1,0 +1,132 @@
+"""The tensor codec: numpy arrays ↔ the Open Inference Protocol's raw bytes and typed contents.
+
+Raw: row-major, little-endian, no padding; BYTES elements are a 4-byte little-endian length and the bytes.
+Arithmetic on shapes is done in Python integers, which do not wrap.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from interlock.errors import InvalidInput, Violation
+from interlock.protocols.open_inference_pb2 import InferTensorContents
+from interlock.types import Array, DType
+
+MAX_RANK: Final = 16
+
+TYPED_FIELD: Final[dict[DType, str]] = {
+    DType.BOOL: "bool_contents",
+    DType.INT8: "int_contents",
+    DType.INT16: "int_contents",
+    DType.INT32: "int_contents",
+    DType.INT64: "int64_contents",
+    DType.UINT8: "uint_contents",
+    DType.UINT16: "uint_contents",
+    DType.UINT32: "uint_contents",
+    DType.UINT64: "uint64_contents",
+    DType.FP32: "fp32_contents",
+    DType.FP64: "fp64_contents",
+    DType.BYTES: "bytes_contents",
+}
+"""Where each datatype's typed contents go; FP16 and BF16 have none and travel raw only."""
+
+
+def _refuse(name: str, what: str) -> InvalidInput:
+    return InvalidInput(f"input {name!r}: {what}", [Violation(f"inputs[{name}]", what)])
+
+
+def element_count(name: str, shape: Sequence[int]) -> int:
+    """Return the number of elements of a shape; raises InvalidInput for negative sizes and absurd ranks."""
+    if len(shape) > MAX_RANK:
+        raise _refuse(name, f"rank {len(shape)} is over the limit of {MAX_RANK}")
+    for axis, size in enumerate(shape):
+        if size < 0:
+            raise _refuse(name, f"dimension {axis} is {size}; a request's sizes are 0 or more")
+    return math.prod(shape)
+
+
+def decode_raw(name: str, dtype: DType, shape: Sequence[int], raw: bytes) -> Array:
+    """Return the array that raw bytes hold, without a copy where the datatype allows; raises InvalidInput."""
+    count = element_count(name, shape)
+    if dtype is DType.BYTES:
+        return _decode_bytes(name, shape, count, raw)
+    expected = count * dtype.numpy.itemsize
+    if len(raw) != expected:
+        raise _refuse(name, f"{len(raw)} raw bytes do not match {dtype.value}{list(shape)}, which takes {expected}")
+    if dtype is DType.BOOL and any(raw.translate(None, b"\x00\x01")):
+        raise _refuse(name, "BOOL bytes must be 0 or 1")
+    return np.frombuffer(raw, dtype=dtype.numpy).reshape(shape)
+
+
+def _decode_bytes(name: str, shape: Sequence[int], count: int, raw: bytes) -> Array:
+    if count > len(raw) // 4:  # before anything of the claimed size is made
+        raise _refuse(name, f"{len(raw)} raw bytes cannot hold {count} BYTES elements")
+    items: list[bytes] = []
+    position = 0
+    while position < len(raw):
+        if position + 4 > len(raw):
+            raise _refuse(name, f"BYTES element {len(items)} is cut off inside its length")
+        (length,) = struct.unpack_from("<I", raw, position)
+        position += 4
+        if position + length > len(raw):
+            raise _refuse(name, f"BYTES element {len(items)} claims {length} bytes, {len(raw) - position} are left")
+        items.append(raw[position : position + length])
+        position += length
+    if len(items) != count:
+        raise _refuse(name, f"{len(items)} BYTES elements do not fill shape {list(shape)}, which takes {count}")
+    return _objects(items, shape)
+
+
+def _objects(items: Sequence[bytes], shape: Sequence[int]) -> Array:
+    array = np.empty(len(items), dtype=object)
+    array[:] = items
+    return array.reshape(shape)
+
+
+def encode_raw(array: Array, dtype: DType) -> bytes:
+    """Return an array's elements as raw bytes; BYTES arrays may hold `bytes` or `str` (as UTF-8)."""
+    if dtype is DType.BYTES:
+        parts: list[bytes] = []
+        for item in array.ravel().tolist():
+            data = item if isinstance(item, bytes) else str(item).encode()
+            parts.append(struct.pack("<I", len(data)))
+            parts.append(data)
+        return b"".join(parts)
+    return array.astype(dtype.numpy, order="C", copy=False).tobytes()
+
+
+def decode_typed(name: str, dtype: DType, shape: Sequence[int], contents: InferTensorContents) -> Array:
+    """Return the array that typed contents hold; raises InvalidInput."""
+    field = TYPED_FIELD.get(dtype)
+    if field is None:
+        raise _refuse(name, f"{dtype.value} has no typed form; send raw_input_contents")
+    for descriptor, _ in contents.ListFields():
+        if descriptor.name != field:
+            raise _refuse(name, f"{dtype.value} goes into {field}, not {descriptor.name}")
+    values = getattr(contents, field)
+    count = element_count(name, shape)
+    if len(values) != count:
+        raise _refuse(name, f"{len(values)} values in {field} do not fill shape {list(shape)}, which takes {count}")
+    if dtype is DType.BYTES:
+        return _objects(list(values), shape)
+    wide = np.array(values, dtype={"int_contents": np.int32, "uint_contents": np.uint32}.get(field, dtype.numpy))
+    array = wide.astype(dtype.numpy)
+    if field in ("int_contents", "uint_contents") and not np.array_equal(array, wide):
+        bad = int(wide[np.nonzero(array != wide)[0][0]])
+        raise _refuse(name, f"value {bad} does not fit {dtype.value}")
+    return array.reshape(shape)
+
+
+def encode_typed(array: Array, dtype: DType) -> InferTensorContents:
+    """Return an array as typed contents; only for datatypes in TYPED_FIELD."""
+    contents = InferTensorContents()
+    values = array.ravel().tolist()
+    if dtype is DType.BYTES:
+        values = [item if isinstance(item, bytes) else str(item).encode() for item in values]
+    getattr(contents, TYPED_FIELD[dtype]).extend(values)
+    return contents

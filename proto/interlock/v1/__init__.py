@@ -1,0 +1,1 @@
+"""Generated code over the .proto files in this folder. Edit those, then run `make proto`."""

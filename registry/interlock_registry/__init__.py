@@ -1,0 +1,1 @@
+"""What exists: the registry, its store, the artifact store and the model tool."""

@@ -1,0 +1,1 @@
+"""What runs: the supervisor, the control process and the serving workers."""
