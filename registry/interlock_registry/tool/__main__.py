@@ -1,0 +1,59 @@
+"""The child: one job as JSON on stdin, one answer as JSON on what was stdout. A refusal is an answer, so exit 0."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any, Final
+
+from interlock.errors import InterlockError, InternalError
+
+from interlock_registry.tool import sandbox
+from interlock_registry.tool.job import ToolLimits, ValidateJob
+from interlock_registry.tool.runner import out_of_memory
+
+_MAX_REQUEST: Final = 1 << 20
+
+
+def main() -> None:
+    """Answer one job."""
+    # ONNX Runtime prints to stdout; from here on that is stderr, and only the answer goes where stdout went.
+    answer = os.dup(1)
+    os.dup2(2, 1)
+    request = json.loads(sys.stdin.buffer.read(_MAX_REQUEST))
+    limits = ToolLimits(**request["limits"])
+    sandbox.enter(limits, request["parent"])
+    data = json.dumps(_answer(request, limits)).encode()
+    with os.fdopen(answer, "wb") as stream:
+        stream.write(data)
+
+
+def _answer(request: dict[str, Any], limits: ToolLimits) -> dict[str, Any]:
+    try:
+        if request["kind"] != "validate":
+            raise InternalError(f"the model tool has no job {request['kind']!r}")
+        # Late, so that the walls stand before any of this code and what it reads is there.
+        from interlock_registry.tool.validation import validate
+
+        return {"report": validate(ValidateJob.from_json(request["job"])).to_json()}
+    except MemoryError:
+        return _refused(out_of_memory(limits))
+    except InterlockError as error:
+        return _refused(error)
+
+
+def _refused(error: InterlockError) -> dict[str, Any]:
+    violations = [{"field": each.field, "description": each.description} for each in error.violations]
+    return {
+        "error": {
+            "reason": error.reason,
+            "message": error.message,
+            "facts": dict(error.facts),
+            "violations": violations,
+        }
+    }
+
+
+if __name__ == "__main__":
+    main()

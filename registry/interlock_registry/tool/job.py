@@ -1,0 +1,177 @@
+"""What the parent asks of a model tool child, what it allows it, and what comes back: values and their JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from interlock.golden import Tolerance
+from interlock.types import DType, Signature, TensorSpec
+
+_GIB: Final = 1 << 30
+
+DEFAULT_TOLERANCE_CAPS: Final[Mapping[str, Tolerance]] = {
+    "CPU": Tolerance(atol=2e-2, rtol=2e-2),
+    "CUDA": Tolerance(atol=5e-2, rtol=5e-2),
+}
+"""The widest tolerance that a golden file is believed: enough for FP16, too little for a wrong model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelLimits:
+    """How big a graph may be; counted before ONNX Runtime sees it."""
+
+    max_nodes: int = 200_000
+    """Nodes after every model-local function is expanded."""
+    max_tensors: int = 200_000
+    max_nesting: int = 32
+    """Subgraphs inside subgraphs, and functions inside functions."""
+    max_folded_bytes: int = 64 << 20
+    """The largest constant that the optimiser may compute ahead."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolLimits:
+    """What one child may use; it is killed at the first limit it crosses."""
+
+    wall_s: float = 60.0
+    cpu_s: int = 60
+    memory_bytes: int = 2 * _GIB
+    """Address space."""
+    file_bytes: int = _GIB
+    """The largest file that it may write."""
+
+    @classmethod
+    def for_model(cls, size_bytes: int, *, wall_s: float = 60.0, cpu_s: int = 60) -> ToolLimits:
+        """Return limits that grow with a model of that many bytes."""
+        memory_bytes = max(2 * _GIB, 6 * size_bytes)
+        return cls(wall_s=wall_s, cpu_s=cpu_s, memory_bytes=memory_bytes, file_bytes=max(_GIB, 2 * size_bytes))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValidateJob:
+    """The question whether a file is a model that we can serve and does what its golden samples say."""
+
+    model: Path
+    golden: Path | None = None
+    tolerance_caps: Mapping[str, Tolerance] = field(default_factory=lambda: DEFAULT_TOLERANCE_CAPS)
+    """By provider."""
+    limits: ModelLimits = field(default_factory=ModelLimits)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `from_json` reads."""
+        return {
+            "model": str(self.model),
+            "golden": None if self.golden is None else str(self.golden),
+            "tolerance_caps": {name: asdict(cap) for name, cap in self.tolerance_caps.items()},
+            "limits": asdict(self.limits),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ValidateJob:
+        """Read a job."""
+        golden = data["golden"]
+        return cls(
+            model=Path(data["model"]),
+            golden=None if golden is None else Path(golden),
+            tolerance_caps=_tolerances(data["tolerance_caps"]),
+            limits=ModelLimits(**data["limits"]),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValidateReport:
+    """What the child measured and decided about a model that it found good."""
+
+    signature: Signature
+    joinable: bool
+    """A batch of two equals two singles: requests may share a run."""
+    proven: bool
+    """Golden samples were replayed and agreed."""
+    golden_samples: int
+    tolerances: Mapping[str, Tolerance]
+    """By provider, after the cap: what PREPARE holds the version to."""
+    max_abs: float
+    """The largest distance from a golden output; 0 without golden samples."""
+    load_s: float
+    run_s: float
+    """The median of the runs made here; 0 where none succeeded."""
+    memory_bytes: int
+    """Resident memory that loading and running it added."""
+    opset: int
+    ir_version: int
+    producer: str
+    runtime_version: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Where the golden samples come from, as their file says."""
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `from_json` reads."""
+        return {
+            "signature": {
+                "inputs": [_spec(spec) for spec in self.signature.inputs],
+                "outputs": [_spec(spec) for spec in self.signature.outputs],
+            },
+            "joinable": self.joinable,
+            "proven": self.proven,
+            "golden_samples": self.golden_samples,
+            "tolerances": {name: asdict(tolerance) for name, tolerance in self.tolerances.items()},
+            "max_abs": self.max_abs,
+            "load_s": self.load_s,
+            "run_s": self.run_s,
+            "memory_bytes": self.memory_bytes,
+            "opset": self.opset,
+            "ir_version": self.ir_version,
+            "producer": self.producer,
+            "runtime_version": self.runtime_version,
+            "environment": dict(self.environment),
+            "warnings": list(self.warnings),
+        }
+
+    def canonical_json(self) -> str:
+        """Return the report as canonical JSON, which is what the registry keeps."""
+        return json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ValidateReport:
+        """Read a report; raises KeyError, TypeError, ValueError where it is not one."""
+        signature = data["signature"]
+        return cls(
+            signature=Signature(
+                tuple(_from_spec(spec) for spec in signature["inputs"]),
+                tuple(_from_spec(spec) for spec in signature["outputs"]),
+            ),
+            joinable=bool(data["joinable"]),
+            proven=bool(data["proven"]),
+            golden_samples=int(data["golden_samples"]),
+            tolerances=_tolerances(data["tolerances"]),
+            max_abs=float(data["max_abs"]),
+            load_s=float(data["load_s"]),
+            run_s=float(data["run_s"]),
+            memory_bytes=int(data["memory_bytes"]),
+            opset=int(data["opset"]),
+            ir_version=int(data["ir_version"]),
+            producer=str(data["producer"]),
+            runtime_version=str(data["runtime_version"]),
+            environment={str(key): str(value) for key, value in data["environment"].items()},
+            warnings=tuple(str(text) for text in data["warnings"]),
+        )
+
+
+def _tolerances(data: Mapping[str, Any]) -> Mapping[str, Tolerance]:
+    return {str(name): Tolerance(atol=float(entry["atol"]), rtol=float(entry["rtol"])) for name, entry in data.items()}
+
+
+def _spec(spec: TensorSpec) -> dict[str, Any]:
+    return {"name": spec.name, "dtype": spec.dtype.value, "shape": list(spec.shape)}
+
+
+def _from_spec(data: Mapping[str, Any]) -> TensorSpec:
+    shape = data["shape"]
+    if not all(dim is None or isinstance(dim, int | str) for dim in shape):
+        raise ValueError(f"not a shape: {shape!r}")
+    return TensorSpec(str(data["name"]), DType(data["dtype"]), tuple(shape))

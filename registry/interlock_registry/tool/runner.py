@@ -1,0 +1,176 @@
+"""The parent's half: spawn a child for one job, bound it, and turn what became of it into a report or an error."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from interlock.errors import InterlockError, InternalError, InvalidModel, Violation, by_reason
+
+from interlock_registry.tool.job import ToolLimits, ValidateJob, ValidateReport
+from interlock_registry.tool.sandbox import clean_environment
+
+_log = logging.getLogger(__name__)
+
+_MAX_REPLY: Final = 16 << 20
+_MAX_STDERR: Final = 4 << 10
+_REFUSALS: Final = frozenset({"INVALID_MODEL", "INVALID_GOLDEN", "GOLDEN_MISMATCH"})
+"""What a child may say; anything else is a fault of ours."""
+
+
+async def validate(job: ValidateJob, limits: ToolLimits) -> ValidateReport:
+    """Validate a model in a sandboxed child; raises InvalidModel, InvalidGolden, GoldenMismatch, InternalError.
+
+    Call it from the loop of a thread that lives as long as the process: the child dies with the thread.
+    """
+    request = {"kind": "validate", "parent": os.getpid(), "limits": asdict(limits), "job": job.to_json()}
+    ended = await _run(json.dumps(request).encode(), str(job.model.parent), limits.wall_s)
+    reply = _reply(ended, limits)
+    try:
+        return ValidateReport.from_json(reply)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InternalError(f"the model tool's report cannot be read: {error!r}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """How a child ended: its exit code (negative: the signal), None where it was killed at the wall clock."""
+
+    code: int | None
+    reply: bytes
+    stderr: str
+
+
+async def _run(request: bytes, directory: str, wall_s: float) -> _Ended:
+    process = await asyncio.create_subprocess_exec(
+        # Isolated: nothing of the directory that the upload lies in, nor of the user's site, is ever imported.
+        *(sys.executable, "-I", "-m", "interlock_registry.tool"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        cwd=directory,
+        env=clean_environment(os.environ),
+        start_new_session=True,
+    )
+    assert process.stdin and process.stdout and process.stderr
+    try:
+        async with asyncio.timeout(wall_s), asyncio.TaskGroup() as group:
+            reply = group.create_task(_head(process.stdout))
+            stderr = group.create_task(_tail(process.stderr))
+            group.create_task(_send(process.stdin, request))
+            group.create_task(process.wait())
+        return _Ended(process.returncode, reply.result(), stderr.result())
+    except TimeoutError:
+        return _Ended(None, b"", "")
+    finally:
+        await _kill(process)
+
+
+async def _send(stream: asyncio.StreamWriter, request: bytes) -> None:
+    try:
+        stream.write(request)
+        await stream.drain()
+        stream.close()
+        await stream.wait_closed()
+    except (BrokenPipeError, ConnectionResetError):
+        _log.debug("the model tool ended before it had read its job")  # its exit code tells why
+
+
+async def _head(stream: asyncio.StreamReader) -> bytes:
+    kept = bytearray()
+    while chunk := await stream.read(1 << 16):
+        kept += chunk[: _MAX_REPLY + 1 - len(kept)]
+    return bytes(kept)
+
+
+async def _tail(stream: asyncio.StreamReader) -> str:
+    kept = b""
+    while chunk := await stream.read(1 << 16):
+        kept = (kept + chunk)[-_MAX_STDERR:]
+    return kept.decode(errors="replace")
+
+
+async def _kill(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            _log.debug("the model tool %d had just ended", process.pid)
+        await asyncio.shield(process.wait())
+
+
+def _reply(ended: _Ended, limits: ToolLimits) -> dict[str, Any]:
+    if ended.code != 0:
+        raise _death(ended, limits)
+    try:
+        reply = json.loads(ended.reply)
+        if "error" in reply:
+            raise _refusal(reply["error"])
+        report = reply["report"]
+        if not isinstance(report, dict):
+            raise TypeError("the report is not an object")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InternalError(f"the model tool's answer of {len(ended.reply)} bytes cannot be read: {error!r}") from error
+    return report
+
+
+def _refusal(data: dict[str, Any]) -> InterlockError:
+    reason = str(data["reason"])
+    cls = by_reason()[reason] if reason in _REFUSALS else InternalError
+    violations = [Violation(str(each["field"]), str(each["description"])) for each in data["violations"]]
+    facts = {str(key): str(value) for key, value in data["facts"].items()}
+    return cls.rebuild(str(data["message"]), facts=facts, violations=violations)
+
+
+def _death(ended: _Ended, limits: ToolLimits) -> InterlockError:
+    if ended.code is None:
+        return InvalidModel(
+            f"validation took longer than {limits.wall_s:g} s and was stopped: loading or running the model hangs, or "
+            "it is too big for this limit; the server's setting validate_wall_s raises it",
+            check="time",
+        )
+    if ended.code == -signal.SIGXCPU:
+        return InvalidModel(
+            f"validation used more than {limits.cpu_s} s of CPU and was stopped; "
+            "the server's setting validate_cpu_s raises the limit",
+            check="time",
+        )
+    _log.warning("a model tool child ended with %s: %s", ended.code, ended.stderr.strip()[-1000:])
+    if ended.code < 0:
+        if "bad_alloc" in ended.stderr:
+            return out_of_memory(limits)
+        name = _signal_name(-ended.code)
+        if -ended.code == signal.SIGKILL:
+            return InvalidModel(
+                "validation was killed (SIGKILL): most likely the machine ran out of memory; "
+                "try again, with a smaller model or a bigger machine",
+                check="memory",
+            )
+        return InvalidModel(
+            f"the validator died with {name} while it loaded or ran the model: "
+            "ONNX Runtime crashes on it, so it cannot be served. Export it again, with another opset or torch version",
+            check="crash",
+        )
+    return InternalError(f"the model tool failed with exit status {ended.code}; the server's log has its last words")
+
+
+def out_of_memory(limits: ToolLimits) -> InvalidModel:
+    """Return the refusal of a model that needs more memory than its validation was given."""
+    return InvalidModel(
+        f"validation needed more than its {limits.memory_bytes / (1 << 20):.0f} MiB of memory; "
+        "the server's setting validate_memory_bytes raises the limit",
+        check="memory",
+    )
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

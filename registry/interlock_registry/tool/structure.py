@@ -1,0 +1,219 @@
+"""What a model file must look like before ONNX Runtime may see it: format, versions, size, operators, no side files."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import onnx
+from google.protobuf.message import DecodeError
+from interlock.errors import InvalidModel
+from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto
+
+from interlock_registry.tool.job import ModelLimits
+
+_MAX_PROTOBUF: Final = (1 << 31) - 1
+_MAX_NAME: Final = 256
+DOMAINS: Final = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
+"""Operator sets that a plain ONNX Runtime implements; a model may add functions of its own."""
+_BAD_OPERATORS: Final = frozenset({"EPContext"})
+_MAGIC: Final = (
+    (b"PK\x03\x04", "a zip archive: a PyTorch checkpoint of torch.save, perhaps"),
+    (b"\x80\x02", "a Python pickle"),
+    (b"\x80\x03", "a Python pickle"),
+    (b"\x80\x04", "a Python pickle"),
+    (b"\x80\x05", "a Python pickle"),
+    (b"\x89HDF", "an HDF5 file (Keras)"),
+    (b"\x1f\x8b", "gzip-compressed: unpack it first"),
+    (b"version https://git-lfs", "a Git LFS pointer: fetch the real file with `git lfs pull`"),
+    (b"<", "HTML or XML: perhaps an error page that was saved in place of the model"),
+)
+_ADVICE: Final = "export the model with `interlock_client.torch.export` or torch.onnx.export"
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """What is worth knowing of a graph."""
+
+    opset: int
+    ir_version: int
+    producer: str
+    nodes: int
+    operators: frozenset[str]
+
+
+def parse(path: Path) -> ModelProto:
+    """Read an ONNX file without its external data; raises InvalidModel."""
+    size = path.stat().st_size
+    if size == 0:
+        raise InvalidModel(f"{path.name} is empty; {_ADVICE}", check="format")
+    if size > _MAX_PROTOBUF:
+        raise InvalidModel(
+            f"{path.name} has {size} bytes; one ONNX file cannot exceed 2 GiB, and models of several files "
+            "are not taken yet",
+            check="format",
+        )
+    data = path.read_bytes()
+    try:
+        model = onnx.load_model_from_string(data)
+    except DecodeError as error:
+        raise InvalidModel(f"{path.name} is not a whole ONNX model: it {_looks_like(data)}", check="format") from error
+    if model.ir_version == 0 or not model.HasField("graph"):
+        raise InvalidModel(f"{path.name} is not an ONNX model: it {_looks_like(data)}", check="format")
+    return model
+
+
+def _looks_like(data: bytes) -> str:
+    head = data[:512]
+    kind = next((text for magic, text in _MAGIC if head.lstrip().startswith(magic)), None)
+    if kind is None and head[4:8] == b"ORTM":
+        kind = "in ONNX Runtime's own format: register the .onnx file that it was made from"
+    if kind is None and head[8:10] == b'{"':
+        kind = "a safetensors file: weights without a graph"
+    if kind is None and head[:1] == b"\x08":
+        return f"begins like one, but breaks off or is damaged ({len(data)} bytes); upload it again or {_ADVICE}"
+    if kind is None and all(byte in b"\t\n\r\f" or 32 <= byte < 127 for byte in head):
+        kind = "plain text"
+    return f"looks like {kind}; {_ADVICE}" if kind else f"cannot be parsed; {_ADVICE}"
+
+
+def examine(model: ModelProto, limits: ModelLimits) -> Structure:
+    """Refuse what is dangerous or not ours to run, by walking every graph and function; raises InvalidModel."""
+    walk = _Walk(model, limits)
+    walk.run()
+    opset = max((each.version for each in model.opset_import if each.domain in ("", "ai.onnx")), default=0)
+    producer = f"{model.producer_name} {model.producer_version}".strip()[:128]
+    return Structure(opset, model.ir_version, _printable(producer), walk.expanded, frozenset(walk.operators))
+
+
+class _Walk:
+    """One pass over a model: counts, and the first thing that is not allowed raises."""
+
+    def __init__(self, model: ModelProto, limits: ModelLimits) -> None:
+        self._model = model
+        self._limits = limits
+        self._functions = {_key(f.domain, f.name, f.overload): f for f in model.functions}
+        self._sizes: dict[tuple[str, str, str], int] = {}
+        self._open: list[tuple[str, str, str]] = []
+        self._tensors = 0
+        self.expanded = 0
+        self.operators: set[str] = set()
+
+    def run(self) -> None:
+        if len(self._functions) != len(self._model.functions):
+            raise InvalidModel("two model-local functions have the same name", check="functions")
+        for info in self._model.training_info:
+            self._graph(info.initialization, 1)
+            self._graph(info.algorithm, 1)
+        self.expanded = self._graph(self._model.graph, 1)
+        for key in self._functions:  # also those that nothing calls: ONNX Runtime reads them all
+            self._function(key)
+        for value in (*self._model.graph.input, *self._model.graph.output):
+            _check_name(value.name)
+
+    def _graph(self, graph: GraphProto, depth: int) -> int:
+        if depth > self._limits.max_nesting:
+            raise InvalidModel(f"subgraphs are nested deeper than {self._limits.max_nesting}", check="size")
+        for tensor in graph.initializer:
+            self._tensor(tensor, f"initializer {tensor.name!r}")
+        for sparse in graph.sparse_initializer:
+            self._tensor(sparse.values, f"sparse initializer {sparse.values.name!r}")
+            self._tensor(sparse.indices, f"sparse initializer {sparse.values.name!r}")
+        return self._nodes(graph.node, depth)
+
+    def _nodes(self, nodes: Iterable[NodeProto], depth: int) -> int:
+        total = 0
+        for node in nodes:
+            total += 1 + self._node(node, depth)
+            if total > self._limits.max_nodes:
+                raise InvalidModel(
+                    f"the graph has more than {self._limits.max_nodes} nodes once its functions are expanded",
+                    check="size",
+                )
+        return total
+
+    def _node(self, node: NodeProto, depth: int) -> int:
+        key = _key(node.domain, node.op_type, node.overload)
+        inner = 0
+        if key in self._functions:
+            inner = self._function(key)
+        elif node.domain not in DOMAINS:
+            raise InvalidModel(
+                f"operator {_printable(node.op_type)} is of domain {_printable(node.domain)!r}, which ONNX Runtime "
+                f"lacks: custom operators are not loaded; supported are {', '.join(sorted(DOMAINS - {''}))} and "
+                "functions inside the model",
+                check="operators",
+            )
+        elif node.op_type in _BAD_OPERATORS:
+            raise InvalidModel(
+                f"operator {node.op_type} names compiled engine files and is not taken from an upload; "
+                "register the model that it was compiled from",
+                check="operators",
+            )
+        self.operators.add(f"{node.domain}::{node.op_type}" if node.domain else node.op_type)
+        where = f"node {node.name or node.op_type!r}"
+        return inner + sum(self._attribute(attribute, where, depth) for attribute in node.attribute)
+
+    def _attribute(self, attribute: AttributeProto, where: str, depth: int) -> int:
+        for tensor in _tensors(attribute):
+            self._tensor(tensor, where)
+        graphs = [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]
+        return sum(self._graph(graph, depth + 1) for graph in graphs)
+
+    def _function(self, key: tuple[str, str, str]) -> int:
+        """Count the nodes that a call expands to, once per function: the expansion itself may be exponential."""
+        if key in self._sizes:
+            return self._sizes[key]
+        if key in self._open:
+            raise InvalidModel(f"model-local function {_printable(key[1])!r} calls itself", check="functions")
+        if len(self._open) >= self._limits.max_nesting:
+            raise InvalidModel(f"functions are nested deeper than {self._limits.max_nesting}", check="size")
+        self._open.append(key)
+        function: FunctionProto = self._functions[key]
+        for attribute in function.attribute_proto:
+            self._attribute(attribute, f"function {function.name!r}", 1)
+        self._sizes[key] = self._nodes(function.node, 1)
+        self._open.pop()
+        return self._sizes[key]
+
+    def _tensor(self, tensor: TensorProto, where: str) -> None:
+        self._tensors += 1
+        if self._tensors > self._limits.max_tensors:
+            raise InvalidModel(f"the model has more than {self._limits.max_tensors} tensors", check="size")
+        if tensor.data_location == TensorProto.EXTERNAL or len(tensor.external_data):
+            raise InvalidModel(
+                f"{_printable(where)} keeps its data in another file; only models of one file are taken for now: "
+                "save it with inline weights (torch.onnx.export(..., external_data=False))",
+                check="external-data",
+            )
+
+
+def _tensors(attribute: AttributeProto) -> Iterator[TensorProto]:
+    if attribute.HasField("t"):
+        yield attribute.t
+    yield from attribute.tensors
+    sparse = [*attribute.sparse_tensors, *([attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else [])]
+    for each in sparse:
+        yield each.values
+        yield each.indices
+
+
+def _key(domain: str, name: str, overload: str) -> tuple[str, str, str]:
+    return ("" if domain == "ai.onnx" else domain, name, overload)
+
+
+def _check_name(name: str) -> None:
+    if not name or len(name) > _MAX_NAME or _printable(name) != name:
+        raise InvalidModel(
+            f"{_printable(name[:_MAX_NAME])!r} is no good name for an input or output: "
+            f"between 1 and {_MAX_NAME} printable characters are needed",
+            check="names",
+        )
+
+
+def _printable(text: str) -> str:
+    """Return a text without control and direction characters, which could forge log lines."""
+    return "".join("?" if unicodedata.category(char)[0] == "C" else char for char in text)
