@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -61,7 +62,7 @@ def affine(scale: float = 1.0, bias: float = 0.0, width: int = 2, rows: Dim = "b
         [helper.make_node("Mul", ["x", "scale"], ["scaled"]), helper.make_node("Add", ["scaled", "bias"], ["y"])],
         [value("x", DType.FP32, (rows, width))],
         [value("y", DType.FP32, (rows, width))],
-        [constant("scale", np.float32(scale)), constant("bias", np.float32(bias))],
+        [constant("scale", np.asarray(scale, np.float32)), constant("bias", np.asarray(bias, np.float32))],
     )
 
 
@@ -78,7 +79,7 @@ def mlp(width: int = 16, hidden: int = 32, classes: int = 10, layers: int = 2, s
     nodes: list[onnx.NodeProto] = []
     weights: list[onnx.TensorProto] = []
     current = "x"
-    for index, (rows, columns) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for index, (rows, columns) in enumerate(pairwise(sizes)):
         scale = np.float32(1 / np.sqrt(rows))
         weights.append(constant(f"w{index}", generator.standard_normal((rows, columns), dtype=np.float32) * scale))
         last = index == len(sizes) - 2
@@ -94,7 +95,7 @@ def mlp(width: int = 16, hidden: int = 32, classes: int = 10, layers: int = 2, s
 
 def constant(name: str, array: Array) -> onnx.TensorProto:
     """An initializer."""
-    return numpy_helper.from_array(np.asarray(array), name)
+    return numpy_helper.from_array(array, name)
 
 
 def write(path: Path, model: bytes) -> Path:

