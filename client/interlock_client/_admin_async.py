@@ -1,0 +1,243 @@
+"""The asyncio client of the admin port."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import grpc
+from interlock import convert
+from interlock.model import Event, Model, ReplicaStatus, ServingConfig, Switch, Version
+from interlock.types import STABLE, ModelRef
+from interlock.v1.admin_pb2_grpc import AdminServiceStub
+
+from interlock_client import _admin
+from interlock_client._admin import DEFAULT_LIMIT, REGISTER_TIMEOUT_S, SWITCH_TIMEOUT_S
+from interlock_client._channel import ADMIN, DEFAULT_RETRIES, DEFAULT_TIMEOUT_S, Option, dial, seconds
+from interlock_client._connection import AsyncConnection
+from interlock_client._history import AliasAt
+from interlock_client._upload import Progress, Sender, plan
+
+
+class AsyncAdmin:
+    """Registers, promotes, rolls back and reads history; an async context manager for one event loop.
+
+    Every change carries an idempotency key, made up where none is given, so it is retried without being done twice.
+    `expect` is the generation that the alias must be at (a lost race raises GenerationConflict), `reason` goes into the
+    history, and `timeout` is the deadline of the whole call in seconds.
+
+    Args:
+        target: the server's admin address; INTERLOCK_ADMIN, else 127.0.0.1:8002, where it is not given.
+        timeout: the deadline of a call in seconds, unless the call has its own. `register` has 600, and `promote`,
+            `rollback` and `pin`, which may load a version, have 300, whatever is given here.
+        retries: how often a call is repeated that failed as UNAVAILABLE (0 to 4); never an upload.
+        credentials: TLS, from `grpc.ssl_channel_credentials`; without them the connection is plain text.
+        options: gRPC channel arguments that go before ours.
+    """
+
+    def __init__(
+        self,
+        target: str | None = None,
+        *,
+        timeout: float = DEFAULT_TIMEOUT_S,
+        retries: int = DEFAULT_RETRIES,
+        credentials: grpc.ChannelCredentials | None = None,
+        options: Sequence[Option] = (),
+    ) -> None:
+        self._timeout_s: Final = seconds(timeout, DEFAULT_TIMEOUT_S)
+        line = dial(ADMIN, target, retries=retries, credentials=credentials, options=options)
+        self._connection: Final = AsyncConnection(line, AdminServiceStub, _admin.headers)
+
+    @property
+    def target(self) -> str:
+        """The address in use."""
+        return self._connection.target
+
+    async def register(
+        self,
+        model: str,
+        path: str | Path,
+        *,
+        golden: str | Path | None = None,
+        config: ServingConfig | None = None,
+        note: str = "",
+        tags: Mapping[str, str] | None = None,
+        reason: str = "",
+        idempotency_key: str = "",
+        progress: Progress | None = None,
+        timeout: float | None = None,
+    ) -> Version:
+        """Upload an ONNX file as the next version of a model; nothing serves it until it is promoted.
+
+        Args:
+            model: the name that owns the version; made on first use.
+            path: the ONNX file.
+            golden: samples that the server replays; without them the version counts as not proven.
+            config: how it is served; the server's defaults where it is not given.
+            note: free text, kept with the version.
+            tags: free labels, kept with the version.
+            reason: why, for the history.
+            idempotency_key: the same key and the same upload give the same version, however often they are sent.
+            progress: called with bytes sent and bytes in all, from another thread.
+            timeout: seconds for upload and validation together; 600 where it is not given.
+
+        Raises:
+            InvalidModel, InvalidGolden, GoldenMismatch, NotProven, TooLarge: the upload is refused.
+        """
+        mutation = _admin.options(reason=reason, idempotency_key=idempotency_key)
+        upload = await asyncio.to_thread(
+            plan, model, path, golden=golden, config=config, note=note, tags=tags, options=mutation
+        )
+        reply = await self._connection.upload(Sender(upload, progress), seconds(timeout, REGISTER_TIMEOUT_S))
+        return convert.from_version(reply.version)
+
+    async def promote(
+        self,
+        model: str,
+        version: int,
+        *,
+        alias: str = STABLE,
+        reason: str = "",
+        expect: int | None = None,
+        allow_breaking: bool = False,
+        dry_run: bool = False,
+        idempotency_key: str = "",
+        timeout: float | None = None,
+    ) -> Switch:
+        """Point an alias at a version, once that is loaded, warm and golden-checked.
+
+        Raises:
+            PrepareFailed: it did not load or answered wrongly; the alias did not move.
+            IncompatibleSignature: callers of the serving version would break; `allow_breaking` accepts that.
+            GenerationConflict, Preempted: somebody else moved the alias.
+        """
+        mutation = _admin.options(
+            reason=reason,
+            expect=expect,
+            allow_breaking=allow_breaking,
+            dry_run=dry_run,
+            idempotency_key=idempotency_key,
+        )
+        flow = _admin.promote(model, version, alias, mutation)
+        return await self._connection.run(flow, seconds(timeout, SWITCH_TIMEOUT_S))
+
+    async def rollback(
+        self,
+        model: str,
+        *,
+        to: int | None = None,
+        alias: str = STABLE,
+        reason: str = "",
+        expect: int | None = None,
+        allow_breaking: bool = False,
+        dry_run: bool = False,
+        idempotency_key: str = "",
+        timeout: float | None = None,
+    ) -> Switch:
+        """Point an alias back at what it served before, or at version `to` further down its stack.
+
+        Raises:
+            NothingToRollBack, NotInStack: there is no such way back.
+            IncompatibleSignature: callers of the serving version would break; `allow_breaking` accepts that.
+            GenerationConflict: somebody else moved the alias.
+        """
+        mutation = _admin.options(
+            reason=reason,
+            expect=expect,
+            allow_breaking=allow_breaking,
+            dry_run=dry_run,
+            idempotency_key=idempotency_key,
+        )
+        flow = _admin.rollback(model, to, alias, mutation)
+        return await self._connection.run(flow, seconds(timeout, SWITCH_TIMEOUT_S))
+
+    async def remove_alias(
+        self,
+        model: str,
+        alias: str,
+        *,
+        reason: str = "",
+        expect: int | None = None,
+        idempotency_key: str = "",
+        timeout: float | None = None,
+    ) -> None:
+        """Remove an alias and its stack; callers of it get AliasNotFound."""
+        mutation = _admin.options(reason=reason, expect=expect, idempotency_key=idempotency_key)
+        await self._connection.run(_admin.remove_alias(model, alias, mutation), seconds(timeout, self._timeout_s))
+
+    async def pin(
+        self, model: str, version: int, *, reason: str = "", idempotency_key: str = "", timeout: float | None = None
+    ) -> None:
+        """Load a version and keep it loaded without an alias, so that `model@version` can be asked."""
+        mutation = _admin.options(reason=reason, idempotency_key=idempotency_key)
+        await self._connection.run(_admin.pin(model, version, mutation), seconds(timeout, SWITCH_TIMEOUT_S))
+
+    async def unpin(
+        self, model: str, version: int, *, reason: str = "", idempotency_key: str = "", timeout: float | None = None
+    ) -> None:
+        """Stop keeping a version loaded."""
+        mutation = _admin.options(reason=reason, idempotency_key=idempotency_key)
+        await self._connection.run(_admin.unpin(model, version, mutation), seconds(timeout, self._timeout_s))
+
+    async def retire(
+        self, model: str, version: int, *, reason: str = "", idempotency_key: str = "", timeout: float | None = None
+    ) -> Version:
+        """Take a version out of use for good; raises VersionInUse while anything refers to it."""
+        mutation = _admin.options(reason=reason, idempotency_key=idempotency_key)
+        return await self._connection.run(_admin.retire(model, version, mutation), seconds(timeout, self._timeout_s))
+
+    async def delete(
+        self, model: str, version: int, *, reason: str = "", idempotency_key: str = "", timeout: float | None = None
+    ) -> Version:
+        """Turn a retired version into a tombstone; its number is never used again."""
+        mutation = _admin.options(reason=reason, idempotency_key=idempotency_key)
+        return await self._connection.run(_admin.delete(model, version, mutation), seconds(timeout, self._timeout_s))
+
+    async def models(self, *, timeout: float | None = None) -> list[Model]:
+        """Return every model with its aliases."""
+        return await self._connection.run(_admin.models(), seconds(timeout, self._timeout_s))
+
+    async def versions(self, model: str, *, timeout: float | None = None) -> list[Version]:
+        """Return a model's versions, newest first."""
+        return await self._connection.run(_admin.versions(model), seconds(timeout, self._timeout_s))
+
+    async def show(self, ref: str, *, timeout: float | None = None) -> Version:
+        """Return the version that `m`, `m@3` or `m:canary` means now."""
+        return await self._connection.run(_admin.show(ModelRef.parse(ref)), seconds(timeout, self._timeout_s))
+
+    async def log(
+        self,
+        model: str | None = None,
+        *,
+        until: datetime | None = None,
+        limit: int = DEFAULT_LIMIT,
+        timeout: float | None = None,
+    ) -> list[Event]:
+        """Return the last events of a model, or of all, newest first; `until` (with a zone) leaves out later ones."""
+        return await self._connection.run(_admin.log(model, until, limit), seconds(timeout, self._timeout_s))
+
+    async def aliases_at(
+        self, when: datetime, *, model: str | None = None, timeout: float | None = None
+    ) -> list[AliasAt]:
+        """Return where each alias pointed at a time (with a zone), from the whole history up to then."""
+        return await self._connection.run(_admin.history(model, when), seconds(timeout, self._timeout_s))
+
+    async def status(self, *, timeout: float | None = None) -> ReplicaStatus:
+        """Return what the replica is and does: workers, servables, aliases, addresses."""
+        return await self._connection.run(_admin.status(), seconds(timeout, self._timeout_s))
+
+    async def close(self) -> None:
+        """Close the connection; calls in flight are cancelled. May be called again."""
+        await self._connection.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()

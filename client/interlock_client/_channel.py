@@ -1,0 +1,184 @@
+"""Channels: whom to speak to, channel options, retry policy, deadlines, and gRPC errors turned into ours."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol, cast
+
+import grpc
+from interlock.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    InterlockError,
+    InvalidArgument,
+    ServerUnreachable,
+    Unavailable,
+    Unimplemented,
+)
+from interlock.status import DETAILS_KEY, from_wire
+
+Option = tuple[str, str | int]
+"""A gRPC channel argument."""
+
+DEFAULT_TIMEOUT_S: Final = 30.0
+DEFAULT_RETRIES: Final = 3
+_MAX_RETRIES: Final = 4
+"""gRPC makes five attempts at most, whatever the policy says."""
+_RETRY_BUFFER: Final = 32 * 1024 * 1024
+"""Past gRPC's own 256 KiB a request is sent once and never again; this lets 16 MiB tensors be retried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """One of a server's two gRPC ports, and the names under which users set its address."""
+
+    what: str
+    default: str
+    variable: str
+    flag: str
+
+    def address(self, target: str | None) -> str:
+        """Return the address to use: the one given, else the environment's, else the default."""
+        return target or os.environ.get(self.variable) or self.default
+
+
+INFERENCE: Final = Port("inference", "127.0.0.1:8001", "INTERLOCK_SERVER", "--server")
+ADMIN: Final = Port("admin", "127.0.0.1:8002", "INTERLOCK_ADMIN", "--admin")
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """All that is needed to open a channel."""
+
+    port: Port
+    target: str
+    options: tuple[Option, ...]
+    credentials: grpc.ChannelCredentials | None
+
+
+def dial(
+    port: Port,
+    target: str | None,
+    *,
+    retries: int,
+    credentials: grpc.ChannelCredentials | None,
+    options: Iterable[Option],
+) -> Dial:
+    """Work out address and channel options; raises InvalidArgument. The caller's options win over ours."""
+    if not is_whole(retries) or not 0 <= retries <= _MAX_RETRIES:
+        raise InvalidArgument(
+            f"retries must be a whole number from 0 to {_MAX_RETRIES} (gRPC makes at most {_MAX_RETRIES + 1} "
+            f"attempts), got {retries!r}"
+        )
+    address = port.address(target)
+    merged = dict(_options(address, retries)) | dict(options)
+    return Dial(port, address, tuple(merged.items()), credentials)
+
+
+def _options(address: str, retries: int) -> Sequence[Option]:
+    options: list[Option] = [
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_receive_message_length", -1),
+        ("grpc.per_rpc_retry_buffer_size", _RETRY_BUFFER),
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        # A restarted server has to be found within 3 s; gRPC's own ceiling is two minutes, and a connection attempt
+        # that hangs (a host that is down drops packets) would hold the next one back for 20 s.
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 2_000),
+        ("grpc.max_reconnect_backoff_ms", 2_000),
+        ("grpc.service_config", json.dumps(service_config(address, retries))),
+    ]
+    if retries == 0:
+        # Transparent retries too: whoever switches retries off wants to see every failure.
+        options.append(("grpc.enable_retries", 0))
+    if address.startswith(("127.", "localhost", "[::1]", "unix:")):
+        # An http_proxy in the environment would send calls to this very machine through the proxy.
+        options.append(("grpc.enable_http_proxy", 0))
+    return options
+
+
+def service_config(address: str, retries: int) -> dict[str, object]:
+    """Return the gRPC service config: what is retried, when, and how addresses are balanced.
+
+    Only UNAVAILABLE is retried, because then the request is either idempotent (inference, reads) or carries an
+    idempotency key (admin). An upload is a stream and is never repeated.
+    """
+    methods: list[object] = [{"name": [{"service": "interlock.v1.AdminService", "method": "RegisterVersion"}]}]
+    everything: dict[str, object] = {"name": [{}]}
+    config: dict[str, object] = {"methodConfig": [*methods, everything]}
+    if retries:
+        everything["retryPolicy"] = {
+            "maxAttempts": retries + 1,
+            "initialBackoff": "0.1s",
+            "maxBackoff": "1.5s",
+            "backoffMultiplier": 3,
+            "retryableStatusCodes": ["UNAVAILABLE"],
+        }
+        config["retryThrottling"] = {"maxTokens": 100, "tokenRatio": 0.1}
+    if address.startswith("dns:"):
+        config["loadBalancingConfig"] = [{"round_robin": {}}]
+    return config
+
+
+def seconds(timeout: float | None, default_s: float) -> float:
+    """Return the deadline of a call in seconds; raises InvalidArgument unless it is positive and finite."""
+    chosen = default_s if timeout is None else timeout
+    if not (is_whole(chosen) or type(chosen) is float) or not 0 < chosen < math.inf:
+        raise InvalidArgument(f"timeout must be a positive, finite number of seconds, got {timeout!r}")
+    return float(chosen)
+
+
+def is_whole(value: object) -> bool:
+    """Return whether a caller really passed a whole number; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+class _Status(Protocol):
+    """What every error of a channel has; grpc.aio's is no `grpc.Call`."""
+
+    def code(self) -> grpc.StatusCode: ...
+    def details(self) -> str | None: ...
+    def trailing_metadata(self) -> Iterable[tuple[str, str | bytes]] | None: ...
+
+
+def translate(error: grpc.RpcError, *, port: Port, target: str, method: str, timeout_s: float) -> InterlockError:
+    """Turn a gRPC error into one of ours; a server's own explanation always wins over ours."""
+    status = cast(_Status, error)
+    text = status.details() or ""
+    trailing = tuple(status.trailing_metadata() or ())
+    found = from_wire(status.code(), text, trailing)
+    if any(key == DETAILS_KEY for key, _ in trailing):
+        return found
+    return _explained(found, text, port=port, target=target, method=method, timeout_s=timeout_s)
+
+
+def _explained(
+    found: InterlockError, text: str, *, port: Port, target: str, method: str, timeout_s: float
+) -> InterlockError:
+    """Say more than gRPC's own text does where no Interlock server explained the failure."""
+    if isinstance(found, Unavailable):
+        why = text.rpartition("last error: ")[2] or "no reason given"
+        return ServerUnreachable(
+            f"no server answers at {target} ({why[:300]}): is `interlock serve` running there? The {port.what} address "
+            f"is set by {port.flag}, {port.variable} or the client's target",
+            facts={"address": target},
+        )
+    if isinstance(found, DeadlineExceeded):
+        return DeadlineExceeded(
+            f"{method} got no answer from {target} within {timeout_s:g} s; raise `timeout` if that is too short",
+            facts={"address": target, "timeout_s": f"{timeout_s:g}"},
+        )
+    if isinstance(found, Unimplemented):
+        return Unimplemented(
+            f"the server at {target} does not know {method}: is that the {port.what} port ({port.default} by default)? "
+            f"Its address is set by {port.flag}, {port.variable} or the client's target",
+            facts={"address": target, "method": method},
+        )
+    if isinstance(found, Cancelled):
+        return Cancelled(f"{method} on {target} was cancelled: {text}", facts={"address": target})
+    return found

@@ -1,0 +1,190 @@
+"""Runs flows over a channel: once with threads, once with asyncio. The only place where the client does network I/O."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, TypeVar, cast
+
+import grpc
+from google.protobuf.message import Message
+from grpc import aio
+from interlock.errors import FailedPrecondition, InterlockError
+from interlock.v1 import admin_pb2, admin_pb2_grpc
+
+from interlock_client._channel import Dial, translate
+from interlock_client._flow import Answer, Call, Flow
+from interlock_client._upload import Sender
+
+T = TypeVar("T")
+
+Headers = Callable[[], Sequence[tuple[str, str]]]
+"""Makes the metadata of one call."""
+
+
+def _text(trailing: Iterable[tuple[str, str | bytes]] | None) -> Mapping[str, str]:
+    return {key: value for key, value in trailing or () if isinstance(value, str)}
+
+
+class _Guide:
+    """What both connections know: the address, the deadline of a flow, and how its errors read."""
+
+    def __init__(self, dial: Dial, headers: Headers) -> None:
+        self._dial: Final = dial
+        self._headers: Final = headers
+        self._closed = False
+
+    @property
+    def target(self) -> str:
+        """The address in use."""
+        return self._dial.target
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise FailedPrecondition(f"this client of {self.target} is closed; make a new one")
+
+    def _translate(self, error: grpc.RpcError, method: str, timeout_s: float) -> InterlockError:
+        return translate(error, port=self._dial.port, target=self.target, method=method, timeout_s=timeout_s)
+
+
+class SyncConnection(_Guide):
+    """A blocking channel; any number of threads may use it at once."""
+
+    def __init__(self, dial: Dial, stub: Callable[[grpc.Channel], object], headers: Headers) -> None:
+        super().__init__(dial, headers)
+        self._channel: Final = (
+            grpc.insecure_channel(dial.target, options=dial.options)
+            if dial.credentials is None
+            else grpc.secure_channel(dial.target, dial.credentials, options=dial.options)
+        )
+        self._stub: Final = stub(self._channel)
+
+    def run(self, flow: Flow[T], timeout_s: float) -> T:
+        """Run a flow to its end; `timeout_s` covers all of its calls together."""
+        self._check_open()
+        deadline = time.monotonic() + timeout_s
+        try:
+            call = next(flow)
+            while True:
+                try:
+                    answer = self._call(call, deadline, timeout_s)
+                except InterlockError as error:
+                    call = flow.throw(error)
+                else:
+                    call = flow.send(answer)
+        except StopIteration as done:
+            return cast(T, done.value)
+
+    def _call(self, call: Call, deadline: float, timeout_s: float) -> Answer[Message]:
+        method = cast("grpc.UnaryUnaryMultiCallable[Message, Message]", getattr(self._stub, call.method))
+        try:
+            message, done = method.with_call(
+                call.request, timeout=max(0.0, deadline - time.monotonic()), metadata=tuple(self._headers())
+            )
+        except grpc.RpcError as error:
+            raise self._translate(error, call.method, timeout_s) from error
+        except ValueError:
+            self._check_open()  # another thread closed it meanwhile: grpc's word for that is a ValueError
+            raise
+        return Answer(message, _text(done.trailing_metadata()))
+
+    def upload(self, sender: Sender, timeout_s: float) -> admin_pb2.RegisterVersionResponse:
+        """Stream an upload and return the answer."""
+        self._check_open()
+        stub = cast("admin_pb2_grpc.AdminServiceStub", self._stub)
+        try:
+            reply = stub.RegisterVersion(iter(sender), timeout=timeout_s, metadata=tuple(self._headers()))
+        except grpc.RpcError as error:
+            sender.check()
+            raise self._translate(error, "RegisterVersion", timeout_s) from error
+        sender.check()
+        return reply
+
+    def close(self) -> None:
+        """Close the channel; calls in flight are cancelled. May be called again."""
+        self._closed = True
+        self._channel.close()
+
+
+class AsyncConnection(_Guide):
+    """An asyncio channel, opened by the first call and bound to the event loop that made it."""
+
+    def __init__(self, dial: Dial, stub: Callable[[aio.Channel], object], headers: Headers) -> None:
+        super().__init__(dial, headers)
+        self._make_stub: Final = stub
+        self._channel: aio.Channel | None = None
+        self._stub: object = None
+
+    def _open(self) -> None:
+        self._check_open()
+        if self._channel is None:
+            dial = self._dial
+            self._channel = (
+                aio.insecure_channel(dial.target, options=dial.options)
+                if dial.credentials is None
+                else aio.secure_channel(dial.target, dial.credentials, options=dial.options)
+            )
+            self._stub = self._make_stub(self._channel)
+
+    async def run(self, flow: Flow[T], timeout_s: float) -> T:
+        """Run a flow to its end; `timeout_s` covers all of its calls together."""
+        self._open()
+        deadline = time.monotonic() + timeout_s
+        try:
+            call = next(flow)
+            while True:
+                try:
+                    answer = await self._call(call, deadline, timeout_s)
+                except InterlockError as error:
+                    call = flow.throw(error)
+                else:
+                    call = flow.send(answer)
+        except StopIteration as done:
+            return cast(T, done.value)
+
+    async def _call(self, call: Call, deadline: float, timeout_s: float) -> Answer[Message]:
+        method = cast("aio.UnaryUnaryMultiCallable[Message, Message]", getattr(self._stub, call.method))
+        try:
+            running = method(
+                call.request, timeout=max(0.0, deadline - time.monotonic()), metadata=tuple(self._headers())
+            )
+            message = await running
+            trailing = await running.trailing_metadata()
+        except grpc.RpcError as error:
+            raise self._translate(error, call.method, timeout_s) from error
+        except aio.UsageError:
+            self._check_open()
+            raise
+        return Answer(message, _text(trailing))
+
+    async def upload(self, sender: Sender, timeout_s: float) -> admin_pb2.RegisterVersionResponse:
+        """Stream an upload and return the answer; files are read in threads."""
+        self._open()
+        stub = cast("admin_pb2_grpc.AdminServiceAsyncStub", self._stub)
+        running = stub.RegisterVersion(timeout=timeout_s, metadata=tuple(self._headers()))
+        parts = iter(sender)
+        try:
+            while (part := await asyncio.to_thread(next, parts, None)) is not None:
+                await running.write(part)
+            await running.done_writing()
+        except asyncio.InvalidStateError:
+            pass  # the server answered before the last part, and says why below
+        except grpc.RpcError as error:
+            raise self._translate(error, "RegisterVersion", timeout_s) from error
+        except asyncio.CancelledError:
+            running.cancel()
+            raise
+        try:
+            reply = await running
+        except grpc.RpcError as error:
+            sender.check()
+            raise self._translate(error, "RegisterVersion", timeout_s) from error
+        sender.check()
+        return reply
+
+    async def close(self) -> None:
+        """Close the channel; calls in flight are cancelled. May be called again."""
+        self._closed = True
+        if self._channel is not None:
+            await self._channel.close()
