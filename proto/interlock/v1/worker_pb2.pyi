@@ -240,7 +240,7 @@ class ApplyResponse(_message.Message):
     epoch: _builtins.int
     @_builtins.property
     def waiting(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Routes that still answer with what they answered with before, because their version is not loaded."""
+        """Routes whose version is not loaded: they answer UNAVAILABLE until it is."""
 
     def __init__(
         self,

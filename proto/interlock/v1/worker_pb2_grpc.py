@@ -55,7 +55,7 @@ class WorkerServiceServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def Apply(self, request, context):
-        """Replaces all that the worker knows. Answers when every route whose version is loaded has been switched.
+        """Replaces all that the worker knows. Answers when every route is switched; loads and unloads go on behind it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

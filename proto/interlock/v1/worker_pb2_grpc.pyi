@@ -32,7 +32,7 @@ class WorkerServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> WorkerServiceAsyncStub: ...
     Apply: _grpc.UnaryUnaryMultiCallable[_worker_pb2.ApplyRequest, _worker_pb2.ApplyResponse]
-    """Replaces all that the worker knows. Answers when every route whose version is loaded has been switched."""
+    """Replaces all that the worker knows. Answers when every route is switched; loads and unloads go on behind it."""
     Prepare: _grpc.UnaryStreamMultiCallable[_worker_pb2.PrepareRequest, _worker_pb2.PrepareResponse]
     """Loads, warms and golden-checks one version without routing to it."""
     Report: _grpc.UnaryUnaryMultiCallable[_worker_pb2.ReportRequest, _worker_pb2.ReportResponse]
@@ -42,7 +42,7 @@ class WorkerServiceStub:
 class WorkerServiceAsyncStub(WorkerServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Apply: _aio.UnaryUnaryMultiCallable[_worker_pb2.ApplyRequest, _worker_pb2.ApplyResponse]  # type: ignore[assignment]
-    """Replaces all that the worker knows. Answers when every route whose version is loaded has been switched."""
+    """Replaces all that the worker knows. Answers when every route is switched; loads and unloads go on behind it."""
     Prepare: _aio.UnaryStreamMultiCallable[_worker_pb2.PrepareRequest, _worker_pb2.PrepareResponse]  # type: ignore[assignment]
     """Loads, warms and golden-checks one version without routing to it."""
     Report: _aio.UnaryUnaryMultiCallable[_worker_pb2.ReportRequest, _worker_pb2.ReportResponse]  # type: ignore[assignment]
@@ -55,7 +55,7 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _worker_pb2.ApplyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_worker_pb2.ApplyResponse, _abc.Awaitable[_worker_pb2.ApplyResponse]]:
-        """Replaces all that the worker knows. Answers when every route whose version is loaded has been switched."""
+        """Replaces all that the worker knows. Answers when every route is switched; loads and unloads go on behind it."""
 
     @_abc_1.abstractmethod
     def Prepare(

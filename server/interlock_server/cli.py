@@ -1,0 +1,51 @@
+"""`interlock serve`: flags → settings → the supervisor."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import click
+from interlock.errors import StartupRefused
+
+from interlock_server.settings import Settings
+
+
+@click.command()
+@click.option("--data", type=click.Path(path_type=Path), help="Data directory. [default: ./interlock-data]")
+@click.option("--host", help="Address to bind. [default: 127.0.0.1]")
+@click.option("--grpc-port", type=int, help="Inference gRPC port; 0 picks one. [default: 8001]")
+@click.option("--http-port", type=int, help="HTTP port; 0 picks one. [default: 8000]")
+@click.option("--admin-port", type=int, help="Admin gRPC port; 0 picks one. [default: 8002]")
+@click.option("--workers", type=int, help="Serving workers; this release runs 1.")
+@click.option("--providers", type=click.Choice(["auto", "cpu", "cuda"]), help="Execution provider. [default: auto]")
+@click.option("--front", type=click.Choice(["auto", "aio", "core", "native"]), help="gRPC front. [default: auto]")
+@click.option("--insecure", is_flag=True, default=None, help="Allow a non-loopback host without TLS and auth.")
+@click.option("--config", type=click.Path(path_type=Path), help="TOML file with any setting (docs/settings.md).")
+def serve(config: Path | None, **flags: object) -> None:
+    """Run the server in the foreground until SIGTERM or Ctrl-C."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    settings = Settings.load(given, config)
+    check_engine()
+    handed = os.memfd_create("interlock-settings", 0)
+    os.write(handed, settings.model_copy(update={"data": settings.data.absolute()}).model_dump_json().encode())
+    os.lseek(handed, 0, os.SEEK_SET)
+    os.set_inheritable(handed, True)
+    # The supervisor must be small and import nothing that can fail: a fresh interpreter takes this process's place.
+    os.execv(sys.executable, [sys.executable, "-m", "interlock_server.process.supervisor", str(handed)])
+
+
+def check_engine() -> None:
+    """Refuse to start unless exactly one ONNX Runtime package is installed; raises StartupRefused."""
+    installed = sorted(set(metadata.packages_distributions().get("onnxruntime", [])))
+    if not installed:
+        raise StartupRefused(
+            "no ONNX Runtime is installed; run: pip install 'interlock[server,cpu]' (or [server,gpu] for CUDA)"
+        )
+    if len(installed) > 1:
+        raise StartupRefused(
+            f"{' and '.join(installed)} are both installed and overwrite each other; run: "
+            f"pip uninstall -y {' '.join(installed)} && pip install 'interlock[server,cpu]' (or [server,gpu])"
+        )

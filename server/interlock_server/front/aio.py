@@ -1,0 +1,194 @@
+"""The reference front: grpc.aio, public API only."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Final
+
+import grpc
+import grpc.aio
+from interlock.errors import Cancelled, InterlockError
+from interlock.status import to_wire
+
+from interlock_server.front.seam import Arity, Call, Handler, Limits, Trailing
+
+MAX_STREAM_BACKLOG: Final = 64
+"""Messages that a slow reader of a stream may leave unread; then the oldest unread one is dropped."""
+
+
+def server_options(max_message_bytes: int) -> list[tuple[str, int]]:
+    """Return the channel arguments that every listener of ours has."""
+    return [
+        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.max_send_message_length", max_message_bytes),
+        # The supervisor holds the port; a worker that is started again shares it with that reservation.
+        ("grpc.so_reuseport", 1),
+        # Real clients ping; without these gRPC answers with GOAWAY "too_many_pings".
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+    ]
+
+
+class _UnaryCall(Call):
+    __slots__ = ("_future", "_loop")
+
+    def __init__(
+        self, method: str, request: bytes, metadata: Mapping[str, str], deadline: float, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        super().__init__(method, request, metadata, deadline)
+        self._loop = loop
+        self._future: asyncio.Future[tuple[bytes, Trailing]] = loop.create_future()
+
+    def message(self, data: bytes) -> None:
+        raise TypeError(f"{self.method} answers with one message: end it with done()")
+
+    def done(self, data: bytes | None = None, trailing: Trailing = ()) -> None:
+        self._loop.call_soon_threadsafe(self._resolve, data or b"", trailing)
+
+    def fail(self, error: InterlockError) -> None:
+        self._loop.call_soon_threadsafe(self._reject, error)
+
+    def _resolve(self, data: bytes, trailing: Trailing) -> None:
+        if not self._future.done():
+            self._future.set_result((data, trailing))
+
+    def _reject(self, error: InterlockError) -> None:
+        if not self._future.done():
+            self._future.set_exception(error)
+
+    async def answer(self) -> tuple[bytes, Trailing]:
+        return await self._future
+
+
+class _StreamCall(Call):
+    __slots__ = ("_error", "_loop", "_queue")
+
+    def __init__(
+        self, method: str, request: bytes, metadata: Mapping[str, str], deadline: float, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        super().__init__(method, request, metadata, deadline)
+        self._loop = loop
+        self._queue: asyncio.Queue[bytes | None] = asyncio.Queue(MAX_STREAM_BACKLOG)
+        self._error: InterlockError | None = None
+
+    def message(self, data: bytes) -> None:
+        self._loop.call_soon_threadsafe(self._put, data)
+
+    def done(self, data: bytes | None = None, trailing: Trailing = ()) -> None:
+        self._loop.call_soon_threadsafe(self._put, None)
+
+    def fail(self, error: InterlockError) -> None:
+        self._error = error
+        self._loop.call_soon_threadsafe(self._put, None)
+
+    def _put(self, data: bytes | None) -> None:
+        if self._queue.full():
+            self._queue.get_nowait()
+        self._queue.put_nowait(data)
+
+    async def answers(self) -> AsyncIterator[bytes]:
+        while (data := await self._queue.get()) is not None:
+            yield data
+        if self._error is not None:
+            raise self._error
+
+
+class AioFront:
+    """grpc.aio behind the seam. Start, stop and handle on one event loop."""
+
+    name: Final = "aio"
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._server: grpc.aio.Server | None = None
+
+    async def start(self, handler: Handler, address: str) -> None:
+        """Listen; returns when bound."""
+        server = grpc.aio.server(options=server_options(self._limits.max_message_bytes))
+        services: dict[str, dict[str, grpc.RpcMethodHandler[bytes, bytes]]] = {}
+        for path, arity in handler.methods.items():
+            _, service, method = path.split("/")
+            services.setdefault(service, {})[method] = self._method(handler, path, arity)
+        for service, methods in services.items():
+            server.add_registered_method_handlers(service, methods)
+        if server.add_insecure_port(address) == 0:
+            raise OSError(f"{address} cannot be bound")
+        await server.start()
+        self._server = server
+
+    async def stop(self, grace_s: float) -> None:
+        """Send GOAWAY, let running calls finish for so long, then cancel them."""
+        server, self._server = self._server, None
+        if server is not None:
+            await server.stop(grace_s)
+
+    def _deadline(self, context: grpc.aio.ServicerContext[bytes, bytes]) -> float:
+        remaining = _remaining_s(context)
+        if remaining is None:
+            remaining = self._limits.default_deadline_s
+        return time.monotonic() + min(remaining, self._limits.max_deadline_s)
+
+    def _method(self, handler: Handler, path: str, arity: Arity) -> grpc.RpcMethodHandler[bytes, bytes]:
+        if arity is Arity.UNARY:
+            return grpc.unary_unary_rpc_method_handler(self._unary(handler, path))
+        return grpc.unary_stream_rpc_method_handler(self._stream(handler, path))
+
+    def _unary(
+        self, handler: Handler, path: str
+    ) -> Callable[[bytes, grpc.aio.ServicerContext[bytes, bytes]], Awaitable[bytes]]:
+        async def unary(request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+            loop = asyncio.get_running_loop()
+            call = _UnaryCall(path, request, _metadata(context), self._deadline(context), loop)
+            handler.handle(call)
+            try:
+                data, trailing = await call.answer()
+            except InterlockError as error:
+                await _abort(context, error)
+                raise
+            except asyncio.CancelledError:
+                call.cancel()
+                raise
+            if trailing:
+                context.set_trailing_metadata(trailing)
+            return data
+
+        return unary
+
+    def _stream(
+        self, handler: Handler, path: str
+    ) -> Callable[[bytes, grpc.aio.ServicerContext[bytes, bytes]], AsyncIterator[bytes]]:
+        async def stream(request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> AsyncIterator[bytes]:
+            loop = asyncio.get_running_loop()
+            remaining = _remaining_s(context)  # a stream without a deadline may stay for ever
+            deadline = float("inf") if remaining is None else time.monotonic() + remaining
+            call = _StreamCall(path, request, _metadata(context), deadline, loop)
+            handler.handle(call)
+            try:
+                async for data in call.answers():
+                    yield data
+            except InterlockError as error:
+                await _abort(context, error)
+            finally:
+                call.cancel()
+
+        return stream
+
+
+def _remaining_s(context: grpc.aio.ServicerContext[bytes, bytes]) -> float | None:
+    """Return the time until the caller's deadline; None where it named none (which grpc's type stubs deny)."""
+    return context.time_remaining()
+
+
+def _metadata(context: grpc.aio.ServicerContext[bytes, bytes]) -> Mapping[str, str]:
+    return {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+
+
+async def _abort(context: grpc.aio.ServicerContext[bytes, bytes], error: InterlockError) -> None:
+    if isinstance(error, Cancelled):
+        raise asyncio.CancelledError
+    status = to_wire(error)
+    await context.abort(status.code, status.message, status.trailing)

@@ -1,0 +1,126 @@
+"""The seam between whatever speaks gRPC and the inference path: (method, bytes, metadata, deadline, reply).
+
+A front turns each RPC into a `Call` and hands it to one `Handler` on its own thread; the handler must not block. The
+answer may come from any thread. Nothing on the other side of this seam imports grpc.
+"""
+
+from __future__ import annotations
+
+import enum
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol
+
+from interlock.errors import InterlockError
+
+Trailing = tuple[tuple[str, str], ...]
+"""Trailing metadata of an answer."""
+
+
+class Arity(enum.Enum):
+    """How many messages a method answers with."""
+
+    UNARY = "unary"
+    STREAM = "stream"
+
+
+class Call(ABC):
+    """One RPC: what was asked, and the way to answer. Exactly one of `done` and `fail` ends it; later ones are lost."""
+
+    __slots__ = ("_cancelled", "_lock", "_on_cancel", "deadline", "metadata", "method", "received", "request")
+
+    def __init__(self, method: str, request: bytes, metadata: Mapping[str, str], deadline: float) -> None:
+        self.method: Final = method
+        """Full path: /package.Service/Method."""
+        self.request: Final = request
+        self.metadata: Final = metadata
+        self.deadline: Final = deadline
+        """On the monotonic clock."""
+        self.received: Final = time.monotonic()
+        self._lock = threading.Lock()
+        self._cancelled = False
+        self._on_cancel: Callable[[], None] | None = None
+
+    @abstractmethod
+    def message(self, data: bytes) -> None:
+        """Send one message of a stream; more may follow."""
+
+    @abstractmethod
+    def done(self, data: bytes | None = None, trailing: Trailing = ()) -> None:
+        """End the call well: a unary one with its answer, a stream with nothing more."""
+
+    @abstractmethod
+    def fail(self, error: InterlockError) -> None:
+        """End the call with an error."""
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the caller has gone away."""
+        return self._cancelled
+
+    def cancel(self) -> None:
+        """Note that the caller has gone away (by cancelling, disconnecting or its deadline)."""
+        with self._lock:
+            self._cancelled = True
+            callback, self._on_cancel = self._on_cancel, None
+        if callback is not None:
+            callback()
+
+    def on_cancel(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once when the caller goes away; at once if it has."""
+        with self._lock:
+            if not self._cancelled:
+                self._on_cancel = callback
+                return
+        callback()
+
+
+class Handler(Protocol):
+    """The other side of the seam."""
+
+    @property
+    def methods(self) -> Mapping[str, Arity]:
+        """Return every method that is served, by full path."""
+        ...
+
+    def handle(self, call: Call) -> None:
+        """Take a call; must neither block nor raise."""
+        ...
+
+
+class Limits(Protocol):
+    """The limits that a front keeps; a part of the settings."""
+
+    @property
+    def max_message_bytes(self) -> int:
+        """Largest message either way."""
+        ...
+
+    @property
+    def default_deadline_s(self) -> float:
+        """Deadline of a call that names none."""
+        ...
+
+    @property
+    def max_deadline_s(self) -> float:
+        """Longest deadline; longer ones are cut to it."""
+        ...
+
+
+class Front(Protocol):
+    """Something that speaks gRPC on one address."""
+
+    @property
+    def name(self) -> str:
+        """Return the name that `--front` chooses it by."""
+        ...
+
+    async def start(self, handler: Handler, address: str) -> None:
+        """Listen; returns when bound. Raises OSError where the address cannot be bound."""
+        ...
+
+    async def stop(self, grace_s: float) -> None:
+        """Take no new calls, let running ones finish for so long, then cancel them. Idempotent."""
+        ...

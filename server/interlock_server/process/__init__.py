@@ -1,0 +1,1 @@
+"""Processes: the supervisor and what every child does first. Standard library only."""

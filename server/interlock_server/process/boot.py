@@ -1,0 +1,64 @@
+"""What the supervisor hands to a child, and what a child does first. Standard library only.
+
+The hand-over is a JSON object on the child's standard input: not in its arguments, where `ps` would show a database
+password, and not in its environment, which it would pass on.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+from dataclasses import asdict, dataclass
+from typing import Final
+
+EXIT_REFUSED: Final = 78
+"""A child's exit status for "this can never start": the supervisor gives up instead of trying again (EX_CONFIG)."""
+
+_PR_SET_PDEATHSIG: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """All that a child process is told."""
+
+    settings_json: str
+    """The settings, as `Settings.model_dump_json()` wrote them."""
+    runtime_dir: str
+    """Holds the unix sockets; 0700, gone when the server stops."""
+    inference_address: str
+    http_address: str
+    admin_address: str
+    worker: int = 0
+    """The worker's index."""
+    announce: bool = False
+    """Print the ready line: the control process's first start does, its restarts do not."""
+
+    def to_bytes(self) -> bytes:
+        """Return the hand-over as it goes through the pipe."""
+        return json.dumps(asdict(self)).encode()
+
+
+def worker_socket(runtime_dir: str, index: int) -> str:
+    """Return the path of a worker's unix socket."""
+    return os.path.join(runtime_dir, f"worker-{index}.sock")
+
+
+def receive() -> Boot:
+    """Read the hand-over, and tie this process's life to its parent's."""
+    parent = os.getppid()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    boot = Boot(**json.loads(sys.stdin.buffer.read()))
+    if os.getppid() != parent:  # it died before the signal was armed
+        sys.exit(EXIT_REFUSED)
+    return boot
+
+
+def refuse(message: str) -> int:
+    """Say on stderr why this process will never start, and return the exit status that says so."""
+    print(f"interlock: {message}", file=sys.stderr, flush=True)  # noqa: T201
+    return EXIT_REFUSED

@@ -1,0 +1,1 @@
+"""gRPC services and channels of the server's own processes: messages live and die here."""

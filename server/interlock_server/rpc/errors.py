@@ -1,0 +1,69 @@
+"""One place where errors of our aio servicers become statuses."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
+
+import grpc
+import grpc.aio
+from interlock.errors import InterlockError, InternalError
+from interlock.status import to_wire
+
+log = logging.getLogger("interlock.rpc")
+
+Servicer = TypeVar("Servicer")
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+Context = grpc.aio.ServicerContext[Request, Response]
+
+
+def unary(
+    method: Callable[[Servicer, Request, Context[Request, Response]], Awaitable[Response]],
+) -> Callable[[Servicer, Request, Context[Request, Response]], Awaitable[Response]]:
+    """Make every error that a method raises the status of its call."""
+
+    @functools.wraps(method)
+    async def call(servicer: Servicer, request: Request, context: Context[Request, Response]) -> Response:
+        try:
+            return await method(servicer, request, context)
+        except grpc.aio.AbortError:
+            raise
+        except Exception as error:
+            await abort(context, error)
+            raise
+
+    return call
+
+
+def streaming(
+    method: Callable[[Servicer, Request, Context[Request, Response]], AsyncIterator[Response]],
+) -> Callable[[Servicer, Request, Context[Request, Response]], AsyncIterator[Response]]:
+    """Make every error that a streaming method raises the status of its call."""
+
+    @functools.wraps(method)
+    async def call(
+        servicer: Servicer, request: Request, context: Context[Request, Response]
+    ) -> AsyncIterator[Response]:
+        try:
+            async for message in method(servicer, request, context):
+                yield message
+        except grpc.aio.AbortError:
+            raise
+        except Exception as error:  # noqa: BLE001 - what is none of ours is logged, and told as an id
+            await abort(context, error)
+
+    return call
+
+
+async def abort(context: Context[Request, Response], error: Exception) -> None:
+    """End a call with an error; one that is not of our tree is logged under an id, and only the id is told."""
+    if not isinstance(error, InterlockError):
+        fault = uuid.uuid4().hex[:12]
+        log.error("unexpected error", exc_info=error, extra={"fault": fault})
+        error = InternalError(f"internal error {fault}; the server's log explains it")
+    status = to_wire(error)
+    await context.abort(status.code, status.message, status.trailing)

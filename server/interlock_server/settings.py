@@ -1,0 +1,127 @@
+"""The server's settings: flags, then INTERLOCK_* environment variables, then a TOML file, then the defaults here."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Literal, Self
+
+from interlock.errors import StartupRefused
+from interlock.golden import Tolerance
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+MIB = 1024 * 1024
+
+
+class Settings(BaseSettings):
+    """Everything that can be set; each field is a TOML key and, in capitals behind INTERLOCK_, a variable."""
+
+    model_config = SettingsConfigDict(env_prefix="INTERLOCK_", extra="forbid", frozen=True)
+
+    data: Path = Field(Path("interlock-data"), description="Directory of the registry, the blobs and the state.")
+    host: str = Field("127.0.0.1", description="Address that all three ports are bound to.")
+    grpc_port: int = Field(8001, ge=0, le=65535, description="Inference gRPC; 0 picks a free port.")
+    http_port: int = Field(8000, ge=0, le=65535, description="HTTP: health, readiness, metrics.")
+    admin_port: int = Field(8002, ge=0, le=65535, description="Admin gRPC.")
+    workers: int = Field(1, ge=1, description="Serving workers; this release runs one.")
+    providers: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Execution provider: auto takes CUDA where it works and says what it took."
+    )
+    front: Literal["auto", "aio", "core", "native"] = Field(
+        "auto", description="What speaks gRPC on the inference port; this release has aio."
+    )
+    insecure: bool = Field(False, description="Allow a non-loopback host without TLS and authentication.")
+
+    db: str = Field("", description="SQLAlchemy URL of the registry; empty is registry.db in the data directory.")
+    keep_depth: int = Field(1, ge=0, le=16, description="Earlier versions of each alias that stay loaded (K).")
+    require_golden: bool = Field(False, description="Refuse versions without golden samples.")
+    max_atol: float = Field(1e-2, gt=0, description="Cap on the absolute tolerance that golden samples may ask for.")
+    max_rtol: float = Field(5e-2, gt=0, description="Cap on the relative tolerance that golden samples may ask for.")
+
+    max_message_bytes: int = Field(64 * MIB, ge=MIB, description="Largest inference request or answer.")
+    max_upload_bytes: int = Field(2 * 1024 * MIB - 1, ge=1, description="Largest file of an upload.")
+    default_deadline_s: float = Field(30.0, gt=0, description="Deadline of an inference request that names none.")
+    max_deadline_s: float = Field(300.0, gt=0, description="Longest deadline; a longer one is cut to it.")
+    max_queue_size: int = Field(1024, ge=1, description="Waiting requests of a version that does not set it itself.")
+    max_batch_size: int = Field(32, ge=0, description="Rows in one run, for a version that does not set it itself.")
+    drain_grace_s: float = Field(30.0, ge=0, description="How long in-flight requests may take at shutdown.")
+    prepare_timeout_s: float = Field(120.0, gt=0, description="How long loading and proving a version may take.")
+    apply_timeout_s: float = Field(1.0, gt=0, description="A worker that has not switched by then is restarted.")
+    tool_wall_s: float = Field(60.0, gt=0, description="Wall clock of one validation.")
+    tool_cpu_s: int = Field(60, ge=1, description="Processor seconds of one validation.")
+    tool_memory_bytes: int = Field(
+        0, ge=0, description="Address space of one validation; 0: 6 × the file, 4 GiB at least."
+    )
+    intra_op_threads: int = Field(0, ge=0, description="Threads of ONNX Runtime's pool; 0 is one per core.")
+    poll_s: float = Field(1.0, gt=0, description="How often the registry and the workers are looked at.")
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log line kept.")
+    log_format: Literal["auto", "text", "json"] = Field("auto", description="auto: text on a terminal, else JSON.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.workers != 1:
+            raise ValueError(f"workers is {self.workers}, but this release runs exactly 1")
+        if self.front not in ("auto", "aio"):
+            raise ValueError(f"front is {self.front!r}, but this release has only 'aio' (and 'auto', which takes it)")
+        if not self.insecure and not _is_loopback(self.host):
+            raise ValueError(
+                f"host {self.host!r} is reachable from other machines, and this server has no TLS and no "
+                "authentication; bind 127.0.0.1, or say --insecure if something in front of it protects it"
+            )
+        if self.max_deadline_s < self.default_deadline_s:
+            raise ValueError(
+                f"max_deadline_s {self.max_deadline_s} is under default_deadline_s {self.default_deadline_s}"
+            )
+        return self
+
+    @property
+    def database_url(self) -> str:
+        """The registry's SQLAlchemy URL."""
+        return self.db or f"sqlite:///{self.data.absolute() / 'registry.db'}"
+
+    @property
+    def tolerance_cap(self) -> Tolerance:
+        """The widest tolerance that golden samples may ask for."""
+        return Tolerance(atol=self.max_atol, rtol=self.max_rtol)
+
+    @classmethod
+    def load(cls, flags: dict[str, object], file: Path | None) -> Settings:
+        """Merge flags, environment and file; raises StartupRefused with every wrong value and its source."""
+
+        class _FromFile(cls):  # type: ignore[misc, valid-type]
+            @classmethod
+            def settings_customise_sources(
+                cls,
+                settings_cls: type[BaseSettings],
+                init_settings: PydanticBaseSettingsSource,
+                env_settings: PydanticBaseSettingsSource,
+                dotenv_settings: PydanticBaseSettingsSource,
+                file_secret_settings: PydanticBaseSettingsSource,
+            ) -> tuple[PydanticBaseSettingsSource, ...]:
+                sources = [init_settings, env_settings]
+                if file is not None:
+                    sources.append(TomlConfigSettingsSource(settings_cls, file))
+                return tuple(sources)
+
+        if file is not None and not file.is_file():
+            raise StartupRefused(f"the settings file {str(file)!r} is not there; --config names a TOML file")
+        try:
+            merged = _FromFile(**flags)
+        except ValidationError as error:
+            wrong = "; ".join(
+                f"{'.'.join(map(str, item['loc'])) or 'settings'}: {item['msg'].removeprefix('Value error, ')}"
+                for item in error.errors()
+            )
+            raise StartupRefused(f"the settings cannot be used: {wrong}") from error
+        except ValueError as error:  # the TOML parser's
+            raise StartupRefused(f"the settings file {str(file)!r} is not TOML: {error}") from error
+        return cls.model_validate(merged.model_dump())
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

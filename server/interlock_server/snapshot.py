@@ -1,0 +1,58 @@
+"""What the control process tells its workers: a whole picture, never a difference. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from interlock.golden import Tolerance
+from interlock.model import ServingConfig
+from interlock.types import Signature
+from interlock_registry.domain import Route
+
+
+@dataclass(frozen=True, slots=True)
+class VersionSpec:
+    """All that a worker needs to load a version."""
+
+    model: str
+    version: int
+    digest: str
+    graph_path: str
+    graph_sha256: str
+    golden_path: str
+    """"" where the version has no golden samples."""
+    golden_sha256: str
+    signature: Signature
+    config: ServingConfig
+    tolerances: Mapping[str, Tolerance]
+    """By provider: "CPU", "CUDA"."""
+    joinable: bool
+    """A batch of two agreed with two singles when it was validated."""
+
+    @property
+    def key(self) -> VersionKey:
+        """What tells it from all other versions."""
+        return VersionKey(self.model, self.version)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class VersionKey:
+    """A model and a version number."""
+
+    model: str
+    version: int
+
+    def __str__(self) -> str:
+        return f"{self.model}@{self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Every route and every version to have loaded."""
+
+    incarnation: str
+    """The registry's; within one, the epoch never goes back."""
+    epoch: int
+    routes: tuple[Route, ...]
+    keep: tuple[VersionSpec, ...]

@@ -1,0 +1,81 @@
+"""A worker process: builds everything, starts in order, stops in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+
+from interlock.errors import StartupRefused
+
+from interlock_server.front.aio import AioFront
+from interlock_server.process import logs
+from interlock_server.process.boot import Boot, receive, refuse, worker_socket
+from interlock_server.rpc import worker_service
+from interlock_server.settings import Settings
+from interlock_server.worker.catalog import Catalog
+from interlock_server.worker.engine import Engine
+from interlock_server.worker.health import Health
+from interlock_server.worker.inference import InferenceHandler
+from interlock_server.worker.loader import Loader
+from interlock_server.worker.metrics import WorkerMetrics
+from interlock_server.worker.predict import Predictor
+
+log = logging.getLogger("interlock.worker")
+
+
+async def run(boot: Boot, settings: Settings, engine: Engine) -> None:
+    """Serve until SIGTERM or SIGINT, then drain: health first, then the port, then the versions."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+    catalog = Catalog(Loader(engine), settings.drain_grace_s)
+    health = Health(catalog)
+    metrics = WorkerMetrics(catalog)
+    front = AioFront(settings)
+    servicer = worker_service.WorkerServicer(
+        catalog,
+        health,
+        metrics,
+        index=boot.worker,
+        provider=engine.choice.provider,
+        front=front.name,
+        address=boot.inference_address,
+        prepare_timeout_s=settings.prepare_timeout_s,
+    )
+    path = worker_socket(boot.runtime_dir, boot.worker)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)  # the socket of a predecessor that was killed
+    internal = await worker_service.start(servicer, path)
+    await front.start(InferenceHandler(catalog, Predictor(catalog, metrics), health), boot.inference_address)
+    log.info("serving", extra={"address": boot.inference_address, "front": front.name})
+
+    await stop.wait()
+    log.info("draining", extra={"in_flight": sum(each.status().in_flight for each in catalog.servables())})
+    health.drain()
+    await front.stop(settings.drain_grace_s)
+    await asyncio.to_thread(catalog.drain_all)
+    await internal.stop(1.0)
+
+
+def main() -> int:
+    """Run a worker; return the exit status."""
+    boot = receive()
+    settings = Settings.model_validate_json(boot.settings_json)
+    logs.configure(f"worker-{boot.worker}", settings.log_level, settings.log_format)
+    try:
+        engine = Engine(settings.providers, settings.intra_op_threads)
+    except StartupRefused as error:
+        return refuse(error.message)
+    log.info("execution provider %s (%s)", engine.choice.provider, engine.choice.reason)
+    asyncio.run(run(boot, settings, engine))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,219 @@
+"""The adaptive batcher: one bounded queue and one engine thread per servable.
+
+Nothing waits by default. Requests that arrive together, or while the session runs, form the next batch; only
+`max_queue_delay_us` makes a request wait for company. Requests join only where their non-batch sizes and datatypes
+are equal, and only if the version was proven to answer a batch of two like two singles.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import numpy as np
+from interlock.errors import Cancelled, DeadlineExceeded, Draining, InterlockError, InternalError, QueueFull
+from interlock.model import ServingConfig
+from interlock.types import Array
+
+from interlock_server.worker.engine import Run, RunTerminated
+
+
+class Runnable(Protocol):
+    """What the batcher runs: a session."""
+
+    def run(self, inputs: Sequence[Array], run: Run) -> list[Array]:
+        """Run on inputs in signature order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Where the time of a request went."""
+
+    queue_s: float
+    run_s: float
+    rows: int
+    """Rows of the batch that it ran in."""
+
+
+JoinKey = tuple[tuple[object, ...], ...]
+"""Datatype and non-batch sizes of each input: equal ones may run together."""
+
+
+class Work:
+    """One request in the queue. Exactly one of the two callbacks is called, on the engine thread."""
+
+    __slots__ = ("cancelled", "deadline", "enqueued", "inputs", "key", "on_error", "on_outputs", "rows")
+
+    def __init__(
+        self,
+        inputs: Sequence[Array],
+        *,
+        rows: int | None,
+        deadline: float,
+        on_outputs: Callable[[list[Array], Timing], None],
+        on_error: Callable[[InterlockError], None],
+    ) -> None:
+        """Take arrays in signature order; `rows` is the batch size, None where the request must run alone."""
+        self.inputs: Final = inputs
+        self.rows: Final = rows
+        self.deadline: Final = deadline
+        self.on_outputs: Final = on_outputs
+        self.on_error: Final = on_error
+        self.enqueued: Final = time.monotonic()
+        self.cancelled = False
+        self.key: Final[JoinKey] = tuple((array.dtype.str, *array.shape[1:]) for array in inputs)
+
+
+class Batcher:
+    """Runs the work of one version. `close()` lets the queue run out, then ends the thread."""
+
+    def __init__(self, name: str, session: Runnable, config: ServingConfig) -> None:
+        self._session: Final = session
+        self._config: Final = config
+        self._queue: deque[Work] = deque()
+        self._condition = threading.Condition()
+        self._closed = False
+        self._running: tuple[Run, Sequence[Work]] | None = None
+        self._run_s = 0.001
+        self._name = name
+        self._thread = threading.Thread(target=self._loop, name=f"engine {name}", daemon=True)
+        self._thread.start()
+
+    @property
+    def depth(self) -> int:
+        """Requests that wait."""
+        return len(self._queue)
+
+    def submit(self, work: Work) -> None:
+        """Queue a request; raises QueueFull, Draining."""
+        with self._condition:
+            if self._closed:
+                raise Draining
+            if len(self._queue) >= self._config.max_queue_size:
+                model, _, version = self._name.rpartition("@")
+                retry_s = self._run_s * max(1, len(self._queue) // max(1, self._config.max_batch_size))
+                raise QueueFull(model, int(version), self._config.max_queue_size, retry_after_s=retry_s)
+            self._queue.append(work)
+            self._condition.notify()
+
+    def cancel(self, work: Work) -> None:
+        """Forget a request whose caller has gone; ends the run if nobody else waits for it."""
+        with self._condition:
+            work.cancelled = True
+            if self._running is not None:
+                run, batch = self._running
+                if work in batch and all(each.cancelled for each in batch):
+                    run.terminate()
+
+    def close(self, timeout_s: float | None = None) -> None:
+        """Take no more work, finish what is queued, end the thread. Idempotent."""
+        with self._condition:
+            self._closed = True
+            self._condition.notify()
+        self._thread.join(timeout_s)
+
+    def _loop(self) -> None:
+        while (batch := self._take()) is not None:
+            if batch:
+                self._execute(batch)
+
+    def _take(self) -> list[Work] | None:
+        """Wait for work and return what runs next; an empty list where all of it has expired, None at the end."""
+        with self._condition:
+            while not self._queue:
+                if self._closed:
+                    return None
+                self._condition.wait()
+            if self._config.max_queue_delay_us > 0:
+                self._wait_for_company()
+            expired, batch = self._collect(time.monotonic())
+        for work in expired:
+            if work.cancelled:
+                work.on_error(Cancelled("the caller went away while the request was queued"))
+            else:
+                work.on_error(DeadlineExceeded("the deadline passed while the request was queued; it was not run"))
+        return batch
+
+    def _wait_for_company(self) -> None:
+        """Hold the condition until a full batch waits or the delay of the oldest request is over."""
+        until = self._queue[0].enqueued + self._config.max_queue_delay_us / 1e6
+        while not self._closed and sum(work.rows or 1 for work in self._queue) < self._config.max_batch_size:
+            left = until - time.monotonic()
+            if left <= 0 or not self._condition.wait(left):
+                return
+
+    def _collect(self, now: float) -> tuple[list[Work], list[Work]]:
+        """Take the next batch off the queue, and what has expired in front of it."""
+        expired: list[Work] = []
+        batch: list[Work] = []
+        rows = 0
+        while self._queue:
+            work = self._queue[0]
+            if work.cancelled or work.deadline <= now:
+                expired.append(self._queue.popleft())
+                continue
+            if batch and not self._joins(work, batch[0], rows):
+                break
+            batch.append(self._queue.popleft())
+            rows += work.rows or 0
+            if work.rows is None:
+                break
+        return expired, batch
+
+    def _joins(self, work: Work, first: Work, rows: int) -> bool:
+        return (
+            first.rows is not None
+            and work.rows is not None
+            and rows + work.rows <= self._config.max_batch_size
+            and work.key == first.key
+        )
+
+    def _execute(self, batch: list[Work]) -> None:
+        run = Run()
+        with self._condition:
+            self._running = (run, batch)
+        started = time.monotonic()
+        try:
+            if len(batch) == 1:
+                answers = [self._session.run(batch[0].inputs, run)]
+            else:
+                joined = [np.concatenate(arrays) for arrays in zip(*(work.inputs for work in batch), strict=True)]
+                answers = _split(self._session.run(joined, run), [work.rows or 0 for work in batch])
+        except RunTerminated:
+            self._fail(batch, Cancelled("the caller went away while the request ran"))
+            return
+        except InterlockError as error:
+            self._fail(batch, error)
+            return
+        finally:
+            with self._condition:
+                self._running = None
+        ended = time.monotonic()
+        self._run_s = 0.8 * self._run_s + 0.2 * (ended - started)
+        rows = sum(work.rows or 1 for work in batch)
+        for work, outputs in zip(batch, answers, strict=True):
+            work.on_outputs(outputs, Timing(started - work.enqueued, ended - started, rows))
+
+    @staticmethod
+    def _fail(batch: Sequence[Work], error: InterlockError) -> None:
+        for work in batch:
+            work.on_error(error)
+
+
+def _split(outputs: Sequence[Array], rows: Sequence[int]) -> list[list[Array]]:
+    """Deal the rows of a batch's outputs back to its requests; raises InternalError if they are not all there."""
+    total = sum(rows)
+    for output in outputs:
+        if output.ndim == 0 or output.shape[0] != total:
+            raise InternalError(f"a batch of {total} rows gave an output of shape {list(output.shape)}")
+    answers: list[list[Array]] = []
+    start = 0
+    for count in rows:
+        answers.append([output[start : start + count] for output in outputs])
+        start += count
+    return answers

@@ -1,0 +1,201 @@
+"""What is loaded in this worker, and the routes to it. The only caller that creates, drains and drops servables."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from interlock.errors import NotReady
+from interlock.model import ServableState
+from interlock.types import ModelRef
+
+from interlock_server.snapshot import Snapshot, VersionKey, VersionSpec
+from interlock_server.worker.engine import give_back_memory
+from interlock_server.worker.loader import Loader, low_priority_thread
+from interlock_server.worker.routes import Resolved, RouteTable, primary
+from interlock_server.worker.servable import Servable
+
+log = logging.getLogger("interlock.catalog")
+
+_NO_ROUTES: Final = RouteTable({})
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What became of a snapshot."""
+
+    epoch: int
+    waiting: tuple[str, ...]
+    """Routes whose version is not READY."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What became of a version that was to be prepared."""
+
+    state: ServableState
+    reason: str
+    resident: bool
+    load_s: float
+
+
+class Catalog:
+    """Servables by version, and the current routing table.
+
+    One lock guards the map; the table is replaced by one assignment and read without a lock. Loading runs on one
+    thread, in the order in which it was asked for; draining on another, so that a slow request delays no load.
+    """
+
+    def __init__(self, loader: Loader, drain_grace_s: float) -> None:
+        self._loader = loader
+        self._drain_grace_s = drain_grace_s
+        self._listeners: list[Callable[[], None]] = []
+        self._lock = threading.Lock()
+        self._servables: dict[VersionKey, Servable] = {}
+        self._snapshot: Snapshot | None = None
+        self._table = _NO_ROUTES
+        self._loads: queue.SimpleQueue[Servable | None] = queue.SimpleQueue()
+        self._drains: queue.SimpleQueue[Servable | None] = queue.SimpleQueue()
+        self._threads = (
+            threading.Thread(target=self._load_loop, name="loader", daemon=True),
+            threading.Thread(target=self._drain_loop, name="drainer", daemon=True),
+        )
+        for thread in self._threads:
+            thread.start()
+
+    def subscribe(self, listener: Callable[[], None]) -> None:
+        """Call `listener` after each change, on the thread that made it; it must not block."""
+        self._listeners.append(listener)
+
+    def _on_change(self) -> None:
+        for listener in self._listeners:
+            listener()
+
+    # --- read, on any thread ---
+
+    def resolve(self, ref: ModelRef) -> Resolved:
+        """Return what a ref means now; raises NotReady before the first snapshot, else as RouteTable.resolve."""
+        if self._snapshot is None:
+            raise NotReady("the server is starting: it has no routes yet; try again in a moment")
+        return self._table.resolve(ref)
+
+    @property
+    def table(self) -> RouteTable:
+        """The current routing table."""
+        return self._table
+
+    @property
+    def incarnation(self) -> str:
+        """The registry's incarnation that the current snapshot is from; "" before the first one."""
+        return self._snapshot.incarnation if self._snapshot else ""
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the current snapshot; -1 before the first one."""
+        return self._snapshot.epoch if self._snapshot else -1
+
+    @property
+    def settled(self) -> bool:
+        """Whether a snapshot was applied and all of its versions are READY or FAILED."""
+        return self._snapshot is not None and all(servable.settled for servable in self.servables())
+
+    def servables(self) -> tuple[Servable, ...]:
+        """Return every servable that is not yet unloaded."""
+        with self._lock:
+            return tuple(self._servables.values())
+
+    # --- change, on the internal service's thread ---
+
+    def apply(self, snapshot: Snapshot) -> Applied:
+        """Switch every route to a snapshot; an older one of the same incarnation is ignored. Loads go on behind."""
+        with self._lock:
+            current = self._snapshot
+            if current and current.incarnation == snapshot.incarnation and snapshot.epoch < current.epoch:
+                return self._applied(current)
+            wanted = {spec.key: spec for spec in snapshot.keep}
+            live = {VersionKey(route.model, primary(route)) for route in snapshot.routes}
+            for key in sorted(wanted.keys() - self._servables.keys(), key=lambda key: (key not in live, key)):
+                self._add(wanted[key])
+            dropped = [self._servables.pop(key) for key in self._servables.keys() - wanted.keys()]
+            self._snapshot = snapshot
+            self._table = RouteTable.build(snapshot.routes, self._servables)
+            applied = self._applied(snapshot)
+        for servable in dropped:
+            self._drains.put(servable)
+        self._on_change()
+        return applied
+
+    def prepare(self, spec: VersionSpec, timeout_s: float) -> Prepared:
+        """Load a version without routing to it; blocks until it is READY or FAILED, raises NotReady after the timeout.
+
+        A version that FAILED before is loaded afresh. It stays until a snapshot comes that does not keep it.
+        """
+        with self._lock:
+            servable = self._servables.get(spec.key)
+            resident = servable is not None and servable.state is ServableState.READY
+            if servable is None or servable.state is ServableState.FAILED:
+                servable = self._add(spec)
+                self._table = RouteTable.build(self._snapshot.routes if self._snapshot else (), self._servables)
+        if not servable.wait_settled(timeout_s):
+            raise NotReady(f"{spec.key} was not loaded within {timeout_s:g} s (setting prepare_timeout_s)")
+        return Prepared(servable.state, servable.reason, resident, servable.load_s)
+
+    def drain_all(self) -> None:
+        """Drain every servable; returns when they are unloaded or the grace is over."""
+        with self._lock:
+            servables = list(self._servables.values())
+            self._servables.clear()
+        for servable in servables:
+            self._drains.put(servable)
+        self.close()
+
+    def close(self) -> None:
+        """End the threads after what they have begun. Idempotent."""
+        self._loads.put(None)
+        self._drains.put(None)
+        deadline = time.monotonic() + self._drain_grace_s
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def _add(self, spec: VersionSpec) -> Servable:
+        servable = self._servables[spec.key] = Servable(spec)
+        self._loads.put(servable)
+        return servable
+
+    def _applied(self, snapshot: Snapshot) -> Applied:
+        waiting = tuple(
+            f"{route.model}:{route.alias}"
+            for route in snapshot.routes
+            if (servable := self._servables.get(VersionKey(route.model, primary(route)))) is None
+            or servable.state is not ServableState.READY
+        )
+        return Applied(snapshot.epoch, waiting)
+
+    def _load_loop(self) -> None:
+        low_priority_thread()
+        while (servable := self._loads.get()) is not None:
+            self._loader.load(servable)
+            self._on_change()
+
+    def _drain_loop(self) -> None:
+        while (servable := self._drains.get()) is not None:
+            self._drain(servable)
+            del servable  # the last reference: its session goes with it
+            give_back_memory()
+            self._on_change()
+
+    def _drain(self, servable: Servable) -> None:
+        if servable.advance(ServableState.NEW, ServableState.UNLOADED):
+            return
+        if not servable.wait_settled(self._drain_grace_s):
+            self._drains.put(servable)  # still loading: its turn comes again
+            return
+        if servable.state is ServableState.READY:
+            if not servable.drain(self._drain_grace_s):
+                log.warning("requests outlasted the drain grace", extra={"version": str(servable.spec.key)})
+            log.info("unloaded", extra={"version": str(servable.spec.key)})

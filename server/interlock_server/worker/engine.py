@@ -1,0 +1,180 @@
+"""ONNX Runtime: the only module of the server that imports it. All provider names and options are here."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+import onnxruntime as ort
+from interlock.errors import InternalError, StartupRefused
+from interlock.types import Array, DType, Signature
+
+CPU: Final = "CPU"
+CUDA: Final = "CUDA"
+_CPU_PROVIDER: Final = "CPUExecutionProvider"
+_CUDA_PROVIDER: Final = "CUDAExecutionProvider"
+_CUDA_OPTIONS: Final = {
+    "use_tf32": "0",  # parity with PyTorch's FP32 before speed
+    "cudnn_conv_algo_search": "HEURISTIC",  # EXHAUSTIVE would search at the first run of every batch size
+    "arena_extend_strategy": "kSameAsRequested",
+}
+_PROBE: Final = Path(__file__).with_name("probe.onnx")
+"""An Add of two floats: enough to learn whether a provider really works."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineChoice:
+    """What was asked for, what was taken, and why."""
+
+    provider: str
+    reason: str
+
+
+class RunTerminated(Exception):
+    """A run was stopped because nobody waits for it any more."""
+
+
+class Run:
+    """The handle of one run, by which another thread can end it between two nodes."""
+
+    __slots__ = ("options",)
+
+    def __init__(self) -> None:
+        self.options = ort.RunOptions()
+
+    def terminate(self) -> None:
+        """Ask the run to stop; one long kernel is not interrupted."""
+        self.options.terminate = True
+
+
+class Session:
+    """One loaded graph."""
+
+    def __init__(self, session: ort.InferenceSession, signature: Signature) -> None:
+        self._session = session
+        self._inputs = [spec.name for spec in signature.inputs]
+        self._outputs = [spec.name for spec in signature.outputs]
+        self._bf16 = any(spec.dtype is DType.BF16 for spec in (*signature.inputs, *signature.outputs))
+        self._signature = signature
+
+    def run(self, inputs: Sequence[Array], run: Run) -> list[Array]:
+        """Run on inputs in signature order, outputs in signature order; raises RunTerminated, InternalError."""
+        try:
+            if self._bf16:
+                return self._run_ort_values(inputs, run)
+            feed = dict(zip(self._inputs, inputs, strict=True))
+            return [np.asarray(array) for array in self._session.run(self._outputs, feed, run.options)]
+        except Exception as error:
+            if run.options.terminate:
+                raise RunTerminated from error
+            raise InternalError(f"the model failed while running: {_first_line(error)}") from error
+
+    def _run_ort_values(self, inputs: Sequence[Array], run: Run) -> list[Array]:
+        """Numpy has no bfloat16: its bits go in and out as uint16 through OrtValues."""
+        feed = {
+            spec.name: ort.OrtValue.ortvalue_from_numpy_with_onnx_type(np.ascontiguousarray(array), _BFLOAT16)
+            if spec.dtype is DType.BF16
+            else ort.OrtValue.ortvalue_from_numpy(array)
+            for spec, array in zip(self._signature.inputs, inputs, strict=True)
+        }
+        values = self._session.run_with_ort_values(self._outputs, feed, run.options)
+        return [
+            _bf16_bits(value) if spec.dtype is DType.BF16 else np.asarray(value.numpy())
+            for spec, value in zip(self._signature.outputs, values, strict=True)
+        ]
+
+
+_BFLOAT16: Final = 16
+"""TensorProto.BFLOAT16."""
+
+
+def _bf16_bits(value: ort.OrtValue) -> Array:
+    size = value.tensor_size_in_bytes()
+    bits = np.frombuffer(ctypes.string_at(value.data_ptr(), size), dtype=np.uint16)
+    return bits.reshape(value.shape())
+
+
+class Engine:
+    """Loads graphs on the provider that was chosen at start."""
+
+    def __init__(self, asked: Literal["auto", "cpu", "cuda"], intra_op_threads: int) -> None:
+        """Take a provider and make the one thread pool of this process; raises StartupRefused."""
+        ort.set_default_logger_severity(3)
+        ort.set_global_thread_pool_sizes(intra_op_threads or len(os.sched_getaffinity(0)), 1)
+        self.choice: Final = _choose(asked)
+
+    @property
+    def runtime_version(self) -> str:
+        """ONNX Runtime's version."""
+        return str(ort.__version__)
+
+    def load(self, path: str, signature: Signature) -> Session:
+        """Load a graph from a path (from bytes it would hold the GIL); raises InternalError."""
+        try:
+            session = _open(Path(path), self.choice.provider)
+        except Exception as error:
+            raise InternalError(f"ONNX Runtime cannot load it: {_first_line(error)}") from error
+        names = {item.name for item in session.get_inputs()}
+        if names != {spec.name for spec in signature.inputs}:
+            raise InternalError(f"the graph's inputs are {sorted(names)}, the registered signature says otherwise")
+        return Session(session, signature)
+
+
+def _choose(asked: Literal["auto", "cpu", "cuda"]) -> EngineChoice:
+    if asked == "cpu":
+        return EngineChoice(CPU, "asked for")
+    why_not = _why_no_cuda()
+    if why_not is None:
+        return EngineChoice(CUDA, "asked for" if asked == "cuda" else "auto: CUDA works here")
+    if asked == "cuda":
+        raise StartupRefused(f"--providers cuda: {why_not}. Start with --providers cpu, or auto to take what works")
+    return EngineChoice(CPU, f"auto: {why_not}")
+
+
+def _why_no_cuda() -> str | None:
+    if _CUDA_PROVIDER not in ort.get_available_providers():
+        return (
+            f"the installed onnxruntime {ort.__version__} has no CUDA provider; run: pip uninstall -y onnxruntime && "
+            "pip install 'interlock[server,gpu]'"
+        )
+    if not any(Path("/dev").glob("nvidia[0-9]*")):
+        return "no NVIDIA device is visible (/dev/nvidia0 is missing)"
+    ort.preload_dlls()
+    try:
+        session = _open(_PROBE, CUDA)
+        one = np.ones(1, np.float32)
+        session.run(None, {"a": one, "b": one})
+    except Exception as error:  # noqa: BLE001 - whatever stops CUDA from working is the answer
+        return f"the CUDA provider does not work here: {_first_line(error)}"
+    return None
+
+
+def _open(path: Path, provider: str) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.use_per_session_threads = False
+    # A server shares its cores: threads that spin while they wait take them from other models and from the front.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    wanted = [(_CUDA_PROVIDER, _CUDA_OPTIONS), _CPU_PROVIDER] if provider == CUDA else [_CPU_PROVIDER]
+    session = ort.InferenceSession(str(path), options, providers=wanted, enable_fallback=0)
+    # ONNX Runtime falls back to the CPU in silence; what it took is to be seen here only.
+    taken = session.get_providers()
+    if provider == CUDA and taken[0] != _CUDA_PROVIDER:
+        raise RuntimeError(f"ONNX Runtime took {taken[0]} instead of {_CUDA_PROVIDER}")
+    return session
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:400]
+
+
+def give_back_memory() -> None:
+    """Return freed memory to the system: without this RSS does not fall after a session is dropped."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

@@ -1,0 +1,147 @@
+"""Loading a version: check the bytes, open the session, warm it, hold it against its golden samples."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from interlock import golden
+from interlock.errors import DataLoss, GoldenMismatch, InterlockError, InternalError
+from interlock.golden import DEFAULT_TOLERANCES, Golden
+from interlock.model import ServableState
+from interlock.types import Array, DType, Signature, TensorSpec
+
+from interlock_server.snapshot import VersionSpec
+from interlock_server.worker.batcher import Batcher
+from interlock_server.worker.engine import Engine, Run, Session
+from interlock_server.worker.servable import Servable
+
+log = logging.getLogger("interlock.loader")
+
+_LOW_PRIORITY: Final = 10
+_GOLDEN_ROWS: Final = 8
+"""Golden samples are replayed in slices of so many rows: a large one must not need a large run."""
+_CHUNK: Final = 4 * 1024 * 1024
+
+
+class Loader:
+    """Loads servables on the calling thread, one at a time."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._verified: set[str] = set()
+        self._lock = threading.Lock()
+
+    def load(self, servable: Servable) -> None:
+        """Bring a NEW servable to READY, or to FAILED with the reason; raises nothing."""
+        spec = servable.spec
+        with self._lock:
+            started = time.monotonic()
+            if not servable.advance(ServableState.NEW, ServableState.LOADING):
+                return  # dropped before its turn came
+            try:
+                self._verify(spec.graph_path, spec.graph_sha256)
+                session = self._engine.load(spec.graph_path, spec.signature)
+                servable.transition(ServableState.WARMING)
+                self._prove(spec, session)
+            except InterlockError as error:
+                self._give_up(servable, error)
+                return
+            except Exception as error:
+                log.exception("loading failed", extra={"version": str(spec.key)})
+                self._give_up(servable, InternalError(f"{type(error).__name__}: {error}"))
+                return
+            servable.load_s = time.monotonic() - started
+            servable.provider = self._engine.choice.provider
+            servable.transition(ServableState.READY, batcher=Batcher(str(spec.key), session, spec.config))
+            log.info("loaded", extra={"version": str(spec.key), "load_s": round(servable.load_s, 4)})
+
+    def _give_up(self, servable: Servable, error: InterlockError) -> None:
+        servable.transition(ServableState.FAILED, error.message)
+        log.error("not loaded: %s", error.message, extra={"version": str(servable.spec.key)})
+
+    def _verify(self, path: str, digest: str) -> None:
+        """Hash a blob before this process's first load of it; raises DataLoss."""
+        if digest in self._verified:
+            return
+        hasher = hashlib.sha256()
+        try:
+            with open(path, "rb") as file:
+                while chunk := file.read(_CHUNK):
+                    hasher.update(chunk)
+        except OSError as error:
+            raise DataLoss(f"blob {digest} cannot be read ({error.strerror}); restore it from a backup") from error
+        if hasher.hexdigest() != digest:
+            raise DataLoss(
+                f"blob {digest} is corrupt: its bytes hash to {hasher.hexdigest()}; restore it from a backup"
+            )
+        self._verified.add(digest)
+
+    def _prove(self, spec: VersionSpec, session: Session) -> None:
+        """Warm the session up: on its golden samples, which it must meet, else on zeros."""
+        if not spec.golden_path:
+            _warm(spec.signature, session)
+            return
+        self._verify(spec.golden_path, spec.golden_sha256)
+        provider = self._engine.choice.provider
+        tolerance = spec.tolerances.get(provider, DEFAULT_TOLERANCES[provider])
+        check_golden(golden.read(Path(spec.golden_path)), spec, session, tolerance)
+
+
+def low_priority_thread() -> None:
+    """Make the calling thread give way: what it loads must not slow what is served."""
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOW_PRIORITY)
+
+
+def check_golden(samples: Golden, spec: VersionSpec, session: Session, tolerance: golden.Tolerance) -> None:
+    """Replay golden samples; raises GoldenMismatch."""
+    for sample in samples.samples:
+        inputs = [sample.inputs[each.name] for each in spec.signature.inputs]
+        actual = _replay(inputs, spec, session)
+        for each, array in zip(spec.signature.outputs, actual, strict=True):
+            difference = golden.compare(each.name, each.dtype, array, sample.outputs[each.name], tolerance)
+            if not difference.within:
+                raise GoldenMismatch(f"golden check: {difference.why}", output=each.name, max_abs=difference.max_abs)
+
+
+def _replay(inputs: list[Array], spec: VersionSpec, session: Session) -> list[Array]:
+    inputs = [for_engine(each, array) for each, array in zip(spec.signature.inputs, inputs, strict=True)]
+    rows = inputs[0].shape[0] if inputs and inputs[0].ndim else 0
+    if not spec.joinable or rows <= _GOLDEN_ROWS:
+        return session.run(inputs, Run())
+    slices = [
+        session.run([array[start : start + _GOLDEN_ROWS] for array in inputs], Run())
+        for start in range(0, rows, _GOLDEN_ROWS)
+    ]
+    return [np.concatenate(parts) for parts in zip(*slices, strict=True)]
+
+
+def for_engine(spec: TensorSpec, array: Array) -> Array:
+    """Turn BYTES into text, which is what ONNX strings are; everything else stays as it is."""
+    if spec.dtype is not DType.BYTES:
+        return array
+    texts = np.empty(array.size, dtype=object)
+    texts[:] = [item.decode() if isinstance(item, bytes) else str(item) for item in array.ravel()]
+    return texts.reshape(array.shape)
+
+
+def _warm(signature: Signature, session: Session) -> None:
+    """Run once on zeros with every dynamic size 1; a model that cannot run on zeros is warmed by its first request."""
+    inputs = [_zeros(spec) for spec in signature.inputs]
+    try:
+        session.run(inputs, Run())
+    except InternalError as error:
+        log.warning("warm-up on zeros failed: %s", error.message)
+
+
+def _zeros(spec: TensorSpec) -> Array:
+    shape = tuple(size if isinstance(size, int) else 1 for size in spec.shape)
+    if spec.dtype is DType.BYTES:
+        return np.full(shape, "", dtype=object)
+    return np.zeros(shape, spec.dtype.numpy)
