@@ -81,12 +81,13 @@ class Sender:
 
     def __init__(self, upload: Upload, progress: Progress | None) -> None:
         self._upload: Final = upload
+        self._header: Final = admin_pb2.RegisterVersionRequest(header=convert.header(upload.header))
         self._progress: Final = progress
         self._failure: Exception | None = None
 
     def __iter__(self) -> Iterator[admin_pb2.RegisterVersionRequest]:
         """Yield the header, then the chunks of each file."""
-        yield admin_pb2.RegisterVersionRequest(header=convert.header(self._upload.header))
+        yield self._header
         try:
             sent = 0
             for path, announced in zip(self._upload.paths, self._upload.header.files, strict=True):

@@ -1,0 +1,107 @@
+"""Texts that users type → values. Pure but for the files that they name."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import click
+import numpy as np
+from interlock.errors import InvalidArgument
+from interlock.types import Array
+
+from interlock_client import ServingConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A NAME=VALUE."""
+
+    name: str
+    value: str
+
+
+class PairType(click.ParamType[Pair]):
+    """NAME=VALUE on the command line."""
+
+    name = "NAME=VALUE"
+
+    def convert(self, value: str | Pair, param: click.Parameter | None, ctx: click.Context | None) -> Pair:
+        """Split at the first equals sign."""
+        if isinstance(value, Pair):
+            return value
+        name, equals, rest = value.partition("=")
+        if not equals or not name:
+            self.fail(f"{value!r} is not NAME=VALUE", param, ctx)
+        return Pair(name, rest)
+
+
+class MomentType(click.ParamType[datetime]):
+    """A time: ISO 8601, in local time where it names no zone."""
+
+    name = "TIME"
+
+    def convert(self, value: str | datetime, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Read the time and give it a zone."""
+        if isinstance(value, datetime):
+            return value
+        try:
+            return datetime.fromisoformat(value).astimezone()
+        except (ValueError, OverflowError) as error:
+            self.fail(f"{value!r} is not a time ({error}); write 2026-01-31T12:00 or 2026-01-31T12:00:00Z", param, ctx)
+
+
+def unique(pairs: Sequence[Pair], flag: str) -> dict[str, str]:
+    """Return pairs by name; a name given twice is wrong usage."""
+    found: dict[str, str] = {}
+    for pair in pairs:
+        if pair.name in found:
+            raise click.BadParameter(f"{pair.name!r} is given twice", param_hint=flag)
+        found[pair.name] = pair.value
+    return found
+
+
+def tensor(name: str, text: str) -> Array | object:
+    """Read an input: FILE.npy, or a JSON literal, which the client converts to the input's datatype."""
+    if text.endswith(".npy"):
+        try:
+            return np.asarray(np.load(text, allow_pickle=False))
+        except (OSError, ValueError, EOFError) as error:
+            raise InvalidArgument(f"input {name!r}: {text!r} cannot be read as an .npy file: {error}") from error
+    try:
+        found: object = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise click.BadParameter(
+            f"{name!r} is neither FILE.npy nor a JSON literal: {text[:60]!r} ({error}); "
+            f"""write for example {name}=image.npy, {name}='[[1.5, 2]]' or {name}='["text"]'""",
+            param_hint="--input",
+        ) from error
+    return found
+
+
+def serving_config(path: Path) -> ServingConfig:
+    """Read a serving config from TOML or JSON; raises InvalidArgument that names the key that is wrong."""
+    try:
+        data = path.read_bytes()
+        found: object = json.loads(data) if path.suffix == ".json" else tomllib.loads(data.decode())
+    except OSError as error:
+        raise InvalidArgument(f"the config file {str(path)!r} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        kind = "JSON" if path.suffix == ".json" else "TOML"
+        raise InvalidArgument(f"the config file {str(path)!r} is not {kind}: {error}") from error
+    known = [field.name for field in dataclasses.fields(ServingConfig)]
+    if not isinstance(found, dict):
+        raise InvalidArgument(f"the config file {str(path)!r} must hold {', '.join(known)} by name")
+    for key, value in found.items():
+        if key not in known:
+            raise InvalidArgument(
+                f"the config file {str(path)!r} has the unknown key {key!r}; a serving config has {', '.join(known)}"
+            )
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**31:
+            raise InvalidArgument(f"{key} in {str(path)!r} must be a whole number from 0, got {value!r}")
+    return ServingConfig(**found)

@@ -1,0 +1,306 @@
+"""Results as JSON and as tables."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+import numpy as np
+from rich import box
+from rich.console import Console, RenderableType
+from rich.table import Table
+
+from interlock_client import (
+    AliasAt,
+    Event,
+    InferResult,
+    Model,
+    ReplicaStatus,
+    ServingConfig,
+    Switch,
+    Version,
+)
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+_WIDE: Final = 4096
+"""Columns where there is no terminal: a pipe must not cut words."""
+
+
+def plain(value: object) -> object:
+    """Return a value as JSON types: dataclasses by field, times in RFC 3339, enums by value, arrays as lists."""
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, bytes):
+        return _text_or_base64(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"  # JSON has no such numbers
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def _text_or_base64(value: bytes) -> object:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(value).decode()}
+
+
+def print_json(value: object) -> None:
+    """Print a value as one JSON document."""
+    click.echo(json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def print_table(*parts: RenderableType) -> None:
+    """Print tables and texts, as wide as they need to be where nobody watches a terminal."""
+    console().print(*parts, sep="\n")
+
+
+def console() -> Console:
+    """Return a console that shows what it is given, and no markup or emoji that a note might hold."""
+    made = Console(markup=False, emoji=False, highlight=False)
+    return made if made.is_terminal else Console(markup=False, emoji=False, highlight=False, width=_WIDE)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in columns:
+        table.add_column(name, justify="right" if name in _NUMERIC else "left")
+    return table
+
+
+_NUMERIC: Final = frozenset({"version", "versions", "newest", "size", "seq", "in flight", "generation", "from", "to"})
+
+
+def _rows(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    table = _table(*columns)
+    for row in rows:
+        table.add_row(*(_clean(cell) for cell in row))
+    return table
+
+
+def _pairs(rows: Iterable[tuple[str, object]]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for name, value in rows:
+        table.add_row(name, _clean(value))
+    return table
+
+
+def record(value: DataclassInstance) -> RenderableType:
+    """Return any dataclass, field by field."""
+    return _pairs((each.name, getattr(value, each.name)) for each in dataclasses.fields(value))
+
+
+def _clean(value: object) -> str:
+    """Show control characters as escapes: what a stranger wrote into a note must not drive this terminal."""
+    text = str(value)
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
+def _time(value: datetime) -> str:
+    return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _size(count: int) -> str:
+    amount = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < 1024 or unit == "GiB":
+            break
+        amount /= 1024
+    return f"{count} B" if unit == "B" else f"{amount:.1f} {unit}"
+
+
+def models(found: Sequence[Model]) -> RenderableType:
+    """Return models as a table."""
+    if not found:
+        return "no models are registered; `interlock register MODEL FILE.onnx` adds one"
+    rows = (
+        (
+            each.name,
+            each.versions,
+            each.newest or "-",
+            ", ".join(f"{alias.alias} → {alias.version}" for alias in each.aliases) or "-",
+            _time(each.created_at),
+        )
+        for each in found
+    )
+    return _rows(("model", "versions", "newest", "aliases", "created"), rows)
+
+
+def versions(found: Sequence[Version]) -> RenderableType:
+    """Return versions as a table."""
+    rows = (
+        (
+            each.version,
+            each.state.value,
+            _uses(each),
+            _proven(each),
+            _size(each.size_bytes),
+            each.digest[:12],
+            _time(each.created_at),
+            each.created_by,
+            each.note,
+        )
+        for each in found
+    )
+    return _rows(("version", "state", "used by", "proven", "size", "digest", "created", "by", "note"), rows)
+
+
+def _uses(version: Version) -> str:
+    return ", ".join((*version.aliases, *(("pin",) if version.pinned else ()))) or "-"
+
+
+def _proven(version: Version) -> str:
+    return f"yes, {version.golden_samples} samples" if version.proven else "NO"
+
+
+def version(each: Version) -> RenderableType:
+    """Return one version in full."""
+    return _pairs(
+        (
+            ("version", f"{each.model}@{each.version}"),
+            ("state", each.state.value),
+            ("used by", _uses(each)),
+            ("proven", _proven(each)),
+            ("inputs", "\n".join(map(str, each.signature.inputs))),
+            ("outputs", "\n".join(map(str, each.signature.outputs))),
+            ("serving", _config(each.config)),
+            ("size", _size(each.size_bytes)),
+            ("digest", each.digest),
+            ("created", f"{_time(each.created_at)} by {each.created_by}"),
+            ("note", each.note or "-"),
+            ("tags", ", ".join(f"{key}={value}" for key, value in sorted(each.tags.items())) or "-"),
+            ("report", each.report_json or "-"),
+        )
+    )
+
+
+def _config(config: ServingConfig) -> str:
+    return ", ".join(f"{field.name}={getattr(config, field.name)}" for field in dataclasses.fields(config))
+
+
+def switch(done: Switch) -> RenderableType:
+    """Return the outcome of a promote or rollback as a sentence or a few."""
+    verb = "would move" if done.dry_run else "moved"
+    start = f"from version {done.from_version} " if done.from_version else ""
+    how = "was loaded already" if done.resident else f"prepared in {done.prepare_s:.2f} s"
+    lines = [f"{done.model}:{done.alias} {verb} {start}to version {done.to_version} ({how})"]
+    if not done.dry_run:
+        lines[0] += f", committed in {done.commit_s * 1000:.1f} ms, generation {done.generation}"
+    if done.stack:
+        lines.append(f"`interlock rollback` goes back to version {done.stack[-1]}")
+    if done.breaking:
+        lines.append(f"breaks callers: {'; '.join(done.breaking)}")
+    if done.lagging:
+        lines.append(f"not confirmed in time, restarted: {', '.join(done.lagging)}")
+    return _clean("\n".join(lines))
+
+
+def events(found: Sequence[Event]) -> RenderableType:
+    """Return events as a table."""
+    rows = (
+        (
+            each.seq,
+            _time(each.time),
+            each.actor,
+            each.action,
+            f"{each.model}:{each.alias}" if each.alias else each.model,
+            each.from_version or "-",
+            each.to_version or "-",
+            each.outcome,
+            each.detail if each.outcome != "ok" else each.reason,
+        )
+        for each in found
+    )
+    return _rows(("seq", "time", "actor", "action", "model", "from", "to", "outcome", "reason"), rows)
+
+
+def history(found: Sequence[AliasAt], when: datetime) -> RenderableType:
+    """Return what the aliases were at a time."""
+    if not found:
+        return f"no alias existed at {_time(when)}"
+    rows = ((each.model, each.alias, each.version, _time(each.since), each.actor, each.seq) for each in found)
+    return _rows(("model", "alias", "version", "since", "by", "seq"), rows)
+
+
+def status(found: ReplicaStatus) -> Sequence[RenderableType]:
+    """Return a replica's status: facts, servables, aliases."""
+    facts = _pairs(
+        (
+            ("replica", f"{found.replica} (interlock {found.server_version})"),
+            ("state", "ready" if found.ready else "NOT READY"),
+            ("degraded", "; ".join(found.degraded) or "no"),
+            ("epoch", found.epoch),
+            ("inference", found.inference_address),
+            ("http", found.http_address),
+            ("admin", found.admin_address),
+            ("sandbox", ", ".join(found.sandbox) or "none"),
+        )
+    )
+    servables = _rows(
+        ("worker", "pid", "provider", "servable", "state", "in flight", "loaded in", "reason"),
+        (
+            (
+                worker.index if worker.reachable else f"{worker.index} (UNREACHABLE)",
+                worker.pid,
+                servable.provider or worker.provider,
+                f"{servable.model}@{servable.version}",
+                servable.state.value,
+                servable.in_flight,
+                f"{servable.load_s * 1000:.0f} ms",
+                servable.reason,
+            )
+            for worker in found.workers
+            for servable in worker.servables
+        ),
+    )
+    idle = [f"worker {each.index} (pid {each.pid}) has nothing loaded" for each in found.workers if not each.servables]
+    aliases = _rows(
+        ("alias", "version", "generation", "stack", "since"),
+        (
+            (
+                f"{each.model}:{each.alias}",
+                each.version,
+                each.generation,
+                " ".join(map(str, reversed(each.stack))) or "-",
+                _time(each.updated_at),
+            )
+            for each in found.aliases
+        ),
+    )
+    return [facts, *([servables] if servables.row_count else []), *idle, *([aliases] if aliases.row_count else [])]
+
+
+def answer(result: InferResult) -> Sequence[RenderableType]:
+    """Return an inference result; long arrays are shortened."""
+    by = f"{result.model}@{result.version}" + (f" ({result.alias})" if result.alias else "")
+    run = f", run in {result.run_s * 1000:.2f} ms" if result.run_s is not None else ""
+    rows = (
+        (name, _dtype(array), list(array.shape), np.array2string(array, threshold=24, max_line_width=100))
+        for name, array in result.items()
+    )
+    return [f"answered by {by}{run}", _rows(("output", "dtype", "shape", "values"), rows)]
+
+
+def _dtype(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> str:
+    return "bytes" if array.dtype == object else array.dtype.name
