@@ -1,0 +1,183 @@
+"""Where the bytes are: one flat directory of immutable blobs, each named by its sha256.
+
+A blob appears under its name whole and synced or not at all, and is never overwritten, truncated or linked: a process
+may have it mapped. Only files whose names begin with a dot are unfinished.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from interlock.errors import DataLoss, InterlockError, StorageFull, Unavailable
+
+from interlock_registry.manifest import Blob, Manifest, NamedBlob, SourceFile, checked_digest
+
+__all__ = ["Blob", "LocalArtifactStore", "Manifest", "NamedBlob", "SourceFile"]
+
+_CHUNK: Final = 1 << 20
+_TEMPORARY: Final = ".incoming-"
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class LocalArtifactStore:
+    """Blobs in a directory of this machine. Any thread or process may add; nobody changes."""
+
+    def __init__(self, root: Path) -> None:
+        """Use `root`, which is made (0700, with its parents) where it is not there."""
+        self._root = root
+        missing = [each for each in (root, *root.parents) if not each.exists()]
+        for directory in reversed(missing):
+            directory.mkdir(mode=0o700, exist_ok=True)
+            _sync_directory(directory.parent)
+        if missing:
+            root.chmod(0o700)
+
+    def path(self, digest: str) -> Path:
+        """Return where the blob of that digest is, or would be; raises InvalidArgument."""
+        return self._root / checked_digest(digest)
+
+    def has(self, digest: str) -> bool:
+        """Tell whether the blob is there; `verify` tells whether it is whole."""
+        return self.path(digest).is_file()
+
+    def add(self, source: Path, *, sha256: str, consume: bool = False) -> Blob:
+        """Store the bytes of a file; they are durable when this returns.
+
+        They are hashed again on the way, and what is there already is not written twice. With `consume` the file
+        itself becomes the blob where it is on the same filesystem, and is gone afterwards in any case.
+        Raises DataLoss where the bytes are not those of `sha256`, StorageFull, Unavailable.
+        """
+        target = self.path(sha256)
+        temporary = self._root / f"{_TEMPORARY}{uuid.uuid4().hex}"
+        try:
+            if self._is_whole(target):
+                size = self._check_source(source, sha256)
+            elif consume and source.stat(follow_symlinks=False).st_dev == self._root.stat().st_dev:
+                size = self._check_source(source, sha256)
+                source.rename(temporary)
+                _seal(temporary)
+                temporary.rename(target)
+            else:
+                size = _copy(source, temporary, sha256)
+                _seal(temporary)
+                temporary.rename(target)
+            # Also for a blob that was there: whoever wrote it may have died before this.
+            _sync_directory(self._root)
+            if consume:
+                source.unlink(missing_ok=True)
+        except OSError as error:
+            raise self._failure(error) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+        return Blob(digest=sha256, size_bytes=size)
+
+    def verify(self, blob: Blob) -> None:
+        """Read a blob and compare it with its name and size; raises DataLoss, Unavailable."""
+        path = self.path(blob.digest)
+        try:
+            size = path.stat().st_size
+            if size != blob.size_bytes:
+                raise _damaged(blob.digest, f"it has {size} bytes, not {blob.size_bytes}")
+            found, _ = _hash(path)
+        except FileNotFoundError as error:
+            raise _damaged(blob.digest, "its file is gone") from error
+        except OSError as error:
+            raise self._failure(error) from error
+        if found != blob.digest:
+            raise _damaged(blob.digest, f"its bytes have the sha256 {found}")
+
+    def sweep_temporary(self) -> int:
+        """Remove what crashed writes left behind; returns how many files. Only before anybody adds."""
+        leftovers = [each for each in self._root.iterdir() if each.name.startswith(_TEMPORARY)]
+        for each in leftovers:
+            each.unlink(missing_ok=True)
+        return len(leftovers)
+
+    def _is_whole(self, target: Path) -> bool:
+        # A damaged blob is replaced by the whole bytes that are at hand; who has the old one mapped keeps it.
+        return target.is_file() and _hash(target)[0] == target.name
+
+    def _check_source(self, source: Path, sha256: str) -> int:
+        found, size = _hash(source)
+        if found != sha256:
+            raise _mismatch(source, found, sha256)
+        return size
+
+    def _failure(self, error: OSError) -> InterlockError:
+        if error.errno in _FULL:
+            return StorageFull(f"the disk of the artifact store {self._root} is full; make room and try again")
+        return Unavailable(f"the artifact store {self._root} cannot be used: {error}")
+
+
+def _copy(source: Path, temporary: Path, sha256: str) -> int:
+    hasher = hashlib.sha256()
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb", buffering=0) as sink:
+
+        def take(chunk: memoryview) -> None:
+            hasher.update(chunk)
+            _write_all(sink.fileno(), chunk)
+
+        size = _read(source, take)
+    if hasher.hexdigest() != sha256:
+        raise _mismatch(source, hasher.hexdigest(), sha256)
+    return size
+
+
+def _write_all(descriptor: int, chunk: memoryview) -> None:
+    while chunk:
+        chunk = chunk[os.write(descriptor, chunk) :]
+
+
+def _hash(path: Path) -> tuple[str, int]:
+    hasher = hashlib.sha256()
+    size = _read(path, hasher.update)
+    return hasher.hexdigest(), size
+
+
+def _read(path: Path, take: Callable[[memoryview], None]) -> int:
+    size = 0
+    buffer = memoryview(bytearray(_CHUNK))
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            take(buffer[:count])
+            size += count
+    return size
+
+
+def _seal(path: Path) -> None:
+    """Make a file durable and read-only. After a failed fsync its pages are lost, so nobody may try twice."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fchmod(descriptor, 0o400)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _mismatch(source: Path, found: str, sha256: str) -> DataLoss:
+    return DataLoss(
+        f"the bytes of {source.name} changed on the way: they have the sha256 {found}, not {sha256}; send them again",
+        facts={"found": found, "expected": sha256},
+    )
+
+
+def _damaged(digest: str, why: str) -> DataLoss:
+    return DataLoss(
+        f"blob {digest} is damaged: {why}; register the same file again or restore a backup", facts={"digest": digest}
+    )

@@ -1,0 +1,75 @@
+"""What every attempt has in common: limits on its texts, its event, and which refusals are kept. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+from interlock.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    IdempotencyKeyReused,
+    InterlockError,
+    InvalidArgument,
+    NotFound,
+    PrepareFailed,
+    Violation,
+)
+
+from interlock_registry.chain import MAX_TEXT, Draft
+from interlock_registry.domain import Attempt
+
+_MAX_KEY: Final = 256
+_MAX_ACTOR: Final = 256
+
+
+def check(attempt: Attempt) -> None:
+    """Let an attempt through whose texts can be kept whole; raises InvalidArgument."""
+    violations = _violations(attempt)
+    if violations:
+        raise InvalidArgument(violations[0].description, violations=violations)
+
+
+def is_storable(attempt: Attempt) -> bool:
+    """Tell whether an attempt's texts can be kept whole; in the event of a refused one they are cut."""
+    return not _violations(attempt)
+
+
+def is_final(error: InterlockError) -> bool:
+    """Tell whether the domain itself refused: only such refusals are kept under idempotency keys."""
+    if isinstance(error, IdempotencyKeyReused | PrepareFailed):
+        return False
+    return isinstance(error, InvalidArgument | NotFound | AlreadyExists | FailedPrecondition)
+
+
+def draft(
+    attempt: Attempt, now: datetime, *, outcome: str, from_version: int = 0, to_version: int = 0, detail: str = ""
+) -> Draft:
+    """Make the event of an attempt."""
+    return Draft(
+        time=now,
+        actor=attempt.actor,
+        action=attempt.action.value,
+        model=attempt.model,
+        alias=attempt.alias,
+        from_version=from_version,
+        to_version=to_version,
+        reason=attempt.reason,
+        request_id=attempt.request_id,
+        outcome=outcome,
+        detail=detail,
+    )
+
+
+def _violations(attempt: Attempt) -> tuple[Violation, ...]:
+    limits = (
+        ("idempotency_key", attempt.idempotency_key, _MAX_KEY),
+        ("actor", attempt.actor, _MAX_ACTOR),
+        ("reason", attempt.reason, MAX_TEXT),
+        ("request_id", attempt.request_id, MAX_TEXT),
+    )
+    return tuple(
+        Violation(field, f"{field} has {len(text)} characters; up to {limit} are kept, so shorten it")
+        for field, text, limit in limits
+        if len(text) > limit
+    )

@@ -1,0 +1,164 @@
+"""What can be asked of the registry. Each answer is of one moment."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from interlock.errors import AliasNotFound, IdempotencyKeyReused, ModelNotFound
+from interlock.model import Alias, Event, Model, Version
+from interlock.types import STABLE, ModelRef, alias_name
+
+from interlock_registry import chain, documents, paging, planning
+from interlock_registry.chain import ChainReport
+from interlock_registry.domain import AliasRecord, Attempt, Desired, DesiredModel, EpochState, Move, Page
+from interlock_registry.sql.database import Database
+from interlock_registry.sql.reader import Reader
+from interlock_registry.stack import Position
+
+
+class RegistryReader:
+    """Every method may raise RegistryUnavailable, and DataLoss where what is stored cannot be."""
+
+    def __init__(self, database: Database, *, keep_depth: int) -> None:
+        self._database = database
+        self._keep_depth = keep_depth
+
+    # --- what should be served ---
+
+    def state(self) -> EpochState:
+        """Return how far the registry is: cheap, for polling."""
+        return self._database.read(lambda reader: reader.state())
+
+    def desired(self) -> Desired:
+        """Return what should be served, all of it."""
+
+        def work(reader: Reader) -> Desired:
+            state = reader.state()
+            return Desired(state.incarnation, state.epoch, reader.desired(keep_depth=self._keep_depth))
+
+        return self._database.read(work)
+
+    def desired_model(self, name: str) -> DesiredModel:
+        """Return what should be served of one model; raises ModelNotFound."""
+
+        def work(reader: Reader) -> DesiredModel:
+            found = reader.desired([name], keep_depth=self._keep_depth)
+            if not found:
+                raise ModelNotFound(name)
+            return found[0]
+
+        return self._database.read(work)
+
+    # --- the catalogue ---
+
+    def models(self, page_size: int = 0, page_token: str = "") -> Page[Model]:
+        """List models by name; `page_size` 0 is 100, at most 1000. Raises InvalidArgument."""
+        size, after = paging.page_size(page_size), paging.name_after(page_token)
+        found = self._database.read(lambda reader: reader.models(after=after, limit=size + 1))
+        return paging.page(found, size, lambda model: model.name)
+
+    def versions(self, model: str, page_size: int = 0, page_token: str = "") -> Page[Version]:
+        """List a model's versions, newest first, tombstones too; raises ModelNotFound, InvalidArgument."""
+        size, below = paging.page_size(page_size), paging.number_below(page_token)
+        found = self._database.read(lambda reader: reader.versions(model, below=below, limit=size + 1))
+        return paging.page(found, size, lambda version: str(version.version))
+
+    def version(self, ref: ModelRef) -> Version:
+        """Return the version that a ref means; raises ModelNotFound, VersionNotFound, AliasNotFound."""
+
+        def work(reader: Reader) -> Version:
+            if ref.version is not None:
+                return reader.version(ref.model, ref.version)
+            record = reader.alias_record(ref.model, ref.alias or STABLE)
+            if not record.version:
+                raise AliasNotFound(record.model, record.alias)
+            return reader.version(ref.model, record.version)
+
+        return self._database.read(work)
+
+    def alias(self, model: str, alias: str) -> Alias | None:
+        """Return an alias, or None where the model has none of that name."""
+        found = self._database.read(lambda reader: reader.aliases([model]))
+        return next((each for each in found if each.alias == alias), None)
+
+    # --- history ---
+
+    def events(
+        self, model: str | None = None, *, until: datetime | None = None, page_size: int = 0, page_token: str = ""
+    ) -> Page[Event]:
+        """List events, newest first: of one model or of all, up to a moment (aware). Raises InvalidArgument."""
+        size, below = paging.page_size(page_size), paging.number_below(page_token)
+        found = self._database.read(lambda reader: reader.events(model, until=until, below=below, limit=size + 1))
+        return paging.page(found, size, lambda event: str(event.seq))
+
+    def verify_chain(self) -> ChainReport:
+        """Check the whole history for changed, missing, inserted or reordered events."""
+        return self._database.read(lambda reader: chain.verify(reader.links(), head=reader.head()))
+
+    def recall(self, attempt: Attempt) -> str | None:
+        """Return the answer (JSON) that this very attempt got before under its key, or None.
+
+        Raises the refusal that it got, or IdempotencyKeyReused where the key came with another request.
+        """
+        if not attempt.idempotency_key:
+            return None
+        kept = self._database.read(lambda reader: reader.recall(attempt))
+        if kept is None:
+            return None
+        if kept.request_hash != attempt.request_hash:
+            raise IdempotencyKeyReused(attempt.idempotency_key)
+        if kept.refused:
+            raise documents.read_refusal(kept.answer)
+        return kept.answer
+
+    # --- planning ---
+
+    def plan_promote(
+        self,
+        model: str,
+        version: int,
+        alias: str = STABLE,
+        *,
+        expected_generation: int | None = None,
+        allow_breaking: bool = False,
+    ) -> Move:
+        """Say what a promote would do, and change nothing.
+
+        Raises ModelNotFound, VersionNotFound, InvalidName, GenerationConflict, VersionNotServable,
+        IncompatibleSignature.
+        """
+        alias_name(alias)
+
+        def work(reader: Reader) -> Move:
+            record = reader.alias_record(model, alias)
+            planning.check_generation(record, expected_generation)
+            return _plan(reader, record, planning.after_promote(record, version), allow_breaking=allow_breaking)
+
+        return self._database.read(work)
+
+    def plan_rollback(
+        self,
+        model: str,
+        alias: str = STABLE,
+        to_version: int = 0,
+        *,
+        expected_generation: int | None = None,
+        allow_breaking: bool = False,
+    ) -> Move:
+        """Say what a rollback would do, and change nothing; `to_version` 0 is the top of the stack.
+
+        Raises ModelNotFound, AliasNotFound, GenerationConflict, NothingToRollBack, NotInStack, IncompatibleSignature.
+        """
+
+        def work(reader: Reader) -> Move:
+            record = reader.alias_record(model, alias)
+            planning.check_generation(record, expected_generation)
+            return _plan(reader, record, planning.after_rollback(record, to_version), allow_breaking=allow_breaking)
+
+        return self._database.read(work)
+
+
+def _plan(reader: Reader, record: AliasRecord, after: Position, *, allow_breaking: bool) -> Move:
+    serving = reader.version(record.model, record.version) if record.version else None
+    target = reader.version(record.model, after.live)
+    return planning.plan_move(record, after, target=target, serving=serving, allow_breaking=allow_breaking)

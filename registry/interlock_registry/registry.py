@@ -1,0 +1,282 @@
+"""What can be done to the registry: one transaction, one event each.
+
+Decisions are made by pure code over what the transaction reads; the statements say again, in their WHERE clauses, what
+was decided upon. Refusals leave no trace but the event that `refuse` writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from interlock.errors import (
+    Aborted,
+    AliasNotFound,
+    AlreadyExists,
+    GenerationConflict,
+    IdempotencyKeyReused,
+    InterlockError,
+    NotFound,
+    VersionInUse,
+    VersionNotServable,
+)
+from interlock.model import Version, VersionState
+from interlock.types import model_name
+
+from interlock_registry import attempts, chain, documents, planning
+from interlock_registry.documents import VersionAnswer
+from interlock_registry.domain import Attempt, Committed, Move, NewVersion, Registered, check_transition
+from interlock_registry.reading import RegistryReader
+from interlock_registry.sql.database import Database
+from interlock_registry.sql.writer import Writer
+
+KEYS_KEPT_S: Final = 7 * 24 * 3600.0
+"""How long answers are kept under their idempotency keys."""
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Registry(RegistryReader):
+    """Models, versions, aliases and their history, in SQL. Any thread may use it; every call blocks."""
+
+    def __init__(self, database: Database, *, keep_depth: int, clock: Callable[[], datetime]) -> None:
+        super().__init__(database, keep_depth=keep_depth)
+        self._clock = clock
+
+    @classmethod
+    def open(
+        cls,
+        url: str,
+        *,
+        keep_depth: int = 1,
+        migrate: bool = True,
+        backup_dir: Path | None = None,
+        clock: Callable[[], datetime] = _now,
+    ) -> Registry:
+        """Open the database at `url`, making or updating its schema; an older SQLite file is copied first.
+
+        `keep_depth` is how much of each alias's stack stays loaded; `backup_dir` takes the copy (default: beside the
+        file). Raises StartupRefused where this program must not use it, RegistryUnavailable where nobody can.
+        """
+        database = Database(url)
+        try:
+            database.prepare(may_migrate=migrate, backup_dir=backup_dir)
+        except BaseException:
+            database.close()
+            raise
+        return cls(database, keep_depth=keep_depth, clock=clock)
+
+    def close(self) -> None:
+        """Close the database; a second call does nothing."""
+        self._database.close()
+
+    # --- versions ---
+
+    def register(self, new: NewVersion, attempt: Attempt) -> Registered:
+        """Make an upload, whose blobs are stored, the next version of its model, and the model on first use.
+
+        Raises InvalidName, AlreadyExists (a model whose name differs only in case).
+        """
+        model_name(new.model)
+        if attempt.model != new.model:
+            raise ValueError(f"the attempt is on model {attempt.model!r}, the version of {new.model!r}")
+
+        def work(writer: Writer) -> Registered:
+            now = self._begin(writer, attempt)
+            if not writer.model_exists(new.model):
+                twin = writer.name_folding_to(new.model.casefold())
+                if twin is not None:
+                    raise AlreadyExists(
+                        f"model name {new.model!r} differs only in case from {twin!r}, which exists; use {twin!r}, "
+                        "or a name of its own",
+                        facts={"model": new.model, "existing": twin},
+                    )
+                writer.insert_model(new.model, now)
+            number = writer.take_number(new.model)
+            writer.insert_version(new, number, actor=attempt.actor, now=now)
+            answer = VersionAnswer(model=new.model, version=number).to_json()
+            committed = self._commit(writer, attempt, now, to_version=number, answer=answer)
+            return Registered(writer.version(new.model, number), committed)
+
+        return self._database.write(work)
+
+    def retire(self, attempt: Attempt) -> Committed:
+        """Take a version out of use for good; raises VersionInUse, VersionNotFound, FailedPrecondition."""
+
+        def work(writer: Writer) -> Committed:
+            now = self._begin(writer, attempt)
+            uses = writer.uses(attempt.model, attempt.version)
+            if uses:
+                raise VersionInUse(attempt.model, attempt.version, "; ".join(uses))
+            version = self._step(writer, attempt, to=VersionState.RETIRED)
+            return self._commit(writer, attempt, now, to_version=version.version, answer=_answer(version))
+
+        return self._database.write(work)
+
+    def delete(self, attempt: Attempt) -> Committed:
+        """Turn a retired version into a tombstone that keeps its number.
+
+        Raises VersionInUse (not retired), VersionNotFound, FailedPrecondition.
+        """
+
+        def work(writer: Writer) -> Committed:
+            now = self._begin(writer, attempt)
+            version = self._step(writer, attempt, to=VersionState.DELETED)
+            return self._commit(writer, attempt, now, to_version=version.version, answer=_answer(version))
+
+        return self._database.write(work)
+
+    # --- aliases ---
+
+    def commit_move(self, move: Move, attempt: Attempt, answer: str) -> Committed:
+        """Move an alias as planned: the point of no return of a promote or a rollback.
+
+        `answer` (JSON) is what the attempt's idempotency key will recall. Raises GenerationConflict where the alias
+        has moved since, VersionNotServable where the target was retired since.
+        """
+
+        def work(writer: Writer) -> Committed:
+            now = self._begin(writer, attempt)
+            target = writer.version(move.model, move.to_version)
+            if target.state is not VersionState.VALIDATED:
+                raise VersionNotServable(move.model, move.to_version, target.state.value)
+            record = writer.alias_record(move.model, move.alias)
+            planning.check_generation(record, move.generation_before)
+            if not move.is_noop and not writer.move_alias(move, now):
+                raise GenerationConflict(move.model, move.alias, move.generation_before, record.visible_generation)
+            return self._commit(
+                writer,
+                attempt,
+                now,
+                from_version=move.from_version,
+                to_version=move.to_version,
+                answer=answer,
+                changes=not move.is_noop,
+            )
+
+        return self._database.write(work)
+
+    def remove_alias(self, attempt: Attempt, *, expected_generation: int | None = None) -> Committed:
+        """Remove an alias with its stack and route; raises ModelNotFound, AliasNotFound, GenerationConflict."""
+
+        def work(writer: Writer) -> Committed:
+            now = self._begin(writer, attempt)
+            record = writer.alias_record(attempt.model, attempt.alias)
+            planning.check_generation(record, expected_generation)
+            if not record.version:
+                raise AliasNotFound(attempt.model, attempt.alias)
+            if not writer.remove_alias(attempt.model, attempt.alias, generation=record.generation, now=now):
+                raise GenerationConflict(attempt.model, attempt.alias, record.generation, record.generation + 1)
+            return self._commit(writer, attempt, now, from_version=record.version, answer="{}")
+
+        return self._database.write(work)
+
+    # --- pins ---
+
+    def pin(self, attempt: Attempt) -> Committed:
+        """Keep a version loaded without an alias; pinning it again changes nothing.
+
+        Raises VersionNotServable, VersionNotFound, ModelNotFound.
+        """
+
+        def work(writer: Writer) -> Committed:
+            now = self._begin(writer, attempt)
+            version = writer.version(attempt.model, attempt.version)
+            if version.state is not VersionState.VALIDATED:
+                raise VersionNotServable(attempt.model, attempt.version, version.state.value)
+            changes = writer.insert_pin(attempt.model, attempt.version, now)
+            return self._commit(
+                writer, attempt, now, to_version=version.version, answer=_answer(version), changes=changes
+            )
+
+        return self._database.write(work)
+
+    def unpin(self, attempt: Attempt) -> Committed:
+        """Stop keeping a version for its own sake; raises NotFound where it is not pinned."""
+
+        def work(writer: Writer) -> Committed:
+            now = self._begin(writer, attempt)
+            version = writer.version(attempt.model, attempt.version)
+            if not writer.delete_pin(attempt.model, attempt.version):
+                raise NotFound(
+                    f"version {attempt.version} of {attempt.model!r} is not pinned; "
+                    f"`interlock versions {attempt.model}` shows which are",
+                    facts={"model": attempt.model, "version": str(attempt.version)},
+                )
+            return self._commit(writer, attempt, now, to_version=version.version, answer=_answer(version))
+
+        return self._database.write(work)
+
+    # --- refusals and housekeeping ---
+
+    def refuse(self, attempt: Attempt, error: InterlockError) -> None:
+        """Write the one event of an attempt that was refused, and keep a refusal by the domain under its key."""
+
+        def work(writer: Writer) -> None:
+            now = self._clock()
+            keeps = bool(attempt.idempotency_key) and attempts.is_final(error) and attempts.is_storable(attempt)
+            if keeps and writer.recall(attempt) is None:
+                writer.remember(attempt, documents.write_refusal(error), refused=True, now=now)
+            writer.record(
+                attempts.draft(attempt, now, to_version=attempt.version, outcome=error.reason, detail=error.message),
+                changes=False,
+            )
+
+        self._database.write(work)
+
+    def heartbeat(self, replica: str, address: str, epoch: int) -> None:
+        """Say that a replica is alive and which epoch it serves; does housekeeping that no commit should wait for."""
+        self._database.write(lambda writer: writer.see_replica(replica, address=address, epoch=epoch), durable=False)
+        self._database.checkpoint()
+
+    def forget_answers(self, *, older_than_s: float = KEYS_KEPT_S) -> int:
+        """Drop what is kept under idempotency keys for longer than that; returns how many answers."""
+        before = self._clock() - timedelta(seconds=older_than_s)
+        return self._database.write(lambda writer: writer.forget(before=before), durable=False)
+
+    # --- inside ---
+
+    def _begin(self, writer: Writer, attempt: Attempt) -> datetime:
+        attempts.check(attempt)
+        kept = writer.recall(attempt) if attempt.idempotency_key else None
+        if kept is not None and kept.request_hash != attempt.request_hash:
+            raise IdempotencyKeyReused(attempt.idempotency_key)
+        if kept is not None:
+            raise Aborted(
+                f"the request with idempotency key {attempt.idempotency_key!r} was answered meanwhile, by another "
+                "replica; repeat it to get that answer",
+                facts={"key": attempt.idempotency_key},
+            )
+        return self._clock()
+
+    def _step(self, writer: Writer, attempt: Attempt, *, to: VersionState) -> Version:
+        version = writer.version(attempt.model, attempt.version)
+        check_transition(attempt.model, attempt.version, state=version.state, to=to)
+        if not writer.set_state(attempt.model, attempt.version, state=version.state, to=to):
+            raise Aborted(f"version {attempt.version} of {attempt.model!r} was changed meanwhile; look and try again")
+        return version
+
+    def _commit(
+        self,
+        writer: Writer,
+        attempt: Attempt,
+        now: datetime,
+        *,
+        answer: str,
+        from_version: int = 0,
+        to_version: int = 0,
+        changes: bool = True,
+    ) -> Committed:
+        if attempt.idempotency_key:
+            writer.remember(attempt, answer, refused=False, now=now)
+        draft = attempts.draft(attempt, now, from_version=from_version, to_version=to_version, outcome=chain.OK)
+        epoch = writer.record(draft, changes=changes)
+        return Committed(epoch, writer.desired([attempt.model], keep_depth=self._keep_depth)[0])
+
+
+def _answer(version: Version) -> str:
+    return VersionAnswer(model=version.model, version=version.version).to_json()

@@ -1,0 +1,1 @@
+"""The registry in SQL: the only place that knows sqlalchemy. Rows never leave it."""

@@ -1,0 +1,100 @@
+"""Units of work: a function runs in one transaction, is repeated whole where a race was lost, or fails in our words."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Final, TypeVar
+
+from interlock.errors import RegistryUnavailable
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from interlock_registry.sql import engine as engines
+from interlock_registry.sql import migrate
+from interlock_registry.sql.reader import Reader
+from interlock_registry.sql.writer import Writer
+
+T = TypeVar("T")
+
+_ATTEMPTS: Final = 5
+_PATIENCE_S: Final = 10.0
+_CHECKPOINT_AFTER: Final = 32
+
+
+class Database:
+    """The registry's database. Any thread may use it."""
+
+    def __init__(self, url: str) -> None:
+        self._engine = engines.open_engine(url)
+        # One writer at a time queues here, fairly, and not by polling in the database.
+        self._writing = threading.Lock()
+        self._writes = 0
+        self._closed = False
+
+    def prepare(self, *, may_migrate: bool, backup_dir: Path | None) -> None:
+        """Check the file and bring its schema up to date; raises RegistryUnavailable, StartupRefused."""
+        try:
+            engines.check_integrity(self._engine)
+            migrate.prepare(self._engine, may_migrate=may_migrate, backup_dir=backup_dir)
+        except SQLAlchemyError as error:
+            raise engines.unavailable(self._engine, error) from error
+
+    def read(self, work: Callable[[Reader], T]) -> T:
+        """Run a unit of work that sees one moment."""
+        return self._repeat(lambda: engines.reading(self._engine), lambda connection: work(Reader(connection)))
+
+    def write(self, work: Callable[[Writer], T], *, durable: bool = True) -> T:
+        """Run a unit of work alone and commit it; whatever it raises leaves no trace.
+
+        It may be run more than once, so it does nothing but read and write through what it is given.
+        """
+        if not self._writing.acquire(timeout=_PATIENCE_S):
+            raise RegistryUnavailable(f"other writes have kept the registry busy for {_PATIENCE_S:g} s; try again")
+        try:
+            result = self._repeat(
+                lambda: engines.writing(self._engine, durable=durable),
+                lambda connection: work(Writer(connection)),
+            )
+            self._writes += 1
+            return result
+        finally:
+            self._writing.release()
+
+    def checkpoint(self) -> None:
+        """Do SQLite's housekeeping if enough was written, away from any commit that somebody waits for."""
+        if self._writes < _CHECKPOINT_AFTER:
+            return
+        self._writes = 0
+        try:
+            engines.checkpoint(self._engine)
+        except SQLAlchemyError as error:
+            raise engines.unavailable(self._engine, error) from error
+
+    def close(self) -> None:
+        """Close all connections; a second call does nothing."""
+        if not self._closed:
+            self._closed = True
+            self._engine.dispose()
+
+    def _repeat(
+        self, transaction: Callable[[], AbstractContextManager[Connection]], work: Callable[[Connection], T]
+    ) -> T:
+        if self._closed:
+            raise RegistryUnavailable("the registry is closed")
+        give_up_at = time.monotonic() + _PATIENCE_S
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                with transaction() as connection:
+                    return work(connection)
+            except SQLAlchemyError as error:
+                if not engines.is_transient(error) or attempt == _ATTEMPTS or time.monotonic() > give_up_at:
+                    if isinstance(error, IntegrityError):
+                        raise
+                    raise engines.unavailable(self._engine, error) from error
+                time.sleep(random.uniform(0, 0.01 * attempt))
+        raise AssertionError("the last attempt returns or raises")

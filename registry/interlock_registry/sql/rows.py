@@ -1,0 +1,75 @@
+"""Rows → values, by keyword. What is not as this program wrote it is damage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from interlock.errors import DataLoss
+from interlock.model import Version, VersionState
+from sqlalchemy import Row
+
+from interlock_registry import documents
+from interlock_registry.chain import Link
+from interlock_registry.domain import DesiredVersion
+from interlock_registry.manifest import Blob, Manifest
+
+AnyRow = Row[tuple[object, ...]]
+
+
+def version(row: AnyRow, *, aliases: Sequence[str], pinned: bool) -> Version:
+    """Read a row of versions joined with its golden samples."""
+    return Version(
+        model=row.model,
+        version=row.version,
+        state=_state(row.state),
+        digest=row.digest,
+        size_bytes=row.size_bytes,
+        signature=documents.read_signature(row.signature),
+        config=documents.read_config(row.config),
+        proven=row.proven,
+        golden_samples=row.samples or 0,
+        note=row.note,
+        tags=documents.read_tags(row.tags),
+        created_at=row.created_at,
+        created_by=row.created_by,
+        report_json=row.report,
+        aliases=tuple(aliases),
+        pinned=pinned,
+    )
+
+
+def desired_version(row: AnyRow) -> DesiredVersion:
+    """Read a row of versions joined with its artifact and its golden samples."""
+    manifest = Manifest.from_json(row.manifest)
+    if manifest.digest != row.digest:
+        raise DataLoss(
+            f"the stored manifest of version {row.version} of {row.model!r} does not have its digest {row.digest}; "
+            "restore the registry from a backup",
+            facts={"model": row.model, "version": str(row.version), "digest": row.digest},
+        )
+    golden = None if row.golden_digest is None else Blob(digest=row.golden_digest, size_bytes=row.golden_size_bytes)
+    return DesiredVersion(
+        model=row.model,
+        version=row.version,
+        digest=row.digest,
+        graph=manifest.graph,
+        golden=golden,
+        signature=documents.read_signature(row.signature),
+        config=documents.read_config(row.config),
+        tolerances=documents.read_tolerances(row.tolerances),
+        joinable=row.joinable,
+    )
+
+
+def link(row: AnyRow) -> Link:
+    """Read a row of events."""
+    return Link(seq=row.seq, time=row.time, model=row.model, body=bytes(row.body), hash=row.hash)
+
+
+def _state(text: str) -> VersionState:
+    try:
+        return VersionState(text)
+    except ValueError as error:
+        raise DataLoss(
+            f"a stored version has the unknown state {text!r}; restore the registry from a backup"
+        ) from error
