@@ -162,7 +162,7 @@ def _explained(
 ) -> InterlockError:
     """Say more than gRPC's own text does where no Interlock server explained the failure."""
     if isinstance(found, Unavailable):
-        why = text.rpartition("last error: ")[2] or "no reason given"
+        why = text.rpartition("last error: ")[2].removeprefix("UNKNOWN: ") or "no reason given"
         return ServerUnreachable(
             f"no server answers at {target} ({why[:300]}): is `interlock serve` running there? The {port.what} address "
             f"is set by {port.flag}, {port.variable} or the client's target",

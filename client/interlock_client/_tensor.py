@@ -121,8 +121,9 @@ def _cast_whole(dtype: DType, probe: Array) -> Array | None:
     if kind not in "iuf" or dtype is DType.BOOL:
         return None
     if dtype in _EXACT_INTEGERS:
-        if kind in "iu" and max(abs(int(probe.min())), abs(int(probe.max()))) > _EXACT_INTEGERS[dtype]:
-            return None
+        finite = probe[np.isfinite(probe)]
+        if finite.size and max(-int(finite.min()), int(finite.max())) >= _EXACT_INTEGERS[dtype]:
+            return None  # numpy may have made floats of integers already: look at what was given
         with np.errstate(over="ignore"):
             stored = _bf16_bits(probe) if dtype is DType.BF16 else probe.astype(target)
         infinite = (stored.astype(np.int64) & 0x7FFF) == 0x7F80 if dtype is DType.BF16 else np.isinf(stored)
