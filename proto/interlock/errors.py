@@ -5,7 +5,8 @@
     ├── NotFound              ModelNotFound · VersionNotFound · AliasNotFound
     ├── AlreadyExists         IdempotencyKeyReused
     ├── FailedPrecondition    VersionNotLoaded · VersionNotServable · VersionInUse · IncompatibleSignature ·
-    │                         NothingToRollBack · NotInStack · PrepareFailed · NotProven · StartupRefused
+    │                         NothingToRollBack · NotInStack · PrepareFailed · NotProven · StartupRefused ·
+    │                         ExportRefused
     ├── Aborted               GenerationConflict · Preempted
     ├── ResourceExhausted     QueueFull · TooLarge · StorageFull
     ├── Unavailable           ServerUnreachable · NotReady · Draining · RegistryUnavailable · WorkerUnavailable
@@ -314,6 +315,12 @@ class StartupRefused(FailedPrecondition):
     """The server will not start like this."""
 
     reason = "STARTUP_REFUSED"
+
+
+class ExportRefused(FailedPrecondition):
+    """A PyTorch model cannot be exported as it is; raised on the trainer's side."""
+
+    reason = "EXPORT_REFUSED"
 
 
 class Aborted(InterlockError):

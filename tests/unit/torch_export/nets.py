@@ -1,0 +1,91 @@
+"""Modules to export; `tests.unit.torch_export.nets:ready` is what the command's tests name."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Mlp(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.layers(x)
+        return y
+
+
+class Cnn(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(2))
+        self.head = nn.Linear(16, 5)
+
+    def forward(self, image: Tensor) -> Tensor:
+        y: Tensor = self.head(self.body(image).flatten(1))
+        return y
+
+
+class Reader(nn.Module):
+    """A recurrent network over sequences of any length, which also returns its state."""
+
+    def __init__(self, kind: type[nn.GRU] | type[nn.LSTM]) -> None:
+        super().__init__()
+        self.cell = kind(4, 6, batch_first=True, bidirectional=True)
+        self.head = nn.Linear(12, 2)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        found, _ = self.cell(tokens)
+        y: Tensor = self.head(found)
+        return y
+
+
+class Pooled(nn.Module):
+    """Token ids and a mask of them → dict of outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(20, 6)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        found = self.table(ids) * mask.unsqueeze(-1)
+        return {"mean": found.sum(1) / mask.sum(1, keepdim=True).clamp(min=1), "count": mask.sum(1)}
+
+
+class Rolling(nn.Module):
+    """Draws random numbers also in eval mode."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.rand_like(x)
+
+
+class TwoFaced(nn.Module):
+    """Answers otherwise when it is traced than when it is run: a stand-in for an exporter's bug."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 1.5 if torch.compiler.is_exporting() else x
+
+
+class Picky(nn.Module):
+    """Branches on its data, which no export can follow."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x if float(x.sum()) > 0 else -x
+
+
+def seeded(module: type[nn.Module], *args: object) -> nn.Module:
+    torch.manual_seed(3)
+    return module(*args).eval()
+
+
+def ready() -> nn.Module:
+    return seeded(Mlp)
+
+
+def forgotten() -> nn.Module:
+    return Mlp()
+
+
+instance = seeded(Mlp)
+number = 3
