@@ -160,6 +160,16 @@ class AliasRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """What decides whether an alias may point at a version."""
+
+    model: str
+    version: int
+    state: VersionState
+    signature: Signature
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
     """A planned move of an alias: it commits only if the alias is still where the plan found it."""
 

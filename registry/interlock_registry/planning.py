@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from interlock.errors import AliasNotFound, GenerationConflict, IncompatibleSignature, VersionNotServable
-from interlock.model import Version, VersionState
+from interlock.model import VersionState
 from interlock.types import breaking_changes
 
-from interlock_registry.domain import AliasRecord, Move
+from interlock_registry.domain import AliasRecord, Candidate, Move
 from interlock_registry.stack import Position, promoted, rolled_back
 
 
@@ -30,7 +30,7 @@ def after_rollback(record: AliasRecord, to_version: int) -> Position:
 
 
 def plan_move(
-    record: AliasRecord, after: Position, *, target: Version, serving: Version | None, allow_breaking: bool
+    record: AliasRecord, after: Position, *, target: Candidate, serving: Candidate | None, allow_breaking: bool
 ) -> Move:
     """Plan the move of an alias to `after`, whose live version is `target`.
 

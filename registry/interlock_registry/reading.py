@@ -159,6 +159,6 @@ class RegistryReader:
 
 
 def _plan(reader: Reader, record: AliasRecord, after: Position, *, allow_breaking: bool) -> Move:
-    serving = reader.version(record.model, record.version) if record.version else None
-    target = reader.version(record.model, after.live)
+    serving = reader.candidate(record.model, record.version) if record.version else None
+    target = reader.candidate(record.model, after.live)
     return planning.plan_move(record, after, target=target, serving=serving, allow_breaking=allow_breaking)

@@ -141,12 +141,12 @@ class Registry(RegistryReader):
 
         def work(writer: Writer) -> Committed:
             now = self._begin(writer, attempt)
-            target = writer.version(move.model, move.to_version)
+            target = writer.candidate(move.model, move.to_version)
             if target.state is not VersionState.VALIDATED:
                 raise VersionNotServable(move.model, move.to_version, target.state.value)
             record = writer.alias_record(move.model, move.alias)
             planning.check_generation(record, move.generation_before)
-            if not move.is_noop and not writer.move_alias(move, now):
+            if not move.is_noop and not writer.move_alias(move, record, now):
                 raise GenerationConflict(move.model, move.alias, move.generation_before, record.visible_generation)
             return self._commit(
                 writer,
@@ -169,7 +169,7 @@ class Registry(RegistryReader):
             planning.check_generation(record, expected_generation)
             if not record.version:
                 raise AliasNotFound(attempt.model, attempt.alias)
-            if not writer.remove_alias(attempt.model, attempt.alias, generation=record.generation, now=now):
+            if not writer.remove_alias(record, now):
                 raise GenerationConflict(attempt.model, attempt.alias, record.generation, record.generation + 1)
             return self._commit(writer, attempt, now, from_version=record.version, answer="{}")
 

@@ -6,12 +6,11 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from interlock.errors import RegistryUnavailable, StartupRefused
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -26,7 +25,6 @@ _TRANSIENT_SQLSTATES: Final = frozenset({"40001", "40P01", "23505", "55P03"})
 
 _WRITE: Final = "interlock_write"
 _DURABLE: Final = "interlock_durable"
-_MIGRATE: Final = "interlock_migrate"
 _OUTSIDE: Final = "interlock_outside"
 """Execution options: what kind of transaction `_begin_sqlite` is to begin, if any."""
 
@@ -100,7 +98,12 @@ def writing(engine: Engine, *, durable: bool = True) -> Iterator[Connection]:
 def migrating(engine: Engine) -> Iterator[Connection]:
     """Open a transaction that may change the schema, alone among all processes."""
     with engine.connect() as connection:
-        connection = connection.execution_options(**{_WRITE: True, _DURABLE: True, _MIGRATE: True})
+        connection = connection.execution_options(**{_WRITE: True})
+        if is_sqlite(engine):
+            # A migration may rebuild tables that others refer to. The check is void inside a transaction, and comes
+            # back with a new connection.
+            _driver(connection).execute("PRAGMA foreign_keys=OFF")
+            connection.detach()
         with connection.begin():
             if is_sqlite(engine):
                 yield connection
@@ -167,9 +170,7 @@ def unavailable(engine: Engine, error: SQLAlchemyError) -> RegistryUnavailable:
     )
 
 
-def _set_up_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
-    if not isinstance(connection, sqlite3.Connection):
-        raise TypeError(f"expected the sqlite3 driver, got {type(connection).__name__}")
+def _set_up_sqlite(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
     # The driver's own idea of transactions would begin them too late and without IMMEDIATE; `_begin_sqlite` does it.
     connection.isolation_level = None
     connection.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
@@ -180,6 +181,10 @@ def _set_up_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> 
     connection.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
 
 
+def _driver(connection: Connection) -> sqlite3.Connection:
+    return cast(sqlite3.Connection, connection.connection.dbapi_connection)
+
+
 def _begin_sqlite(connection: Connection) -> None:
     options = connection.get_execution_options()
     if options.get(_OUTSIDE, False):
@@ -187,7 +192,6 @@ def _begin_sqlite(connection: Connection) -> None:
     if not options.get(_WRITE, False):
         connection.exec_driver_sql("BEGIN")
         return
-    # Both are settings of the connection and void inside a transaction, so each write states its own.
-    connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if options.get(_DURABLE, True) else 'NORMAL'}")
-    connection.exec_driver_sql(f"PRAGMA foreign_keys={'OFF' if options.get(_MIGRATE, False) else 'ON'}")
+    # A setting of the connection, and void inside a transaction, so that each write states its own.
+    _driver(connection).execute(f"PRAGMA synchronous={'FULL' if options.get(_DURABLE, True) else 'NORMAL'}")
     connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from interlock.errors import DataLoss
-from interlock.model import Version, VersionState
+from interlock.model import Alias, Version, VersionState
 from sqlalchemy import Row
 
 from interlock_registry import documents
 from interlock_registry.chain import Link
-from interlock_registry.domain import DesiredVersion
+from interlock_registry.domain import AliasRecord, Candidate, DesiredVersion, Route, Target
 from interlock_registry.manifest import Blob, Manifest
 
 AnyRow = Row[tuple[object, ...]]
@@ -35,6 +35,52 @@ def version(row: AnyRow, *, aliases: Sequence[str], pinned: bool) -> Version:
         report_json=row.report,
         aliases=tuple(aliases),
         pinned=pinned,
+    )
+
+
+def candidate(row: AnyRow) -> Candidate:
+    """Read a row of versions."""
+    return Candidate(
+        model=row.model,
+        version=row.version,
+        state=_state(row.state),
+        signature=documents.read_signature(row.signature),
+    )
+
+
+def alias(found: Sequence[AnyRow]) -> Alias:
+    """Read the rows of one alias joined with its stack."""
+    first = found[0]
+    return Alias(
+        model=first.model,
+        alias=first.alias,
+        version=first.version,
+        generation=first.generation,
+        stack=_stack(found),
+        updated_at=first.updated_at,
+    )
+
+
+def alias_record(found: Sequence[AnyRow]) -> AliasRecord:
+    """Read the rows of one alias, which may be removed, joined with its stack."""
+    first = found[0]
+    return AliasRecord(
+        model=first.model,
+        alias=first.alias,
+        version=first.version or 0,
+        generation=first.generation,
+        stack=_stack(found),
+    )
+
+
+def route(found: Sequence[AnyRow]) -> Route:
+    """Read the rows of one route joined with its targets."""
+    first = found[0]
+    return Route(
+        model=first.model,
+        alias=first.alias,
+        generation=first.generation,
+        targets=tuple(Target(version=row.version, weight=row.weight, shadow=row.shadow) for row in found),
     )
 
 
@@ -64,6 +110,10 @@ def desired_version(row: AnyRow) -> DesiredVersion:
 def link(row: AnyRow) -> Link:
     """Read a row of events."""
     return Link(seq=row.seq, time=row.time, model=row.model, body=bytes(row.body), hash=row.hash)
+
+
+def _stack(found: Sequence[AnyRow]) -> tuple[int, ...]:
+    return tuple(row.stacked for row in found if row.stacked is not None)
 
 
 def _state(text: str) -> VersionState:

@@ -1,0 +1,118 @@
+"""The queries of the reader, built once: in a rollback, building them anew would cost more than running them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import ColumnElement, Select, bindparam, func, select, tuple_
+
+from interlock_registry.sql import tables as t
+
+AnySelect = Select[tuple[object, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class ByModel:
+    """A query over rows that belong to models, for each way to choose these."""
+
+    all: AnySelect
+    one: AnySelect
+    """Binds `model`."""
+    some: AnySelect
+    """Binds `models`."""
+
+
+def _by_model(query: AnySelect, column: ColumnElement[str]) -> ByModel:
+    return ByModel(
+        all=query,
+        one=query.where(column == bindparam("model")),
+        some=query.where(column.in_(bindparam("models", expanding=True))),
+    )
+
+
+EPOCH: Final[AnySelect] = select(t.epoch)
+EPOCH_LOCKED: Final[AnySelect] = EPOCH.with_for_update()
+
+NAMES: Final = _by_model(select(t.models.c.name).order_by(t.models.c.name), t.models.c.name)
+NAME_FOLDING_TO: Final[AnySelect] = select(t.models.c.name).where(t.models.c.folded_name == bindparam("folded"))
+
+_counted: Final = (
+    select(t.versions.c.model, func.count().label("versions")).group_by(t.versions.c.model).subquery("counted")
+)
+MODELS: Final[AnySelect] = (
+    select(t.models, _counted.c.versions)
+    .outerjoin(_counted, _counted.c.model == t.models.c.name)
+    .where(t.models.c.name > bindparam("after"))
+    .order_by(t.models.c.name)
+    .limit(bindparam("limit"))
+)
+
+_stack: Final = (t.alias_stack.c.model == t.aliases.c.model) & (t.alias_stack.c.alias == t.aliases.c.alias)
+_ALIASES: Final[AnySelect] = (
+    select(t.aliases, t.alias_stack.c.version.label("stacked"))
+    .outerjoin(t.alias_stack, _stack)
+    .order_by(t.aliases.c.model, t.aliases.c.alias, t.alias_stack.c.position)
+)
+"""An alias has one row for each version in its stack, oldest first, or one row where the stack is empty."""
+ALIASES: Final = _by_model(_ALIASES.where(t.aliases.c.version.is_not(None)), t.aliases.c.model)
+ALIAS: Final[AnySelect] = _ALIASES.where(
+    t.aliases.c.model == bindparam("model"), t.aliases.c.alias == bindparam("alias")
+)
+
+_route: Final = (t.route_targets.c.model == t.routes.c.model) & (t.route_targets.c.alias == t.routes.c.alias)
+ROUTES: Final = _by_model(
+    select(t.routes, t.route_targets.c.version, t.route_targets.c.weight, t.route_targets.c.shadow)
+    .join(t.route_targets, _route)
+    .order_by(t.routes.c.model, t.routes.c.alias, t.route_targets.c.version),
+    t.routes.c.model,
+)
+"""A route has one row for each target."""
+
+PINS: Final = _by_model(select(t.pins).order_by(t.pins.c.model, t.pins.c.version), t.pins.c.model)
+
+_golden: Final = (t.golden_samples.c.model == t.versions.c.model) & (t.golden_samples.c.version == t.versions.c.version)
+_VERSIONS: Final[AnySelect] = (
+    select(t.versions, t.golden_samples.c.samples)
+    .outerjoin(t.golden_samples, _golden)
+    .where(t.versions.c.model == bindparam("model"))
+)
+VERSION: Final[AnySelect] = _VERSIONS.where(t.versions.c.version == bindparam("version"))
+VERSIONS: Final[AnySelect] = (
+    _VERSIONS.where(t.versions.c.version < bindparam("below"))
+    .order_by(t.versions.c.version.desc())
+    .limit(bindparam("limit"))
+)
+CANDIDATE: Final[AnySelect] = select(
+    t.versions.c.model, t.versions.c.version, t.versions.c.state, t.versions.c.signature
+).where(t.versions.c.model == bindparam("model"), t.versions.c.version == bindparam("version"))
+DESIRED_VERSIONS: Final[AnySelect] = (
+    select(
+        t.versions,
+        t.artifacts.c.manifest,
+        t.golden_samples.c.digest.label("golden_digest"),
+        t.golden_samples.c.size_bytes.label("golden_size_bytes"),
+    )
+    .join(t.artifacts, t.artifacts.c.digest == t.versions.c.digest)
+    .outerjoin(t.golden_samples, _golden)
+    .where(tuple_(t.versions.c.model, t.versions.c.version).in_(bindparam("wanted", expanding=True)))
+    .order_by(t.versions.c.model, t.versions.c.version)
+)
+
+ARTIFACT: Final[AnySelect] = select(t.artifacts.c.digest).where(t.artifacts.c.digest == bindparam("digest"))
+
+ANSWER: Final[AnySelect] = select(t.idempotency_keys).where(
+    t.idempotency_keys.c.actor == bindparam("actor"),
+    t.idempotency_keys.c.action == bindparam("action"),
+    t.idempotency_keys.c.key == bindparam("key"),
+)
+
+EVENTS: Final[AnySelect] = (
+    select(t.events)
+    .where(t.events.c.seq < bindparam("below"))
+    .order_by(t.events.c.seq.desc())
+    .limit(bindparam("limit"))
+)
+EVENTS_AFTER: Final[AnySelect] = (
+    select(t.events).where(t.events.c.seq > bindparam("after")).order_by(t.events.c.seq).limit(bindparam("limit"))
+)
