@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from interlock.errors import AliasNotFound, IdempotencyKeyReused, ModelNotFound
+from interlock.errors import AliasNotFound, IdempotencyKeyReused, ModelNotFound, VersionNotFound
 from interlock.model import Alias, Event, Model, Version
 from interlock.types import STABLE, ModelRef, alias_name
 
 from interlock_registry import chain, documents, paging, planning
 from interlock_registry.chain import ChainReport
-from interlock_registry.domain import AliasRecord, Attempt, Desired, DesiredModel, EpochState, Move, Page
+from interlock_registry.domain import (
+    AliasRecord,
+    Attempt,
+    Desired,
+    DesiredModel,
+    DesiredVersion,
+    EpochState,
+    Move,
+    Page,
+)
 from interlock_registry.sql.database import Database
 from interlock_registry.sql.reader import Reader
 from interlock_registry.stack import Position
@@ -46,6 +55,18 @@ class RegistryReader:
             if not found:
                 raise ModelNotFound(name)
             return found[0]
+
+        return self._database.read(work)
+
+    def desired_version(self, model: str, version: int) -> DesiredVersion:
+        """Return what it takes to load a version, whether or not it is kept; raises ModelNotFound, VersionNotFound."""
+
+        def work(reader: Reader) -> DesiredVersion:
+            found = reader.desired_version(model, version)
+            if found is None:
+                reader.version(model, version)  # says which of the two is missing
+                raise VersionNotFound(model, version)
+            return found
 
         return self._database.read(work)
 

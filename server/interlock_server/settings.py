@@ -48,9 +48,9 @@ class Settings(BaseSettings):
     drain_grace_s: float = Field(30.0, ge=0, description="How long in-flight requests may take at shutdown.")
     prepare_timeout_s: float = Field(120.0, gt=0, description="How long loading and proving a version may take.")
     apply_timeout_s: float = Field(1.0, gt=0, description="A worker that has not switched by then is restarted.")
-    tool_wall_s: float = Field(60.0, gt=0, description="Wall clock of one validation.")
-    tool_cpu_s: int = Field(60, ge=1, description="Processor seconds of one validation.")
-    tool_memory_bytes: int = Field(
+    validate_wall_s: float = Field(60.0, gt=0, description="Wall clock of one validation.")
+    validate_cpu_s: int = Field(60, ge=1, description="Processor seconds of one validation.")
+    validate_memory_bytes: int = Field(
         0, ge=0, description="Address space of one validation; 0: 6 × the file, 4 GiB at least."
     )
     intra_op_threads: int = Field(0, ge=0, description="Threads of ONNX Runtime's pool; 0 is one per core.")

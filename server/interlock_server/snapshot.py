@@ -56,3 +56,8 @@ class Snapshot:
     epoch: int
     routes: tuple[Route, ...]
     keep: tuple[VersionSpec, ...]
+
+
+def primary(route: Route) -> int:
+    """Return the version that answers a route's requests: its heaviest target that is no shadow."""
+    return max((target for target in route.targets if not target.shadow), key=lambda target: target.weight).version

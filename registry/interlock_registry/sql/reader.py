@@ -179,6 +179,11 @@ class Reader:
             for name in names
         )
 
+    def desired_version(self, model: str, version: int) -> DesiredVersion | None:
+        """Return what it takes to load a version, or None."""
+        row = self._connection.execute(q.DESIRED_VERSIONS, {"wanted": [(model, version)]}).one_or_none()
+        return None if row is None else rows.desired_version(row)
+
     # --- idempotency ---
 
     def recall(self, attempt: Attempt) -> KeptAnswer | None:

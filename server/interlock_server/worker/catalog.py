@@ -14,10 +14,10 @@ from interlock.errors import NotReady
 from interlock.model import ServableState
 from interlock.types import ModelRef
 
-from interlock_server.snapshot import Snapshot, VersionKey, VersionSpec
+from interlock_server.snapshot import Snapshot, VersionKey, VersionSpec, primary
 from interlock_server.worker.engine import give_back_memory
 from interlock_server.worker.loader import Loader, low_priority_thread
-from interlock_server.worker.routes import Resolved, RouteTable, primary
+from interlock_server.worker.routes import Resolved, RouteTable
 from interlock_server.worker.servable import Servable
 
 log = logging.getLogger("interlock.catalog")

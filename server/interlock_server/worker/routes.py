@@ -10,7 +10,7 @@ from interlock.errors import AliasNotFound, ModelNotFound, VersionNotLoaded
 from interlock.types import STABLE, ModelRef
 from interlock_registry.domain import Route
 
-from interlock_server.snapshot import VersionKey
+from interlock_server.snapshot import VersionKey, primary
 from interlock_server.worker.servable import Servable
 
 
@@ -65,8 +65,3 @@ class RouteTable:
         if found is None:
             raise AliasNotFound(ref.model, alias)
         return found
-
-
-def primary(route: Route) -> int:
-    """Return the version that answers a route's requests: its heaviest target that is no shadow."""
-    return max((target for target in route.targets if not target.shadow), key=lambda target: target.weight).version

@@ -1,0 +1,138 @@
+"""The control process: builds everything, starts in order, stops in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+import uuid
+
+import grpc.aio
+from interlock.errors import RegistryUnavailable, StartupRefused
+from interlock.v1 import admin_pb2_grpc
+from interlock_registry.artifacts import LocalArtifactStore
+
+from interlock_server.control.database import Database
+from interlock_server.control.http import HttpServer, app
+from interlock_server.control.last_known_good import LastKnownGood
+from interlock_server.control.metrics import ControlMetrics
+from interlock_server.control.mutations import Mutations
+from interlock_server.control.reconciler import Reconciler
+from interlock_server.control.registering import Registering
+from interlock_server.control.replica import Replica
+from interlock_server.control.standing import Addresses, Standing
+from interlock_server.control.switching import Switching
+from interlock_server.control.workers import Workers
+from interlock_server.front.aio import server_options
+from interlock_server.process import logs
+from interlock_server.process.boot import Boot, receive, refuse, worker_socket
+from interlock_server.process.datadir import DataDir
+from interlock_server.process.ports import listen
+from interlock_server.rpc.admin import AdminServicer
+from interlock_server.rpc.health import ReplicaHealth
+from interlock_server.rpc.worker_link import WorkerLink
+from interlock_server.settings import Settings
+
+log = logging.getLogger("interlock.control")
+
+_ADMIN_MESSAGE_BYTES = 16 * 1024 * 1024
+
+
+async def run(boot: Boot, settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; return the exit status."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+    data = DataDir(settings.data)
+    database = Database(settings.database_url, keep_depth=settings.keep_depth, backup_dir=data.state)
+    try:
+        await database.open()
+    except StartupRefused as error:
+        return refuse(error.message)
+    except RegistryUnavailable as error:
+        log.error("the registry cannot be opened: %s", error.message)
+    metrics = ControlMetrics()
+    artifacts = LocalArtifactStore(data.blobs)
+    replica = Replica(artifacts.path)
+    link = WorkerLink("worker-0", worker_socket(boot.runtime_dir, 0))
+    workers = Workers(
+        [link],
+        lambda: replica.snapshot() if replica.known else None,
+        apply_timeout_s=settings.apply_timeout_s,
+        prepare_timeout_s=settings.prepare_timeout_s,
+    )
+    reconciler = Reconciler(database, replica, workers, LastKnownGood(data.state), settings.poll_s)
+    mutations = Mutations(database, metrics)
+    switching = Switching(database, mutations, replica, workers, metrics, reconciler.changed)
+    registering = Registering(settings, data.uploads, artifacts, database, mutations, switching, metrics)
+    addresses = Addresses(boot.inference_address, boot.http_address, boot.admin_address)
+    standing = Standing(_replica_id(data), addresses, database, replica, workers)
+    metrics.watch(standing.gauges)
+    health = ReplicaHealth(standing, workers)
+
+    await asyncio.to_thread(registering.sweep)
+    await reconciler.start()
+    changed = asyncio.Event()
+    workers.subscribe(changed.set)
+    workers.start()
+    admin = grpc.aio.server(options=server_options(_ADMIN_MESSAGE_BYTES))
+    admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(database, switching, registering, standing), admin)
+    health.add_to(admin)
+    if admin.add_insecure_port(boot.admin_address) == 0:
+        raise OSError(f"{boot.admin_address} cannot be bound")
+    await admin.start()
+    host, _, port = boot.http_address.rpartition(":")
+    http = HttpServer(app(standing, workers, metrics))
+    http_task = asyncio.create_task(http.serve_on(listen(host.strip("[]"), int(port))))
+    announcing = asyncio.create_task(_announce(standing, changed, boot))
+
+    await stop.wait()
+    standing.stopping = True
+    health.changed()
+    announcing.cancel()
+    await admin.stop(settings.drain_grace_s)
+    await mutations.close(settings.drain_grace_s)
+    http.should_exit = True
+    await http_task
+    await reconciler.close()
+    await workers.close()
+    await asyncio.to_thread(database.close)
+    return 0
+
+
+async def _announce(standing: Standing, changed: asyncio.Event, boot: Boot) -> None:
+    """Print the ready line once the replica is ready, at the server's first start only."""
+    while not standing.ready:
+        changed.clear()
+        await changed.wait()
+    log.info("ready")
+    if boot.announce:
+        print(  # noqa: T201 - the line is an interface: scripts wait for it
+            f"interlock ready grpc={boot.inference_address} http={boot.http_address} admin={boot.admin_address}",
+            flush=True,
+        )
+
+
+def _replica_id(data: DataDir) -> str:
+    """Return this data directory's replica id, made at its first start."""
+    path = data.state / "replica-id"
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        path.write_text(f"{uuid.uuid4()}\n")
+        return path.read_text().strip()
+
+
+def main() -> int:
+    """Run the control process; return the exit status."""
+    boot = receive()
+    settings = Settings.model_validate_json(boot.settings_json)
+    logs.configure("control", settings.log_level, settings.log_format)
+    return asyncio.run(run(boot, settings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,21 @@
+"""What the idempotency store holds: answers as canonical JSON, and back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+from interlock.model import Switch
+
+
+def switch_answer(switch: Switch) -> str:
+    """Return the outcome of a promote or rollback as it is stored."""
+    return json.dumps(asdict(switch), sort_keys=True, separators=(",", ":"))
+
+
+def read_switch(answer: str) -> Switch:
+    """Read a stored outcome."""
+    fields = json.loads(answer)
+    for name in ("stack", "lagging", "breaking"):
+        fields[name] = tuple(fields[name])
+    return Switch(**fields)

@@ -1,0 +1,60 @@
+"""The HTTP port: /healthz, /readyz, /metrics."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from interlock_server.control.metrics import ControlMetrics
+from interlock_server.control.standing import Standing
+from interlock_server.control.workers import Workers
+
+
+def app(standing: Standing, workers: Workers, metrics: ControlMetrics) -> Starlette:
+    """Return the ASGI application."""
+
+    async def healthz(request: Request) -> Response:
+        return JSONResponse({"live": True})
+
+    async def readyz(request: Request) -> Response:
+        ready = standing.ready
+        return JSONResponse({"ready": ready, "degraded": standing.degraded()}, status_code=200 if ready else 503)
+
+    async def metrics_text(request: Request) -> Response:
+        return Response(metrics.text() + await workers.metrics(), media_type=CONTENT_TYPE_LATEST)
+
+    return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics_text)])
+
+
+class HttpServer(uvicorn.Server):
+    """uvicorn inside our event loop: signals are the process's, not uvicorn's."""
+
+    def __init__(self, application: Starlette) -> None:
+        super().__init__(
+            uvicorn.Config(
+                application,
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                timeout_graceful_shutdown=5,
+                limit_concurrency=1000,
+                h11_max_incomplete_event_size=64 * 1024,
+            )
+        )
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signal handlers alone."""
+        yield
+
+    async def serve_on(self, listener: socket.socket) -> None:
+        """Serve until `should_exit` is set."""
+        await self.serve(sockets=[listener])

@@ -1,0 +1,65 @@
+"""The last snapshot that was good, on disk: a restart with the database down still serves.
+
+The file is a line with the digest of the rest, and the snapshot as a protobuf message. Two generations are kept, so
+that a crash while writing leaves the one before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from pathlib import Path
+from typing import Final
+
+from google.protobuf.message import DecodeError
+from interlock.v1 import worker_pb2
+
+from interlock_server.snapshot import Snapshot
+from interlock_server.snapshot_wire import snapshot_message, snapshot_value
+
+log = logging.getLogger("interlock.lkg")
+
+_MAGIC: Final = b"interlock-snapshot-1 "
+
+
+class LastKnownGood:
+    """Keeps the newest snapshot and the one before."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._current = folder / "last-known-good"
+        self._previous = folder / "last-known-good.previous"
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Write a snapshot so that a crash leaves it or its predecessor whole; raises OSError."""
+        body = snapshot_message(snapshot).SerializeToString(deterministic=True)
+        temporary = self._folder / ".last-known-good.new"
+        with temporary.open("wb") as file:
+            file.write(_MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+            file.flush()
+            os.fsync(file.fileno())
+        if self._current.exists():
+            os.replace(self._current, self._previous)
+        os.replace(temporary, self._current)
+        folder = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def load(self) -> Snapshot | None:
+        """Return the newest snapshot that is whole, or None."""
+        for path in (self._current, self._previous):
+            try:
+                head, _, body = path.read_bytes().partition(b"\n")
+            except FileNotFoundError:
+                continue
+            if head == _MAGIC + hashlib.sha256(body).hexdigest().encode():
+                try:
+                    return snapshot_value(worker_pb2.Snapshot.FromString(body))
+                except (DecodeError, ValueError) as error:
+                    log.error("%s is of another version of this program: %s", path.name, error)
+            else:
+                log.error("%s is damaged and ignored", path.name)
+        return None

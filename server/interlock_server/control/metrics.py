@@ -1,0 +1,80 @@
+"""What the control process counts; the workers' text is put behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+
+@dataclass(frozen=True, slots=True)
+class Gauges:
+    """What is read at each scrape."""
+
+    ready: bool
+    registry_up: bool
+    epoch: int
+    workers_reachable: int
+    worker_restarts: int
+
+
+class ControlMetrics:
+    """The control process's Prometheus metrics, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._mutations = Counter(
+            "interlock_mutations",
+            "Changes asked for, by outcome; code is the gRPC status.",
+            ["action", "code"],
+            registry=self._registry,
+        )
+        self._prepare_s = Histogram(
+            "interlock_prepare_seconds", "PREPARE of a promote or rollback.", registry=self._registry
+        )
+        self._commit_s = Histogram(
+            "interlock_commit_seconds",
+            "COMMIT of a promote or rollback, until every worker has switched.",
+            buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0),
+            registry=self._registry,
+        )
+        self._upload_bytes = Counter("interlock_upload_bytes", "Bytes of uploads received.", registry=self._registry)
+
+    def watch(self, read: Callable[[], Gauges]) -> None:
+        """Export what `read` returns at each scrape."""
+        self._registry.register(_Gauges(read))
+
+    def mutation(self, action: str, code: str) -> None:
+        """Count a change."""
+        self._mutations.labels(action, code).inc()
+
+    def switched(self, prepare_s: float, commit_s: float) -> None:
+        """Note how long a switch took."""
+        self._prepare_s.observe(prepare_s)
+        self._commit_s.observe(commit_s)
+
+    def uploaded(self, count: int) -> None:
+        """Count bytes of an upload."""
+        self._upload_bytes.inc(count)
+
+    def text(self) -> bytes:
+        """Return everything in Prometheus's text form."""
+        return generate_latest(self._registry)
+
+
+class _Gauges(Collector):
+    def __init__(self, read: Callable[[], Gauges]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterable[GaugeMetricFamily | CounterMetricFamily]:
+        now = self._read()
+        yield GaugeMetricFamily("interlock_ready", "1 while the replica is ready.", value=now.ready)
+        yield GaugeMetricFamily("interlock_registry_up", "1 while the registry answers.", value=now.registry_up)
+        yield GaugeMetricFamily("interlock_registry_epoch", "Epoch of the desired state.", value=now.epoch)
+        yield GaugeMetricFamily("interlock_workers_reachable", "Workers that answer.", value=now.workers_reachable)
+        yield CounterMetricFamily(
+            "interlock_worker_restarts", "Workers that came back as a new process.", value=now.worker_restarts
+        )

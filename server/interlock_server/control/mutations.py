@@ -1,0 +1,113 @@
+"""Around every change: the idempotency key first, exactly one event after, and no caller's leaving in between."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from interlock.errors import Cancelled, IdempotencyKeyReused, InterlockError, InternalError, RegistryUnavailable
+from interlock.status import codes_of
+from interlock_registry.domain import Action, Attempt
+
+from interlock_server.control.database import Database
+from interlock_server.control.metrics import ControlMetrics
+
+log = logging.getLogger("interlock.mutations")
+
+Answer = str
+"""Canonical JSON of what a change answers with."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    actor: str
+    action: Action
+    key: str
+
+
+@dataclass(slots=True)
+class _InFlight:
+    request_hash: str
+    task: asyncio.Task[Answer]
+
+
+class Mutations:
+    """Runs changes as tasks of its own: a caller that goes away does not stop one half-way."""
+
+    def __init__(self, database: Database, metrics: ControlMetrics) -> None:
+        self._database = database
+        self._metrics = metrics
+        self._in_flight: dict[_Key, _InFlight] = {}
+        self._tasks: set[asyncio.Task[Answer]] = set()
+
+    async def run(self, attempt: Attempt, work: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Answer a change: from the idempotency store, with a running twin's answer, or by doing it."""
+        key = _Key(attempt.actor, attempt.action, attempt.idempotency_key)
+        twin = self._in_flight.get(key) if attempt.idempotency_key else None
+        if twin is not None:
+            if twin.request_hash != attempt.request_hash:
+                raise IdempotencyKeyReused(attempt.idempotency_key)
+            return await asyncio.shield(twin.task)
+        task = asyncio.create_task(self._attempt(attempt, work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        if attempt.idempotency_key:
+            self._in_flight[key] = _InFlight(attempt.request_hash, task)
+            task.add_done_callback(lambda _: self._in_flight.pop(key, None))
+        return await asyncio.shield(task)
+
+    async def recall(self, attempt: Attempt) -> Answer | None:
+        """Return the stored answer of an attempt's key; raises the stored refusal, IdempotencyKeyReused."""
+        if not attempt.idempotency_key:
+            return None
+        return await self._database.read(lambda registry: registry.recall(attempt))
+
+    @asynccontextmanager
+    async def refusing(self, attempt: Attempt) -> AsyncIterator[None]:
+        """Record an attempt that fails inside this context as refused; one that succeeds records itself later."""
+        try:
+            yield
+        except InterlockError as error:
+            await self._refuse(attempt, error)
+            raise
+        except asyncio.CancelledError:
+            gone = Cancelled("the caller went away before the change was complete")
+            await asyncio.shield(asyncio.ensure_future(self._refuse(attempt, gone)))
+            raise
+        except Exception as error:
+            fault = uuid.uuid4().hex[:12]
+            log.error("unexpected error", exc_info=error, extra={"fault": fault})
+            internal = InternalError(f"internal error {fault}; the server's log explains it")
+            await self._refuse(attempt, internal)
+            raise internal from error
+
+    async def _attempt(self, attempt: Attempt, work: Callable[[], Awaitable[Answer]]) -> Answer:
+        stored = await self.recall(attempt)
+        if stored is not None:
+            return stored
+        async with self.refusing(attempt):
+            answer = await work()
+        self._metrics.mutation(attempt.action.value, "OK")
+        return answer
+
+    async def _refuse(self, attempt: Attempt, error: InterlockError) -> None:
+        self._metrics.mutation(attempt.action.value, codes_of(error).grpc.name)
+        log.warning("%s refused: %s", attempt.action.value, error.message, extra={"actor": attempt.actor})
+        if isinstance(error, RegistryUnavailable):
+            return  # there is nowhere to write it
+        try:
+            await self._database.write(lambda registry: registry.refuse(attempt, error))
+        except RegistryUnavailable as second:
+            log.error("the refusal could not be recorded: %s", second.message)
+
+    async def close(self, grace_s: float) -> None:
+        """Wait for running changes, then cancel them. Idempotent."""
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=grace_s)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)

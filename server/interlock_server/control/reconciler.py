@@ -1,0 +1,96 @@
+"""The level-triggered loop: look at the registry's epoch, and if it moved, take over the whole desired state."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Final
+
+from interlock.errors import InterlockError, RegistryUnavailable
+
+from interlock_server.control.database import Database
+from interlock_server.control.last_known_good import LastKnownGood
+from interlock_server.control.replica import Replica
+from interlock_server.control.workers import Workers
+
+log = logging.getLogger("interlock.reconciler")
+
+_FORGET_EVERY_S: Final = 3600.0
+"""How often old idempotency keys are dropped."""
+
+
+class Reconciler:
+    """Owns the polling task and the one that writes last-known-good."""
+
+    def __init__(
+        self, database: Database, replica: Replica, workers: Workers, saved: LastKnownGood, poll_s: float
+    ) -> None:
+        self._database = database
+        self._replica = replica
+        self._workers = workers
+        self._saved = saved
+        self._poll_s = poll_s
+        self._changed = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._forget_at = time.monotonic()
+
+    async def start(self) -> None:
+        """Take the first desired state, from last-known-good if the registry is away, and go on polling."""
+        try:
+            await self._reconcile()
+        except RegistryUnavailable as error:
+            snapshot = await asyncio.to_thread(self._saved.load)
+            if snapshot is None:
+                log.error("no registry and no last-known-good snapshot: nothing can be served (%s)", error.message)
+            else:
+                log.error("serving from the last-known-good snapshot", extra={"epoch": snapshot.epoch})
+                self._replica.fall_back(snapshot)
+        self._tasks = [asyncio.create_task(self._poll()), asyncio.create_task(self._save())]
+
+    def changed(self) -> None:
+        """Note that the desired state has moved, so that it is written to last-known-good."""
+        self._changed.set()
+
+    async def _poll(self) -> None:
+        while True:
+            await asyncio.sleep(self._poll_s)
+            try:
+                await self._reconcile()
+            except RegistryUnavailable:
+                continue  # noted by the database; inference goes on
+            except InterlockError as error:
+                log.error("the registry could not be read: %s", error.message)
+
+    async def _reconcile(self) -> None:
+        now = await self._database.read(lambda registry: registry.state())
+        if (now.incarnation, now.epoch) != (self._replica.incarnation, self._replica.epoch) or (
+            self._replica.from_last_known_good
+        ):
+            desired = await self._database.read(lambda registry: registry.desired())
+            if self._replica.replace_all(desired):
+                log.info("desired state taken over", extra={"epoch": desired.epoch, "models": len(desired.models)})
+                await self._workers.sync()
+                self.changed()
+        if time.monotonic() >= self._forget_at:
+            self._forget_at = time.monotonic() + _FORGET_EVERY_S
+            await self._database.write(lambda registry: registry.forget_answers())
+
+    async def _save(self) -> None:
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            snapshot = self._replica.snapshot()
+            try:
+                await asyncio.to_thread(self._saved.save, snapshot)
+            except OSError as error:
+                log.error("last-known-good could not be written: %s", error)
+                await asyncio.sleep(self._poll_s)
+                self._changed.set()
+
+    async def close(self) -> None:
+        """Stop polling. Idempotent."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []

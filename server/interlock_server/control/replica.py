@@ -1,0 +1,122 @@
+"""What this replica should serve now: the cached desired state, and what is being prepared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from interlock.model import Alias
+from interlock_registry.domain import Committed, Desired, DesiredModel, DesiredVersion
+
+from interlock_server.snapshot import Snapshot, VersionKey, VersionSpec
+
+
+class Replica:
+    """The one writer of the desired state in this process; everyone else reads snapshots of it."""
+
+    def __init__(self, blob_path: Callable[[str], Path]) -> None:
+        self._blob_path = blob_path
+        self._desired: Desired | None = None
+        self._fallback: Snapshot | None = None
+        self._preparing: dict[VersionKey, VersionSpec] = {}
+
+    @property
+    def known(self) -> bool:
+        """Whether there is anything to serve from: the registry's state or a last-known-good snapshot."""
+        return self._desired is not None or self._fallback is not None
+
+    @property
+    def from_last_known_good(self) -> bool:
+        """Whether the registry has not been read since the start."""
+        return self._desired is None and self._fallback is not None
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the desired state; -1 before there is one."""
+        if self._desired is not None:
+            return self._desired.epoch
+        return self._fallback.epoch if self._fallback is not None else -1
+
+    @property
+    def incarnation(self) -> str:
+        """The registry's incarnation that the desired state is from."""
+        if self._desired is not None:
+            return self._desired.incarnation
+        return self._fallback.incarnation if self._fallback is not None else ""
+
+    def aliases(self) -> tuple[Alias, ...]:
+        """Return every alias."""
+        if self._desired is None:
+            return ()
+        return tuple(alias for model in self._desired.models for alias in model.aliases)
+
+    def fall_back(self, snapshot: Snapshot) -> None:
+        """Serve from a last-known-good snapshot until the registry can be read."""
+        self._fallback = snapshot
+
+    def replace_all(self, desired: Desired) -> bool:
+        """Take over the whole desired state; False if what is here is newer."""
+        current = self._desired
+        if current and current.incarnation == desired.incarnation and current.epoch > desired.epoch:
+            return False
+        self._desired = desired
+        return True
+
+    def replace_model(self, committed: Committed) -> bool:
+        """Take over one model after a commit of ours; False if a whole read is needed, as others wrote meanwhile."""
+        current = self._desired
+        if current is None or committed.epoch > current.epoch + 1:
+            return False
+        if committed.epoch == current.epoch + 1:
+            models = {model.name: model for model in current.models}
+            models[committed.desired.name] = committed.desired
+            self._desired = replace(current, epoch=committed.epoch, models=tuple(models.values()))
+        return True
+
+    def spec(self, version: DesiredVersion) -> VersionSpec:
+        """Return what a worker needs to load a version."""
+        return VersionSpec(
+            model=version.model,
+            version=version.version,
+            digest=version.digest,
+            graph_path=str(self._blob_path(version.graph.digest)),
+            graph_sha256=version.graph.digest,
+            golden_path="" if version.golden is None else str(self._blob_path(version.golden.digest)),
+            golden_sha256="" if version.golden is None else version.golden.digest,
+            signature=version.signature,
+            config=version.config,
+            tolerances=version.tolerances,
+            joinable=version.joinable,
+        )
+
+    @contextmanager
+    def preparing(self, spec: VersionSpec) -> Iterator[None]:
+        """Keep a version loaded while it is being prepared, whatever else is switched meanwhile."""
+        self._preparing[spec.key] = spec
+        try:
+            yield
+        finally:
+            self._preparing.pop(spec.key, None)
+
+    def snapshot(self) -> Snapshot:
+        """Return what every worker should have now."""
+        if self._desired is None:
+            base = self._fallback or Snapshot("", -1, (), ())
+        else:
+            base = Snapshot(
+                incarnation=self._desired.incarnation,
+                epoch=self._desired.epoch,
+                routes=tuple(route for model in self._desired.models for route in model.routes),
+                keep=tuple(self.spec(version) for model in self._desired.models for version in model.keep),
+            )
+        kept = {spec.key for spec in base.keep}
+        extra = tuple(spec for key, spec in self._preparing.items() if key not in kept)
+        return replace(base, keep=base.keep + extra)
+
+    def model(self, name: str) -> DesiredModel | None:
+        """Return what is desired of one model."""
+        if self._desired is None:
+            return None
+        return next((model for model in self._desired.models if model.name == name), None)

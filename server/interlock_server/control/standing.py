@@ -1,0 +1,87 @@
+"""How the replica stands: ready or not, degraded by what, for status, health and HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import interlock
+from interlock.model import ReplicaStatus
+from interlock_registry.tool import sandbox_layers
+
+from interlock_server.control.database import Database
+from interlock_server.control.metrics import Gauges
+from interlock_server.control.replica import Replica
+from interlock_server.control.workers import Workers
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where the server listens, HOST:PORT."""
+
+    inference: str
+    http: str
+    admin: str
+
+
+class Standing:
+    """Reads the other parts; changes nothing but whether the process is stopping."""
+
+    def __init__(
+        self, replica_id: str, addresses: Addresses, database: Database, replica: Replica, workers: Workers
+    ) -> None:
+        self._replica_id = replica_id
+        self._addresses = addresses
+        self._database = database
+        self._replica = replica
+        self._workers = workers
+        self._listeners: list[Callable[[], None]] = []
+        self.stopping = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether the first reconcile is done and every worker has loaded what it can; an empty registry is ready."""
+        return self._replica.known and self._workers.settled and not self.stopping
+
+    def degraded(self) -> tuple[str, ...]:
+        """Say what is not wholly well."""
+        reasons: list[str] = []
+        if self._database.down:
+            reasons.append(f"registry unavailable: {self._database.down}")
+        if self._replica.from_last_known_good:
+            reasons.append("serving from the last-known-good snapshot; changes are not possible")
+        for worker in self._workers.statuses():
+            if not worker.reachable:
+                reasons.append(f"worker-{worker.index} does not answer")
+            reasons += [
+                f"{servable.model}@{servable.version} failed in worker-{worker.index}: {servable.reason}"
+                for servable in worker.servables
+                if servable.state.value == "FAILED"
+            ]
+        return tuple(reasons)
+
+    def gauges(self) -> Gauges:
+        """Return what /metrics shows of it."""
+        return Gauges(
+            ready=self.ready,
+            registry_up=not self._database.down,
+            epoch=self._replica.epoch,
+            workers_reachable=sum(worker.reachable for worker in self._workers.statuses()),
+            worker_restarts=self._workers.restarts,
+        )
+
+    def status(self) -> ReplicaStatus:
+        """Return what operators are told."""
+        return ReplicaStatus(
+            replica=self._replica_id,
+            server_version=interlock.__version__,
+            ready=self.ready,
+            epoch=self._replica.epoch,
+            degraded=self.degraded(),
+            workers=self._workers.statuses(),
+            aliases=self._replica.aliases(),
+            sandbox=sandbox_layers(),
+            inference_address=self._addresses.inference,
+            http_address=self._addresses.http,
+            admin_address=self._addresses.admin,
+        )

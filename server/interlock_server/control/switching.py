@@ -1,0 +1,207 @@
+"""Promote and rollback: PREPARE on every worker, COMMIT in one transaction, then every worker switches.
+
+The commit is the point of no return. Before it any failure leaves everything as it was; after it the answer is OK,
+with the workers that lag by name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from interlock.errors import FailedPrecondition, Preempted
+from interlock.model import MutationOptions, Switch
+from interlock_registry.domain import Action, Attempt, Committed, DesiredVersion, Move
+from interlock_registry.registry import Registry
+
+from interlock_server.control.answers import read_switch, switch_answer
+from interlock_server.control.database import Database
+from interlock_server.control.metrics import ControlMetrics
+from interlock_server.control.mutations import Mutations
+from interlock_server.control.replica import Replica
+from interlock_server.control.workers import Prepared, Workers
+from interlock_server.snapshot import VersionKey
+
+log = logging.getLogger("interlock.switching")
+
+
+@dataclass(frozen=True, slots=True)
+class _AliasKey:
+    model: str
+    alias: str
+
+
+class Switching:
+    """The use cases that move aliases."""
+
+    def __init__(
+        self,
+        database: Database,
+        mutations: Mutations,
+        replica: Replica,
+        workers: Workers,
+        metrics: ControlMetrics,
+        changed: Callable[[], None],
+    ) -> None:
+        """Take the parts; `changed` is called after the desired state has moved."""
+        self._database = database
+        self._mutations = mutations
+        self._replica = replica
+        self._workers = workers
+        self._metrics = metrics
+        self._changed = changed
+        self._preparing: dict[_AliasKey, set[asyncio.Future[str]]] = {}
+
+    async def promote(self, attempt: Attempt, options: MutationOptions) -> Switch:
+        """Point an alias at a version; raises what planning, PREPARE and COMMIT refuse."""
+
+        def plan(registry: Registry) -> Move:
+            return registry.plan_promote(
+                attempt.model,
+                attempt.version,
+                attempt.alias,
+                expected_generation=options.expected_generation,
+                allow_breaking=options.allow_breaking,
+            )
+
+        return await self._move(attempt, options, plan)
+
+    async def rollback(self, attempt: Attempt, options: MutationOptions) -> Switch:
+        """Point an alias back; overtakes a promote of the same alias that is still preparing."""
+
+        def plan(registry: Registry) -> Move:
+            return registry.plan_rollback(
+                attempt.model,
+                attempt.alias,
+                attempt.version,
+                expected_generation=options.expected_generation,
+                allow_breaking=options.allow_breaking,
+            )
+
+        return await self._move(attempt, options, plan)
+
+    async def _move(self, attempt: Attempt, options: MutationOptions, plan: Callable[[Registry], Move]) -> Switch:
+        if options.dry_run:
+            return await self._dry_run(plan)
+
+        async def work() -> str:
+            move = await self._database.read(plan)
+            prepared = await self._prepare(attempt, move)
+            return switch_answer(await self._commit(attempt, move, prepared))
+
+        return read_switch(await self._mutations.run(attempt, work))
+
+    async def _dry_run(self, plan: Callable[[Registry], Move]) -> Switch:
+        move = await self._database.read(plan)
+        return replace(_switch(move), dry_run=True, resident=self._workers.resident(_key(move)))
+
+    async def _prepare(self, attempt: Attempt, move: Move) -> Switch:
+        """Have the target loaded and proven everywhere; a resident one costs nothing."""
+        key = _key(move)
+        planned = _switch(move)
+        if self._workers.resident(key):
+            return replace(planned, resident=True)
+        if attempt.action is Action.ROLLBACK and not self._workers.any_reachable:
+            # An incident: no worker is up, perhaps because the live version kills them. They come back with this.
+            return planned
+        started = time.monotonic()
+        target = await self._database.read(lambda registry: registry.desired_version(move.model, move.to_version))
+        resident = await self._prepare_unless_overtaken(move, target)
+        return replace(planned, resident=resident, prepare_s=time.monotonic() - started)
+
+    async def _prepare_unless_overtaken(self, move: Move, target: DesiredVersion) -> bool:
+        spec = self._replica.spec(target)
+        key = _AliasKey(move.model, move.alias)
+        overtaken: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._preparing.setdefault(key, set()).add(overtaken)
+        try:
+            with self._replica.preparing(spec):
+                loading = asyncio.create_task(self._workers.prepare(spec))
+                try:
+                    racers: set[asyncio.Future[Prepared] | asyncio.Future[str]] = {loading, overtaken}
+                    await asyncio.wait(racers, return_when=asyncio.FIRST_COMPLETED)
+                    if overtaken.done():
+                        raise Preempted(move.model, move.alias, overtaken.result())
+                    prepared = await loading
+                finally:
+                    loading.cancel()
+                    await asyncio.gather(loading, return_exceptions=True)
+        except BaseException:
+            # The candidate is no longer wanted: the next picture, without it, makes the workers drop it.
+            await self._workers.sync()
+            raise
+        finally:
+            waiting = self._preparing[key]
+            waiting.discard(overtaken)
+            if not waiting:
+                del self._preparing[key]
+        return prepared.resident
+
+    async def _commit(self, attempt: Attempt, move: Move, prepared: Switch) -> Switch:
+        started = time.monotonic()
+        answer = switch_answer(prepared)
+        committed = await self._database.write(lambda registry: registry.commit_move(move, attempt, answer))
+        if attempt.action is Action.ROLLBACK:
+            self._overtake(move, attempt.actor)
+        lagging = await self.adopt(committed)
+        switch = replace(prepared, lagging=lagging, commit_s=time.monotonic() - started)
+        self._metrics.switched(switch.prepare_s, switch.commit_s)
+        log.info(
+            "%s committed",
+            attempt.action.value,
+            extra={
+                "alias": f"{move.model}:{move.alias}",
+                "from_version": move.from_version,
+                "to_version": move.to_version,
+                "generation": move.generation_after,
+                "epoch": committed.epoch,
+                "prepare_s": round(switch.prepare_s, 4),
+                "commit_s": round(switch.commit_s, 4),
+            },
+        )
+        return switch
+
+    def _overtake(self, move: Move, actor: str) -> None:
+        for waiting in self._preparing.get(_AliasKey(move.model, move.alias), ()):
+            if not waiting.done():
+                waiting.set_result(f"a rollback by {actor} to version {move.to_version}")
+
+    async def adopt(self, committed: Committed) -> tuple[str, ...]:
+        """Take a commit of ours over and switch the workers; returns those that lag."""
+        if not self._replica.replace_model(committed):
+            self._replica.replace_all(await self._database.read(lambda registry: registry.desired()))
+        lagging = await self._workers.sync()
+        self._changed()
+        return lagging
+
+    async def change(self, attempt: Attempt, options: MutationOptions, write: Callable[[Registry], Committed]) -> None:
+        """Make a change that is one transaction: pins, alias removals, retirements, deletions."""
+        if options.dry_run:
+            raise FailedPrecondition(
+                f"{attempt.action.value} has no dry run; `interlock show` and `log` tell the state"
+            )
+
+        async def work() -> str:
+            await self.adopt(await self._database.write(write))
+            return "{}"
+
+        await self._mutations.run(attempt, work)
+
+
+def _key(move: Move) -> VersionKey:
+    return VersionKey(move.model, move.to_version)
+
+
+def _switch(move: Move) -> Switch:
+    return Switch(
+        model=move.model,
+        alias=move.alias,
+        from_version=move.from_version,
+        to_version=move.to_version,
+        generation=move.generation_after,
+        stack=move.stack_after,
+        breaking=move.breaking,
+    )

@@ -1,0 +1,278 @@
+"""The workers of this replica: probed, synchronised with the snapshot, killed when they lag or hang."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from interlock.errors import DeadlineExceeded, InterlockError, PrepareFailed, WorkerUnavailable
+from interlock.model import ServableState, ServableStatus, WorkerStatus
+from interlock.types import STABLE, ModelRef
+from interlock_registry.domain import Route
+
+from interlock_server.rpc.worker_link import WorkerLink, WorkerReport
+from interlock_server.snapshot import Snapshot, VersionKey, VersionSpec, primary
+
+log = logging.getLogger("interlock.workers")
+
+_SLOW_PROBE_S: Final = 1.0
+_FAST_PROBE_S: Final = 0.1
+"""While a worker is away or loading."""
+_PROBE_TIMEOUT_S: Final = 2.0
+_WEDGED_AFTER: Final = 2
+"""Probes in a row that a live process left unanswered before it is killed."""
+
+
+@dataclass(slots=True)
+class _Worker:
+    link: WorkerLink
+    index: int
+    report: WorkerReport | None = None
+    pidfd: int = -1
+    unanswered: int = 0
+    restarts: int = 0
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def reachable(self) -> bool:
+        return self.report is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """How preparing a version ended, over all workers."""
+
+    resident: bool
+    """No worker had to load anything."""
+
+
+class Workers:
+    """The one caller of the workers' internal service."""
+
+    def __init__(
+        self,
+        links: Sequence[WorkerLink],
+        snapshot: Callable[[], Snapshot | None],
+        *,
+        apply_timeout_s: float,
+        prepare_timeout_s: float,
+    ) -> None:
+        """Take links and the source of the current snapshot (None before there is one)."""
+        self._workers = [_Worker(link, index) for index, link in enumerate(links)]
+        self._snapshot = snapshot
+        self._apply_timeout_s = apply_timeout_s
+        self._prepare_timeout_s = prepare_timeout_s
+        self._sync_lock = asyncio.Lock()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._listeners: list[Callable[[], None]] = []
+
+    def start(self) -> None:
+        """Begin probing."""
+        self._tasks = [asyncio.create_task(self._watch(worker)) for worker in self._workers]
+
+    def subscribe(self, listener: Callable[[], None]) -> None:
+        """Call `listener` when a worker's state may have changed; it must not block."""
+        self._listeners.append(listener)
+
+    # --- read ---
+
+    @property
+    def settled(self) -> bool:
+        """Whether every worker has applied the current snapshot's incarnation and loaded what it can."""
+        return all(worker.report is not None and worker.report.settled for worker in self._workers)
+
+    @property
+    def any_reachable(self) -> bool:
+        """Whether a worker answers."""
+        return any(worker.reachable for worker in self._workers)
+
+    @property
+    def restarts(self) -> int:
+        """How often a worker came back as a new process."""
+        return sum(worker.restarts for worker in self._workers)
+
+    def statuses(self) -> tuple[WorkerStatus, ...]:
+        """Return what the workers last said of themselves."""
+        away = WorkerStatus(index=0, pid=0, reachable=False, epoch=-1, provider="", front="")
+        return tuple(
+            worker.report.status if worker.report is not None else replace(away, index=worker.index)
+            for worker in self._workers
+        )
+
+    def resident(self, key: VersionKey) -> bool:
+        """Whether every reachable worker has a version READY, by its last report."""
+        states = [_state(worker.report.status.servables, key) for worker in self._workers if worker.report is not None]
+        return bool(states) and all(state is ServableState.READY for state in states)
+
+    def serving(self, ref: ModelRef) -> bool | None:
+        """Whether every worker can answer a ref; None where the ref means nothing here."""
+        snapshot = self._snapshot()
+        key = _target(snapshot, ref) if snapshot is not None else None
+        if key is None:
+            return None
+        return self.settled and self.resident(key)
+
+    async def metrics(self) -> bytes:
+        """Return the workers' Prometheus text."""
+        parts: list[bytes] = []
+        for worker in self._workers:
+            try:
+                parts.append((await worker.link.report(_PROBE_TIMEOUT_S, with_metrics=True)).metrics)
+            except InterlockError as error:
+                log.warning("no metrics from %s: %s", worker.link.name, error.message)
+        return b"".join(parts)
+
+    # --- change ---
+
+    async def sync(self) -> tuple[str, ...]:
+        """Switch every worker to the current snapshot and return those that lag.
+
+        A reachable worker that has not switched in time is killed: the supervisor starts it again, and it comes back
+        with this snapshot or a newer one. Workers that are away anyway get it when they come back.
+        """
+        async with self._sync_lock:  # so that a worker never gets an older picture after a newer one
+            snapshot = self._snapshot()
+            if snapshot is None:
+                return ()
+            lags = await asyncio.gather(*(self._apply(worker, snapshot) for worker in self._workers))
+        return tuple(worker.link.name for worker, lag in zip(self._workers, lags, strict=True) if lag)
+
+    async def _apply(self, worker: _Worker, snapshot: Snapshot) -> bool:
+        if not worker.reachable:
+            return True
+        try:
+            await worker.link.apply(snapshot, self._apply_timeout_s)
+        except WorkerUnavailable as error:
+            log.warning("%s", error.message)
+            self._lost(worker)
+            return True
+        except InterlockError as error:
+            log.error("%s did not switch and is killed: %s", worker.link.name, error.message)
+            self._kill(worker)
+            return True
+        worker.wake.set()
+        return False
+
+    async def prepare(self, spec: VersionSpec) -> Prepared:
+        """Have every worker load and prove a version; raises PrepareFailed, WorkerUnavailable."""
+        reachable = [worker for worker in self._workers if worker.reachable]
+        if not reachable:
+            raise WorkerUnavailable("no serving worker answers, so nothing can be loaded; try again in a moment")
+        timeout_s = self._prepare_timeout_s + _PROBE_TIMEOUT_S
+        results = await asyncio.gather(*(worker.link.prepare(spec, timeout_s) for worker in reachable))
+        for worker, result in zip(reachable, results, strict=True):
+            if not result.ready:
+                raise PrepareFailed(spec.model, spec.version, f"{worker.link.name}: {result.reason}")
+        for worker in reachable:
+            worker.wake.set()
+        return Prepared(resident=all(result.resident for result in results))
+
+    async def close(self) -> None:
+        """Stop probing and close the links. Idempotent."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+        for worker in self._workers:
+            await worker.link.close()
+            self._forget_process(worker)
+
+    # --- one worker's watch ---
+
+    async def _watch(self, worker: _Worker) -> None:
+        while True:
+            await self._probe(worker)
+            quick = worker.report is None or not worker.report.settled
+            worker.wake.clear()
+            try:
+                await asyncio.wait_for(worker.wake.wait(), _FAST_PROBE_S if quick else _SLOW_PROBE_S)
+            except TimeoutError:
+                continue
+
+    async def _probe(self, worker: _Worker) -> None:
+        try:
+            report = await worker.link.report(_PROBE_TIMEOUT_S)
+        except DeadlineExceeded:
+            worker.unanswered += 1
+            if worker.unanswered >= _WEDGED_AFTER:
+                log.error("%s hangs and is killed", worker.link.name)
+                self._kill(worker)
+            return
+        except InterlockError as error:
+            if worker.reachable:
+                log.warning("%s", error.message)
+            self._lost(worker)
+            return
+        worker.unanswered = 0
+        self._meet(worker, report)
+        snapshot = self._snapshot()
+        behind = snapshot is not None and (report.incarnation, report.status.epoch) != (
+            snapshot.incarnation,
+            snapshot.epoch,
+        )
+        if behind and not report.draining:
+            await self.sync()
+
+    def _meet(self, worker: _Worker, report: WorkerReport) -> None:
+        known = worker.report.status.pid if worker.report is not None else 0
+        worker.report = report
+        if report.status.pid != known:
+            self._forget_process(worker)
+            try:
+                worker.pidfd = os.pidfd_open(report.status.pid)
+            except ProcessLookupError:
+                self._lost(worker)
+                return
+            worker.restarts += known != 0
+            log.info("%s answers", worker.link.name, extra={"worker_pid": report.status.pid})
+        self._tell()
+
+    def _lost(self, worker: _Worker) -> None:
+        worker.report = None
+        worker.unanswered = 0
+        self._tell()
+
+    def _kill(self, worker: _Worker) -> None:
+        """End a worker's process for good; the descriptor names this process even if its number was reused."""
+        if worker.pidfd >= 0:
+            try:
+                signal.pidfd_send_signal(worker.pidfd, signal.SIGKILL)
+            except ProcessLookupError:
+                log.info("%s had ended by itself", worker.link.name)
+        self._lost(worker)
+
+    @staticmethod
+    def _forget_process(worker: _Worker) -> None:
+        if worker.pidfd >= 0:
+            os.close(worker.pidfd)
+            worker.pidfd = -1
+
+    def _tell(self) -> None:
+        for listener in self._listeners:
+            listener()
+
+
+def _state(servables: Sequence[ServableStatus], key: VersionKey) -> ServableState | None:
+    for servable in servables:
+        if (servable.model, servable.version) == (key.model, key.version):
+            return servable.state
+    return None
+
+
+def _target(snapshot: Snapshot, ref: ModelRef) -> VersionKey | None:
+    """Return the version that a ref means in a snapshot."""
+    if ref.version is not None:
+        key = VersionKey(ref.model, ref.version)
+        return key if any(spec.key == key for spec in snapshot.keep) else None
+    route = _route(snapshot, ref)
+    return VersionKey(ref.model, primary(route)) if route is not None else None
+
+
+def _route(snapshot: Snapshot, ref: ModelRef) -> Route | None:
+    alias = ref.alias or STABLE
+    return next((route for route in snapshot.routes if (route.model, route.alias) == (ref.model, alias)), None)

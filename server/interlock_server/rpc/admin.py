@@ -1,0 +1,257 @@
+"""The admin service: messages in, one call, messages out."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import AsyncIterator
+from typing import Final
+
+from google.protobuf.message import Message
+from interlock import convert
+from interlock.errors import InvalidArgument
+from interlock.model import MutationOptions
+from interlock.types import STABLE, ModelRef, alias_name, model_name
+from interlock.v1 import admin_pb2, admin_pb2_grpc
+from interlock_registry.domain import Action, Attempt
+
+from interlock_server.control.database import Database
+from interlock_server.control.registering import Registering
+from interlock_server.control.standing import Standing
+from interlock_server.control.switching import Switching
+from interlock_server.rpc.errors import Context, Request, Response, unary
+
+DEFAULT_PAGE: Final = 100
+MAX_PAGE: Final = 1000
+MAX_REASON: Final = 1024
+MAX_KEY: Final = 256
+
+
+class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
+    """What operators and trainers ask."""
+
+    def __init__(self, database: Database, switching: Switching, registering: Registering, standing: Standing) -> None:
+        self._database = database
+        self._switching = switching
+        self._registering = registering
+        self._standing = standing
+
+    # --- changes ---
+
+    @unary
+    async def RegisterVersion(
+        self,
+        request: AsyncIterator[admin_pb2.RegisterVersionRequest],
+        context: Context[AsyncIterator[admin_pb2.RegisterVersionRequest], admin_pb2.RegisterVersionResponse],
+    ) -> admin_pb2.RegisterVersionResponse:
+        """Receive an upload and make it a version."""
+        first = await anext(aiter(request), admin_pb2.RegisterVersionRequest())
+        if first.WhichOneof("part") != "header":
+            raise InvalidArgument("the first message of an upload must be its header")
+        header = convert.from_header(first.header)
+        attempt = _attempt(context, Action.REGISTER, first.header, header.model, header.options)
+        version = await self._registering.register(attempt, header, _chunks(request))
+        return admin_pb2.RegisterVersionResponse(version=convert.version(version))
+
+    @unary
+    async def Promote(
+        self,
+        request: admin_pb2.PromoteRequest,
+        context: Context[admin_pb2.PromoteRequest, admin_pb2.PromoteResponse],
+    ) -> admin_pb2.PromoteResponse:
+        """Point an alias at a version."""
+        options = convert.from_options(request.options)
+        attempt = _attempt(
+            context, Action.PROMOTE, request, request.model, options, version=request.version, alias=request.alias
+        )
+        switch = await self._switching.promote(attempt, options)
+        return admin_pb2.PromoteResponse(result=convert.switch(switch))
+
+    @unary
+    async def Rollback(
+        self,
+        request: admin_pb2.RollbackRequest,
+        context: Context[admin_pb2.RollbackRequest, admin_pb2.RollbackResponse],
+    ) -> admin_pb2.RollbackResponse:
+        """Point an alias back."""
+        options = convert.from_options(request.options)
+        attempt = _attempt(
+            context, Action.ROLLBACK, request, request.model, options, version=request.to_version, alias=request.alias
+        )
+        switch = await self._switching.rollback(attempt, options)
+        return admin_pb2.RollbackResponse(result=convert.switch(switch))
+
+    @unary
+    async def RemoveAlias(
+        self,
+        request: admin_pb2.RemoveAliasRequest,
+        context: Context[admin_pb2.RemoveAliasRequest, admin_pb2.RemoveAliasResponse],
+    ) -> admin_pb2.RemoveAliasResponse:
+        """Remove an alias with its stack."""
+        options = convert.from_options(request.options)
+        attempt = _attempt(context, Action.REMOVE_ALIAS, request, request.model, options, alias=request.alias)
+        await self._switching.change(
+            attempt,
+            options,
+            lambda registry: registry.remove_alias(attempt, expected_generation=options.expected_generation),
+        )
+        return admin_pb2.RemoveAliasResponse()
+
+    @unary
+    async def PinVersion(
+        self,
+        request: admin_pb2.PinVersionRequest,
+        context: Context[admin_pb2.PinVersionRequest, admin_pb2.PinVersionResponse],
+    ) -> admin_pb2.PinVersionResponse:
+        """Keep a version loaded."""
+        options = convert.from_options(request.options)
+        attempt = _attempt(context, Action.PIN, request, request.model, options, version=request.version)
+        await self._switching.change(attempt, options, lambda registry: registry.pin(attempt))
+        return admin_pb2.PinVersionResponse()
+
+    @unary
+    async def UnpinVersion(
+        self,
+        request: admin_pb2.UnpinVersionRequest,
+        context: Context[admin_pb2.UnpinVersionRequest, admin_pb2.UnpinVersionResponse],
+    ) -> admin_pb2.UnpinVersionResponse:
+        """Stop keeping a version for its own sake."""
+        options = convert.from_options(request.options)
+        attempt = _attempt(context, Action.UNPIN, request, request.model, options, version=request.version)
+        await self._switching.change(attempt, options, lambda registry: registry.unpin(attempt))
+        return admin_pb2.UnpinVersionResponse()
+
+    @unary
+    async def RetireVersion(
+        self,
+        request: admin_pb2.RetireVersionRequest,
+        context: Context[admin_pb2.RetireVersionRequest, admin_pb2.RetireVersionResponse],
+    ) -> admin_pb2.RetireVersionResponse:
+        """Take a version out of use."""
+        options = convert.from_options(request.options)
+        attempt = _attempt(context, Action.RETIRE, request, request.model, options, version=request.version)
+        await self._switching.change(attempt, options, lambda registry: registry.retire(attempt))
+        ref = ModelRef(request.model, version=request.version)
+        version = await self._database.read(lambda registry: registry.version(ref))
+        return admin_pb2.RetireVersionResponse(version=convert.version(version))
+
+    @unary
+    async def DeleteVersion(
+        self,
+        request: admin_pb2.DeleteVersionRequest,
+        context: Context[admin_pb2.DeleteVersionRequest, admin_pb2.DeleteVersionResponse],
+    ) -> admin_pb2.DeleteVersionResponse:
+        """Make a retired version a tombstone."""
+        options = convert.from_options(request.options)
+        attempt = _attempt(context, Action.DELETE, request, request.model, options, version=request.version)
+        await self._switching.change(attempt, options, lambda registry: registry.delete(attempt))
+        ref = ModelRef(request.model, version=request.version)
+        version = await self._database.read(lambda registry: registry.version(ref))
+        return admin_pb2.DeleteVersionResponse(version=convert.version(version))
+
+    # --- questions ---
+
+    @unary
+    async def ListModels(
+        self,
+        request: admin_pb2.ListModelsRequest,
+        context: Context[admin_pb2.ListModelsRequest, admin_pb2.ListModelsResponse],
+    ) -> admin_pb2.ListModelsResponse:
+        """List models."""
+        size, token = _page(request.page_size), request.page_token
+        page = await self._database.read(lambda registry: registry.models(page_size=size, page_token=token))
+        return admin_pb2.ListModelsResponse(
+            models=[convert.model(each) for each in page.items], next_page_token=page.next_page_token
+        )
+
+    @unary
+    async def ListVersions(
+        self,
+        request: admin_pb2.ListVersionsRequest,
+        context: Context[admin_pb2.ListVersionsRequest, admin_pb2.ListVersionsResponse],
+    ) -> admin_pb2.ListVersionsResponse:
+        """List a model's versions, newest first."""
+        model, size, token = model_name(request.model), _page(request.page_size), request.page_token
+        page = await self._database.read(lambda registry: registry.versions(model, page_size=size, page_token=token))
+        return admin_pb2.ListVersionsResponse(
+            versions=[convert.version(each) for each in page.items], next_page_token=page.next_page_token
+        )
+
+    @unary
+    async def GetVersion(
+        self,
+        request: admin_pb2.GetVersionRequest,
+        context: Context[admin_pb2.GetVersionRequest, admin_pb2.GetVersionResponse],
+    ) -> admin_pb2.GetVersionResponse:
+        """Show one version."""
+        ref = ModelRef.parse(request.ref)
+        version = await self._database.read(lambda registry: registry.version(ref))
+        return admin_pb2.GetVersionResponse(version=convert.version(version))
+
+    @unary
+    async def ListEvents(
+        self,
+        request: admin_pb2.ListEventsRequest,
+        context: Context[admin_pb2.ListEventsRequest, admin_pb2.ListEventsResponse],
+    ) -> admin_pb2.ListEventsResponse:
+        """List events, newest first."""
+        model = model_name(request.model) if request.model else None
+        until = convert.from_timestamp(request.until) if request.HasField("until") else None
+        size, token = _page(request.page_size), request.page_token
+        page = await self._database.read(
+            lambda registry: registry.events(model=model, until=until, page_size=size, page_token=token)
+        )
+        return admin_pb2.ListEventsResponse(
+            events=[convert.event(each) for each in page.items], next_page_token=page.next_page_token
+        )
+
+    @unary
+    async def GetStatus(
+        self,
+        request: admin_pb2.GetStatusRequest,
+        context: Context[admin_pb2.GetStatusRequest, admin_pb2.GetStatusResponse],
+    ) -> admin_pb2.GetStatusResponse:
+        """Tell how this replica stands."""
+        return convert.status(self._standing.status())
+
+
+async def _chunks(request: AsyncIterator[admin_pb2.RegisterVersionRequest]) -> AsyncIterator[bytes]:
+    async for message in request:
+        if message.WhichOneof("part") != "chunk":
+            raise InvalidArgument("after its header an upload is chunks only")
+        yield message.chunk
+
+
+def _page(asked: int) -> int:
+    if asked < 0:
+        raise InvalidArgument(f"page_size is {asked}; it is at least 0, which means {DEFAULT_PAGE}")
+    return min(asked or DEFAULT_PAGE, MAX_PAGE)
+
+
+def _attempt(
+    context: Context[Request, Response],
+    action: Action,
+    request: Message,
+    model: str,
+    options: MutationOptions,
+    *,
+    version: int = 0,
+    alias: str | None = None,
+) -> Attempt:
+    """Say who tries what; raises InvalidName, InvalidArgument. `alias` "" is stable, None is for what has none."""
+    metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+    user = metadata.get("interlock-user", "")[:128]
+    if len(options.reason) > MAX_REASON or len(options.idempotency_key) > MAX_KEY:
+        raise InvalidArgument(f"a reason has at most {MAX_REASON} characters, an idempotency key {MAX_KEY}")
+    return Attempt(
+        action=action,
+        # Until there is authentication, a name is only what the caller says of itself.
+        actor=f"unverified:{user}" if user else "anonymous",
+        request_id=metadata.get("x-request-id", "")[:128] or uuid.uuid4().hex,
+        model=model_name(model),
+        alias="" if alias is None else alias_name(alias or STABLE),
+        version=version,
+        reason=options.reason,
+        idempotency_key=options.idempotency_key,
+        request_hash=hashlib.sha256(action.value.encode() + request.SerializeToString(deterministic=True)).hexdigest(),
+    )

@@ -1,0 +1,101 @@
+"""The control process's end of a worker's internal service."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import grpc
+import grpc.aio
+from interlock import convert
+from interlock.errors import InterlockError, WorkerUnavailable
+from interlock.model import ServableState, WorkerStatus
+from interlock.status import from_wire
+from interlock.v1 import admin_pb2, worker_pb2, worker_pb2_grpc
+
+from interlock_server.snapshot import Snapshot, VersionSpec
+from interlock_server.snapshot_wire import snapshot_message, spec_message
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReport:
+    """What a worker told about itself."""
+
+    status: WorkerStatus
+    incarnation: str
+    settled: bool
+    draining: bool
+    metrics: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """How a worker's PREPARE ended."""
+
+    ready: bool
+    reason: str
+    resident: bool
+    load_s: float
+
+
+class WorkerLink:
+    """Calls to one worker; each raises WorkerUnavailable where nobody answers, DeadlineExceeded where it hangs."""
+
+    def __init__(self, name: str, socket_path: str) -> None:
+        self.name = name
+        self._channel = grpc.aio.insecure_channel(
+            f"unix:{socket_path}",
+            options=[
+                ("grpc.enable_retries", 0),
+                ("grpc.initial_reconnect_backoff_ms", 50),
+                ("grpc.min_reconnect_backoff_ms", 50),
+                ("grpc.max_reconnect_backoff_ms", 250),
+                ("grpc.max_receive_message_length", -1),
+                ("grpc.max_send_message_length", -1),
+            ],
+        )
+        self._stub = worker_pb2_grpc.WorkerServiceStub(self._channel)
+
+    async def apply(self, snapshot: Snapshot, timeout_s: float) -> None:
+        """Switch the worker to a snapshot."""
+        request = worker_pb2.ApplyRequest(snapshot=snapshot_message(snapshot))
+        try:
+            await self._stub.Apply(request, timeout=timeout_s)
+        except grpc.aio.AioRpcError as error:
+            raise self._translate(error) from error
+
+    async def prepare(self, spec: VersionSpec, timeout_s: float) -> Preparation:
+        """Have a version loaded, warmed and golden-checked."""
+        last = worker_pb2.PrepareResponse()
+        try:
+            async for message in self._stub.Prepare(
+                worker_pb2.PrepareRequest(spec=spec_message(spec)), timeout=timeout_s
+            ):
+                last = message
+        except grpc.aio.AioRpcError as error:
+            raise self._translate(error) from error
+        state = ServableState(admin_pb2.ServableState.Name(last.state).removeprefix("SERVABLE_STATE_"))
+        return Preparation(state is ServableState.READY, last.reason or state.value, last.resident, last.load_s)
+
+    async def report(self, timeout_s: float, *, with_metrics: bool = False) -> WorkerReport:
+        """Ask the worker what it is and does."""
+        try:
+            response = await self._stub.Report(worker_pb2.ReportRequest(with_metrics=with_metrics), timeout=timeout_s)
+        except grpc.aio.AioRpcError as error:
+            raise self._translate(error) from error
+        return WorkerReport(
+            status=convert.from_worker(response.status),
+            incarnation=response.incarnation,
+            settled=response.settled,
+            draining=response.draining,
+            metrics=response.metrics,
+        )
+
+    def _translate(self, error: grpc.aio.AioRpcError) -> InterlockError:
+        if error.code() is grpc.StatusCode.UNAVAILABLE:
+            return WorkerUnavailable(f"{self.name} does not answer: {error.details()}")
+        trailing = [(key, value) for key, value in error.trailing_metadata()]
+        return from_wire(error.code(), error.details() or "", trailing)
+
+    async def close(self) -> None:
+        """Close the channel. Idempotent."""
+        await self._channel.close()
