@@ -115,6 +115,7 @@ class AsyncConnection(_Guide):
         self._make_stub: Final = stub
         self._channel: aio.Channel | None = None
         self._stub: object = None
+        self._uploads: Final[set[SyncConnection]] = set()
 
     def _open(self) -> None:
         self._check_open()
@@ -159,32 +160,24 @@ class AsyncConnection(_Guide):
         return Answer(message, _text(trailing))
 
     async def upload(self, sender: Sender, timeout_s: float) -> admin_pb2.RegisterVersionResponse:
-        """Stream an upload and return the answer; files are read in threads."""
-        self._open()
-        stub = cast("admin_pb2_grpc.AdminServiceAsyncStub", self._stub)
-        running = stub.RegisterVersion(timeout=timeout_s, metadata=tuple(self._headers()))
-        parts = iter(sender)
+        """Stream an upload in a thread, over a connection of its own, and return the answer.
+
+        grpc.aio reports a server that refuses before the last chunk as an internal error and loses what it said; the
+        blocking API does not.
+        """
+        self._check_open()
+        line = SyncConnection(self._dial, admin_pb2_grpc.AdminServiceStub, self._headers)
+        self._uploads.add(line)
         try:
-            while (part := await asyncio.to_thread(next, parts, None)) is not None:
-                await running.write(part)
-            await running.done_writing()
-        except asyncio.InvalidStateError:
-            pass  # the server answered before the last part, and says why below
-        except grpc.RpcError as error:
-            raise self._translate(error, "RegisterVersion", timeout_s) from error
-        except asyncio.CancelledError:
-            running.cancel()
-            raise
-        try:
-            reply = await running
-        except grpc.RpcError as error:
-            sender.check()
-            raise self._translate(error, "RegisterVersion", timeout_s) from error
-        sender.check()
-        return reply
+            return await asyncio.to_thread(line.upload, sender, timeout_s)
+        finally:
+            self._uploads.discard(line)
+            line.close()  # when this task is cancelled, it ends the call and so the thread
 
     async def close(self) -> None:
         """Close the channel; calls in flight are cancelled. May be called again."""
         self._closed = True
+        for line in self._uploads:
+            line.close()
         if self._channel is not None:
             await self._channel.close()
