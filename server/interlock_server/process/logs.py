@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from typing import Final
 
 FORMATS: Final = ("auto", "text", "json")
+_CHATTY: Final = ("alembic", "asyncio", "sqlalchemy", "uvicorn")
+"""Libraries whose information is of no use to an operator."""
 _STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
@@ -22,6 +24,9 @@ def configure(process: str, level: str, form: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    if level != "debug":
+        for name in _CHATTY:
+            logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _facts(record: logging.LogRecord) -> Mapping[str, object]:
