@@ -64,12 +64,21 @@ async def run(boot: Boot, settings: Settings) -> int:
         apply_timeout_s=settings.apply_timeout_s,
         prepare_timeout_s=settings.prepare_timeout_s,
     )
-    reconciler = Reconciler(database, replica, workers, LastKnownGood(data.state), settings.poll_s)
+    replica_id = _replica_id(data)
+    reconciler = Reconciler(
+        database,
+        replica,
+        workers,
+        LastKnownGood(data.state),
+        replica_id=replica_id,
+        address=boot.admin_address,
+        poll_s=settings.poll_s,
+    )
     mutations = Mutations(database, metrics)
     switching = Switching(database, mutations, replica, workers, metrics, reconciler.changed)
     registering = Registering(settings, data.uploads, artifacts, database, mutations, switching, metrics)
     addresses = Addresses(boot.inference_address, boot.http_address, boot.admin_address)
-    standing = Standing(_replica_id(data), addresses, database, replica, workers)
+    standing = Standing(replica_id, addresses, database, replica, workers)
     metrics.watch(standing.gauges)
     health = ReplicaHealth(standing, workers)
 

@@ -16,6 +16,8 @@ from interlock_server.control.workers import Workers
 
 log = logging.getLogger("interlock.reconciler")
 
+_HEARTBEAT_EVERY_S: Final = 2.0
+"""A replica counts as live for 5 s after its last heartbeat."""
 _FORGET_EVERY_S: Final = 3600.0
 """How often old idempotency keys are dropped."""
 
@@ -24,8 +26,17 @@ class Reconciler:
     """Owns the polling task and the one that writes last-known-good."""
 
     def __init__(
-        self, database: Database, replica: Replica, workers: Workers, saved: LastKnownGood, poll_s: float
+        self,
+        database: Database,
+        replica: Replica,
+        workers: Workers,
+        saved: LastKnownGood,
+        *,
+        replica_id: str,
+        address: str,
+        poll_s: float,
     ) -> None:
+        """Take the parts; `replica_id` and `address` are what heartbeats say."""
         self._database = database
         self._replica = replica
         self._workers = workers
@@ -33,7 +44,9 @@ class Reconciler:
         self._poll_s = poll_s
         self._changed = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self._forget_at = time.monotonic()
+        self._replica_id = replica_id
+        self._address = address
+        self._heartbeat_at = self._forget_at = time.monotonic()
 
     async def start(self) -> None:
         """Take the first desired state, from last-known-good if the registry is away, and go on polling."""
@@ -72,8 +85,15 @@ class Reconciler:
                 log.info("desired state taken over", extra={"epoch": desired.epoch, "models": len(desired.models)})
                 await self._workers.sync()
                 self.changed()
-        if time.monotonic() >= self._forget_at:
-            self._forget_at = time.monotonic() + _FORGET_EVERY_S
+        await self._keep_house(time.monotonic())
+
+    async def _keep_house(self, now: float) -> None:
+        if now >= self._heartbeat_at:
+            self._heartbeat_at = now + _HEARTBEAT_EVERY_S
+            epoch = self._replica.epoch
+            await self._database.write(lambda registry: registry.heartbeat(self._replica_id, self._address, epoch))
+        if now >= self._forget_at:
+            self._forget_at = now + _FORGET_EVERY_S
             await self._database.write(lambda registry: registry.forget_answers())
 
     async def _save(self) -> None:

@@ -18,6 +18,7 @@ from interlock.errors import InvalidArgument, NotProven, StorageFull, TooLarge, 
 from interlock.model import FileRole, ServingConfig, UploadFile, UploadHeader, Version
 from interlock.types import ModelRef, model_name
 from interlock_registry.artifacts import LocalArtifactStore
+from interlock_registry.documents import VersionAnswer
 from interlock_registry.domain import Attempt, NewVersion, Registered
 from interlock_registry.manifest import Blob, Manifest, SourceFile
 from interlock_registry.tool import ToolLimits, ValidateJob, ValidateReport, validate
@@ -97,8 +98,8 @@ class Registering:
                 stored = await self._mutations.run(attempt, lambda: self._admit(attempt, upload))
             finally:
                 upload.discard()
-        fields = json.loads(stored)
-        ref = ModelRef(fields["model"], version=fields["version"])
+        answer = VersionAnswer.from_json(stored)
+        ref = ModelRef(answer.model, version=answer.version)
         return await self._database.read(lambda registry: registry.version(ref))
 
     def _check(self, header: UploadHeader) -> None:
@@ -171,7 +172,7 @@ class Registering:
         new = self._new_version(upload, stored, report)
         registered: Registered = await self._database.write(lambda registry: registry.register(new, attempt))
         await self._switching.adopt(registered.committed)
-        return json.dumps({"model": registered.version.model, "version": registered.version.version})
+        return VersionAnswer(model=registered.version.model, version=registered.version.version).to_json()
 
     def _job(self, model: Path, golden: Path | None) -> ValidateJob:
         cap = self._settings.tolerance_cap
