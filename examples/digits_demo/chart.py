@@ -1,0 +1,143 @@
+"""Line and dot charts as inline SVG, drawn by hand, in the colours of the page: nothing is loaded from anywhere."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from html import escape
+from typing import Final
+
+_WIDTH: Final = 920
+_LEFT: Final = 56
+_RIGHT: Final = 16
+_TOP: Final = 26
+_BOTTOM: Final = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """A line through points, or dots at them."""
+
+    label: str
+    colour: str
+    points: Sequence[tuple[float, float]]
+    dots: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """A stretch of time with a tint and a title."""
+
+    start: float
+    end: float
+    title: str
+    colour: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chart:
+    """One chart over time."""
+
+    label: str
+    unit: str
+    series: Sequence[Series]
+    span: tuple[float, float]
+    bands: Sequence[Band] = ()
+    marks: Sequence[tuple[float, str]] = field(default_factory=tuple)
+    """Moments with a dashed line and a text."""
+    low: float = 0.0
+    high: float | None = None
+    width: int = _WIDTH
+    height: int = 230
+
+
+def nice_step(span: float, wanted: int = 4) -> float:
+    """Return a step of 1, 2 or 5 times a power of ten that divides a span into about `wanted` parts."""
+    if span <= 0 or not math.isfinite(span):
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(span / wanted))
+    return next(power * factor for factor in (1, 2, 5, 10) if span / (power * factor) <= wanted)
+
+
+def draw(chart: Chart) -> str:
+    """Return a chart as an SVG element."""
+    highest = max((y for each in chart.series for _, y in each.points if math.isfinite(y)), default=1.0)
+    high = chart.high if chart.high is not None else highest * 1.15 or 1.0
+    pen = _Pen(chart, high)
+    body = [*_bands(chart, pen), *_grid(chart, pen, high), *_marks(chart, pen)]
+    body += [_dots(each, pen) if each.dots else _line(each, pen) for each in chart.series]
+    return (
+        f'<svg viewBox="0 0 {chart.width} {chart.height}" role="img" aria-label="{escape(chart.label)}">'
+        f"{''.join(body)}</svg>"
+    )
+
+
+class _Pen:
+    """Turns values into places."""
+
+    def __init__(self, chart: Chart, high: float) -> None:
+        self.left, self.right = _LEFT, chart.width - _RIGHT
+        self.top, self.bottom = _TOP, chart.height - _BOTTOM
+        self._start, self._end = chart.span
+        self._low, self._high = chart.low, high
+
+    def x(self, value: float) -> float:
+        share = (value - self._start) / max(self._end - self._start, 1e-9)
+        return round(self.left + share * (self.right - self.left), 1)
+
+    def y(self, value: float) -> float:
+        share = (min(value, self._high) - self._low) / max(self._high - self._low, 1e-9)
+        return round(self.bottom - share * (self.bottom - self.top), 1)
+
+
+def _bands(chart: Chart, pen: _Pen) -> list[str]:
+    found = []
+    for band in chart.bands:
+        start, end = pen.x(max(band.start, chart.span[0])), pen.x(min(band.end, chart.span[1]))
+        found.append(
+            f'<rect x="{start}" y="{pen.top}" width="{max(0.0, end - start):.1f}" height="{pen.bottom - pen.top}" '
+            f'fill="var({band.colour})" opacity=".09"/>'
+            f'<text x="{(start + end) / 2:.1f}" y="{pen.top - 9}" class="band" fill="var({band.colour})">'
+            f"{escape(band.title)}</text>"
+        )
+    return found
+
+
+def _grid(chart: Chart, pen: _Pen, high: float) -> list[str]:
+    found = []
+    step = nice_step(high - chart.low)
+    for index in range(int((high - chart.low) / step + 1e-9) + 1):
+        value = chart.low + index * step
+        at = pen.y(value)
+        found.append(f'<line x1="{pen.left}" x2="{pen.right}" y1="{at}" y2="{at}" class="grid"/>')
+        found.append(f'<text x="{pen.left - 8}" y="{at + 4}" class="tick end">{value:g}{escape(chart.unit)}</text>')
+    start, end = chart.span
+    step = nice_step(end - start, 8)
+    first = math.ceil(start / step - 1e-9)
+    for index in range(first, int(end / step + 1e-9) + 1):
+        value = round(index * step, 6)
+        found.append(f'<text x="{pen.x(value)}" y="{pen.bottom + 18}" class="tick">{value:g} s</text>')
+    return found
+
+
+def _marks(chart: Chart, pen: _Pen) -> list[str]:
+    return [
+        f'<line x1="{pen.x(at)}" x2="{pen.x(at)}" y1="{pen.top}" y2="{pen.bottom}" class="mark">'
+        f"<title>{escape(text)}</title></line>"
+        f'<text x="{pen.x(at) + 5}" y="{pen.top + 13}" class="note">{escape(text)}</text>'
+        for at, text in chart.marks
+    ]
+
+
+def _line(series: Series, pen: _Pen) -> str:
+    places = " ".join(f"{pen.x(x)},{pen.y(y)}" for x, y in series.points if math.isfinite(y))
+    return (
+        f'<polyline points="{places}" class="line" stroke="var({series.colour})">'
+        f"<title>{escape(series.label)}</title></polyline>"
+    )
+
+
+def _dots(series: Series, pen: _Pen) -> str:
+    places = "".join(f'<circle cx="{pen.x(x)}" cy="{pen.y(y)}" r="2.6"/>' for x, y in series.points)
+    return f'<g fill="var({series.colour})" opacity=".85"><title>{escape(series.label)}</title>{places}</g>'
