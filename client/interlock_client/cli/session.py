@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -23,11 +24,18 @@ class Session:
 
     def open_client(self) -> Client:
         """Open a client of the inference port."""
+        _quieten()
         return Client(self.server)
 
     def open_admin(self) -> Admin:
         """Open a client of the admin port."""
+        _quieten()
         return Admin(self.admin)
+
+
+def _quieten() -> None:
+    """Keep gRPC's own notes (a connection that a server ended) off the terminal; an error is reported by us."""
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 
 def _address(port: Port, field: str) -> Callable[[F], F]:

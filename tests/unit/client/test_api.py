@@ -1,0 +1,92 @@
+"""The public face: what is exported, equal sync and async clients, light imports, and strangers in the same process."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+import sys
+
+import interlock_client
+import pytest
+from interlock import errors
+from interlock_client import Admin, AsyncAdmin, AsyncClient, Client
+
+PAIRS = [(Client, AsyncClient), (Admin, AsyncAdmin)]
+
+
+def methods(cls: type) -> dict[str, inspect.Signature]:
+    return {
+        name: inspect.signature(member)
+        for name, member in vars(cls).items()
+        if inspect.isfunction(member) and (not name.startswith("_") or name == "__init__")
+    }
+
+
+@pytest.mark.parametrize(("sync", "asynchronous"), PAIRS)
+def test_both_kinds_of_client_have_the_same_methods_with_the_same_signatures(sync: type, asynchronous: type) -> None:
+    assert methods(sync) == methods(asynchronous)
+
+
+@pytest.mark.parametrize("asynchronous", [pair[1] for pair in PAIRS])
+def test_every_method_of_an_async_client_is_a_coroutine(asynchronous: type) -> None:
+    plain = [n for n in methods(asynchronous) if not inspect.iscoroutinefunction(getattr(asynchronous, n))]
+    assert plain == ["__init__"]
+
+
+@pytest.mark.parametrize("cls", [cls for pair in PAIRS for cls in pair])
+def test_every_method_is_documented(cls: type) -> None:
+    assert cls.__doc__
+    assert all(inspect.getdoc(getattr(cls, name)) for name in methods(cls) if name != "__init__")
+
+
+def test_what_is_public_is_sorted_and_there() -> None:
+    assert interlock_client.__all__ == sorted(interlock_client.__all__)
+    assert all(hasattr(interlock_client, name) for name in interlock_client.__all__)
+    assert {"Admin", "AsyncAdmin", "AsyncClient", "Client", "InferResult", "InterlockError"} < set(
+        interlock_client.__all__
+    )
+
+
+def test_every_error_that_a_client_can_meet_is_exported() -> None:
+    tree = {
+        name
+        for name, found in vars(errors).items()
+        if isinstance(found, type) and issubclass(found, errors.InterlockError)
+    }
+    assert tree - set(interlock_client.__all__) == {"StartupRefused"}
+
+
+def run(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("module", ["interlock_client", "interlock_client.cli"])
+def test_the_client_imports_nothing_heavy(module: str) -> None:
+    heavy = "{'onnx', 'onnxruntime', 'torch', 'sqlalchemy', 'pydantic', 'interlock_server', 'interlock_registry'}"
+    assert run(f"import {module}, sys; print(sorted({heavy} & set(sys.modules)))") == "[]"
+
+
+def test_running_a_client_command_imports_no_server() -> None:
+    code = (
+        "import sys; from interlock_client.cli.entry import run; run(['models', '--help']);"
+        "print([n for n in sys.modules if n.startswith(('interlock_server', 'interlock_registry'))])"
+    )
+    assert run(code).endswith("[]")
+
+
+@pytest.mark.parametrize(
+    "names", [["tritonclient.grpc", "interlock_client"], ["interlock_client", "tritonclient.grpc"]]
+)
+def test_tritonclient_and_this_client_share_a_process_in_either_order(names: list[str]) -> None:
+    pytest.importorskip("tritonclient.grpc")
+    code = (
+        "; ".join(f"import {name}" for name in names) + "; print(interlock_client.Client, tritonclient.grpc.InferInput)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.search("Client.*InferInput", done.stdout)
