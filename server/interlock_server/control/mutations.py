@@ -54,11 +54,16 @@ class Mutations:
             return await asyncio.shield(twin.task)
         task = asyncio.create_task(self._attempt(attempt, work))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         if attempt.idempotency_key:
             self._in_flight[key] = _InFlight(attempt.request_hash, task)
             task.add_done_callback(lambda _: self._in_flight.pop(key, None))
         return await asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[Answer]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # recorded as a refusal; the caller may have gone and never ask for it
 
     async def recall(self, attempt: Attempt) -> Answer | None:
         """Return the stored answer of an attempt's key; raises the stored refusal, IdempotencyKeyReused."""

@@ -52,7 +52,7 @@ class Reconciler:
         """Take the first desired state, from last-known-good if the registry is away, and go on polling."""
         try:
             await self._reconcile()
-        except RegistryUnavailable as error:
+        except InterlockError as error:
             snapshot = await asyncio.to_thread(self._saved.load)
             if snapshot is None:
                 log.error("no registry and no last-known-good snapshot: nothing can be served (%s)", error.message)
@@ -100,7 +100,7 @@ class Reconciler:
         while True:
             await self._changed.wait()
             self._changed.clear()
-            snapshot = self._replica.snapshot()
+            snapshot = self._replica.committed()
             try:
                 await asyncio.to_thread(self._saved.save, snapshot)
             except OSError as error:

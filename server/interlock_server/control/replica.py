@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from interlock.model import Alias
-from interlock_registry.domain import Committed, Desired, DesiredModel, DesiredVersion
+from interlock_registry.domain import Committed, Desired, DesiredVersion
 
 from interlock_server.snapshot import Snapshot, VersionKey, VersionSpec
 
@@ -20,7 +20,8 @@ class Replica:
         self._blob_path = blob_path
         self._desired: Desired | None = None
         self._fallback: Snapshot | None = None
-        self._preparing: dict[VersionKey, VersionSpec] = {}
+        self._preparing: list[VersionSpec] = []
+        self._base: Snapshot | None = None
 
     @property
     def known(self) -> bool:
@@ -55,6 +56,7 @@ class Replica:
     def fall_back(self, snapshot: Snapshot) -> None:
         """Serve from a last-known-good snapshot until the registry can be read."""
         self._fallback = snapshot
+        self._base = None
 
     def replace_all(self, desired: Desired) -> bool:
         """Take over the whole desired state; False if what is here is newer."""
@@ -62,6 +64,7 @@ class Replica:
         if current and current.incarnation == desired.incarnation and current.epoch > desired.epoch:
             return False
         self._desired = desired
+        self._base = None
         return True
 
     def replace_model(self, committed: Committed) -> bool:
@@ -73,6 +76,7 @@ class Replica:
             models = {model.name: model for model in current.models}
             models[committed.desired.name] = committed.desired
             self._desired = replace(current, epoch=committed.epoch, models=tuple(models.values()))
+            self._base = None
         return True
 
     def spec(self, version: DesiredVersion) -> VersionSpec:
@@ -91,32 +95,39 @@ class Replica:
             joinable=version.joinable,
         )
 
+    def kept(self, key: VersionKey) -> VersionSpec | None:
+        """Return the spec of a version that is kept loaded, or None."""
+        return next((spec for spec in self.committed().keep if spec.key == key), None)
+
     @contextmanager
     def preparing(self, spec: VersionSpec) -> Iterator[None]:
         """Keep a version loaded while it is being prepared, whatever else is switched meanwhile."""
-        self._preparing[spec.key] = spec
+        self._preparing.append(spec)
         try:
             yield
         finally:
-            self._preparing.pop(spec.key, None)
+            self._preparing.remove(spec)
+
+    def committed(self) -> Snapshot:
+        """Return what is desired by the registry alone: what a restart should come back with."""
+        if self._base is None:
+            self._base = self._build()
+        return self._base
 
     def snapshot(self) -> Snapshot:
-        """Return what every worker should have now."""
-        if self._desired is None:
-            base = self._fallback or Snapshot("", -1, (), ())
-        else:
-            base = Snapshot(
-                incarnation=self._desired.incarnation,
-                epoch=self._desired.epoch,
-                routes=tuple(route for model in self._desired.models for route in model.routes),
-                keep=tuple(self.spec(version) for model in self._desired.models for version in model.keep),
-            )
-        kept = {spec.key for spec in base.keep}
-        extra = tuple(spec for key, spec in self._preparing.items() if key not in kept)
-        return replace(base, keep=base.keep + extra)
+        """Return what every worker should have now: what is committed, and what is being prepared."""
+        base = self.committed()
+        extra = {spec.key: spec for spec in self._preparing}
+        for spec in base.keep:
+            extra.pop(spec.key, None)
+        return replace(base, keep=(*base.keep, *extra.values())) if extra else base
 
-    def model(self, name: str) -> DesiredModel | None:
-        """Return what is desired of one model."""
+    def _build(self) -> Snapshot:
         if self._desired is None:
-            return None
-        return next((model for model in self._desired.models if model.name == name), None)
+            return self._fallback or Snapshot("", -1, (), ())
+        return Snapshot(
+            incarnation=self._desired.incarnation,
+            epoch=self._desired.epoch,
+            routes=tuple(route for model in self._desired.models for route in model.routes),
+            keep=tuple(self.spec(version) for model in self._desired.models for version in model.keep),
+        )

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from interlock.errors import FailedPrecondition, Preempted
 from interlock.model import MutationOptions, Switch
-from interlock_registry.domain import Action, Attempt, Committed, DesiredVersion, Move
+from interlock_registry.domain import Action, Attempt, Committed, Move
 from interlock_registry.registry import Registry
 
 from interlock_server.control.answers import read_switch, switch_answer
@@ -23,7 +24,7 @@ from interlock_server.control.metrics import ControlMetrics
 from interlock_server.control.mutations import Mutations
 from interlock_server.control.replica import Replica
 from interlock_server.control.workers import Prepared, Workers
-from interlock_server.snapshot import VersionKey
+from interlock_server.snapshot import VersionKey, VersionSpec
 
 log = logging.getLogger("interlock.switching")
 
@@ -89,8 +90,8 @@ class Switching:
 
         async def work() -> str:
             move = await self._database.read(plan)
-            prepared = await self._prepare(attempt, move)
-            return switch_answer(await self._commit(attempt, move, prepared))
+            async with self._prepared(attempt, move) as prepared:
+                return switch_answer(await self._commit(attempt, move, prepared))
 
         return read_switch(await self._mutations.run(attempt, work))
 
@@ -98,47 +99,52 @@ class Switching:
         move = await self._database.read(plan)
         return replace(_switch(move), dry_run=True, resident=self._workers.resident(_key(move)))
 
-    async def _prepare(self, attempt: Attempt, move: Move) -> Switch:
-        """Have the target loaded and proven everywhere; a resident one costs nothing."""
-        key = _key(move)
+    @asynccontextmanager
+    async def _prepared(self, attempt: Attempt, move: Move) -> AsyncIterator[Switch]:
+        """Have the target loaded and proven everywhere, and keep it so until the move is committed or given up."""
         planned = _switch(move)
-        if self._workers.resident(key):
-            return replace(planned, resident=True)
         if attempt.action is Action.ROLLBACK and not self._workers.any_reachable:
             # An incident: no worker is up, perhaps because the live version kills them. They come back with this.
-            return planned
-        started = time.monotonic()
-        target = await self._database.read(lambda registry: registry.desired_version(move.model, move.to_version))
-        resident = await self._prepare_unless_overtaken(move, target)
-        return replace(planned, resident=resident, prepare_s=time.monotonic() - started)
-
-    async def _prepare_unless_overtaken(self, move: Move, target: DesiredVersion) -> bool:
-        spec = self._replica.spec(target)
-        key = _AliasKey(move.model, move.alias)
-        overtaken: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._preparing.setdefault(key, set()).add(overtaken)
+            yield planned
+            return
+        key = _key(move)
+        kept = self._replica.kept(key) if self._workers.resident(key) else None
+        spec = kept or await self._spec(move)
         try:
             with self._replica.preparing(spec):
-                loading = asyncio.create_task(self._workers.prepare(spec))
-                try:
-                    racers: set[asyncio.Future[Prepared] | asyncio.Future[str]] = {loading, overtaken}
-                    await asyncio.wait(racers, return_when=asyncio.FIRST_COMPLETED)
-                    if overtaken.done():
-                        raise Preempted(move.model, move.alias, overtaken.result())
-                    prepared = await loading
-                finally:
-                    loading.cancel()
-                    await asyncio.gather(loading, return_exceptions=True)
+                if kept is not None:
+                    yield replace(planned, resident=True)
+                    return
+                started = time.monotonic()
+                prepared = await self._prepare_unless_overtaken(move, spec)
+                yield replace(planned, resident=prepared.resident, prepare_s=time.monotonic() - started)
         except BaseException:
             # The candidate is no longer wanted: the next picture, without it, makes the workers drop it.
             await self._workers.sync()
             raise
+
+    async def _spec(self, move: Move) -> VersionSpec:
+        target = await self._database.read(lambda registry: registry.desired_version(move.model, move.to_version))
+        return self._replica.spec(target)
+
+    async def _prepare_unless_overtaken(self, move: Move, spec: VersionSpec) -> Prepared:
+        alias = _AliasKey(move.model, move.alias)
+        overtaken: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._preparing.setdefault(alias, set()).add(overtaken)
+        loading = asyncio.create_task(self._workers.prepare(spec))
+        try:
+            racers: set[asyncio.Future[Prepared] | asyncio.Future[str]] = {loading, overtaken}
+            await asyncio.wait(racers, return_when=asyncio.FIRST_COMPLETED)
+            if overtaken.done():
+                raise Preempted(move.model, move.alias, overtaken.result())
+            return await loading
         finally:
-            waiting = self._preparing[key]
+            loading.cancel()
+            await asyncio.gather(loading, return_exceptions=True)
+            waiting = self._preparing[alias]
             waiting.discard(overtaken)
             if not waiting:
-                del self._preparing[key]
-        return prepared.resident
+                del self._preparing[alias]
 
     async def _commit(self, attempt: Attempt, move: Move, prepared: Switch) -> Switch:
         started = time.monotonic()

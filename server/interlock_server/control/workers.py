@@ -105,9 +105,19 @@ class Workers:
         )
 
     def resident(self, key: VersionKey) -> bool:
-        """Whether every reachable worker has a version READY, by its last report."""
-        states = [_state(worker.report.status.servables, key) for worker in self._workers if worker.report is not None]
-        return bool(states) and all(state is ServableState.READY for state in states)
+        """Whether every reachable worker has a version READY and keeps it, by a report of the current snapshot.
+
+        A report of an older one proves nothing: what was READY then may have been dropped since.
+        """
+        snapshot = self._snapshot()
+        reports = [worker.report for worker in self._workers if worker.report is not None]
+        if snapshot is None or not reports or all(spec.key != key for spec in snapshot.keep):
+            return False
+        return all(
+            (report.incarnation, report.status.epoch) == (snapshot.incarnation, snapshot.epoch)
+            and _state(report.status.servables, key) is ServableState.READY
+            for report in reports
+        )
 
     def serving(self, ref: ModelRef) -> bool | None:
         """Whether every worker can answer a ref; None where the ref means nothing here."""

@@ -9,7 +9,7 @@ from typing import Final
 
 import grpc
 import grpc.aio
-from interlock.errors import Cancelled, InterlockError
+from interlock.errors import Cancelled, DeadlineExceeded, InterlockError
 from interlock.status import to_wire
 
 from interlock_server.front.seam import Arity, Call, Handler, Limits, Trailing
@@ -59,6 +59,11 @@ class _UnaryCall(Call):
     def _reject(self, error: InterlockError) -> None:
         if not self._future.done():
             self._future.set_exception(error)
+
+    def expire(self) -> None:
+        """End the call at a deadline that only this server knows of: the caller's own one is gRPC's business."""
+        self._reject(DeadlineExceeded("no answer within the server's deadline (settings default_ and max_deadline_s)"))
+        self.cancel()
 
     async def answer(self) -> tuple[bytes, Trailing]:
         return await self._future
@@ -126,12 +131,6 @@ class AioFront:
         if server is not None:
             await server.stop(grace_s)
 
-    def _deadline(self, context: grpc.aio.ServicerContext[bytes, bytes]) -> float:
-        remaining = _remaining_s(context)
-        if remaining is None:
-            remaining = self._limits.default_deadline_s
-        return time.monotonic() + min(remaining, self._limits.max_deadline_s)
-
     def _method(self, handler: Handler, path: str, arity: Arity) -> grpc.RpcMethodHandler[bytes, bytes]:
         if arity is Arity.UNARY:
             return grpc.unary_unary_rpc_method_handler(self._unary(handler, path))
@@ -142,7 +141,11 @@ class AioFront:
     ) -> Callable[[bytes, grpc.aio.ServicerContext[bytes, bytes]], Awaitable[bytes]]:
         async def unary(request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
             loop = asyncio.get_running_loop()
-            call = _UnaryCall(path, request, _metadata(context), self._deadline(context), loop)
+            remaining = _remaining_s(context)
+            limit = self._limits.default_deadline_s if remaining is None else self._limits.max_deadline_s
+            allowed = limit if remaining is None else min(remaining, limit)
+            call = _UnaryCall(path, request, _metadata(context), time.monotonic() + allowed, loop)
+            expiry = loop.call_later(allowed, call.expire) if remaining is None or remaining > limit else None
             handler.handle(call)
             try:
                 data, trailing = await call.answer()
@@ -152,6 +155,9 @@ class AioFront:
             except asyncio.CancelledError:
                 call.cancel()
                 raise
+            finally:
+                if expiry is not None:
+                    expiry.cancel()
             if trailing:
                 context.set_trailing_metadata(trailing)
             return data
