@@ -48,6 +48,8 @@ class Chart:
     """Moments with a dashed line and a text."""
     low: float = 0.0
     high: float | None = None
+    note_at: float = 0.08
+    """How far down the marks' texts stand, from 0 (top) to 1."""
     width: int = _WIDTH
     height: int = 230
 
@@ -122,10 +124,10 @@ def _grid(chart: Chart, pen: _Pen, high: float) -> list[str]:
 
 
 def _marks(chart: Chart, pen: _Pen) -> list[str]:
+    note_y = round(pen.top + chart.note_at * (pen.bottom - pen.top), 1)
     return [
-        f'<line x1="{pen.x(at)}" x2="{pen.x(at)}" y1="{pen.top}" y2="{pen.bottom}" class="mark">'
-        f"<title>{escape(text)}</title></line>"
-        f'<text x="{pen.x(at) + 5}" y="{pen.top + 13}" class="note">{escape(text)}</text>'
+        f'<line x1="{pen.x(at)}" x2="{pen.x(at)}" y1="{pen.top}" y2="{pen.bottom}" class="mark"/>'
+        f'<text x="{pen.x(at) + 5}" y="{note_y}" class="note">{escape(text)}</text>'
         for at, text in chart.marks
     ]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from examples.digits_demo.chart import Band, Chart, Series, draw
 from examples.digits_demo.load import ROWS, Answer
-from examples.digits_demo.outcome import Outcome, Phase, faults, figures
+from examples.digits_demo.outcome import Outcome, Phase, SwitchTime, faults, figures
 
 _BINS: Final = 60
 _ZOOM_S: Final = 0.4
@@ -146,6 +146,7 @@ def _accuracy(outcome: Outcome, zero: float) -> str:
             span=_span(outcome, zero),
             bands=_bands(outcome, zero),
             marks=_marks(outcome, zero),
+            note_at=0.94,
             high=100.0,
         )
     )
@@ -181,7 +182,7 @@ def _switches(outcome: Outcome, zero: float) -> str:
             f"{phase.switch.action.capitalize()}, request by request",
             f"Acknowledged {phase.switch.took_s * 1e3:.1f} ms after it was asked for"
             f" (to prepare {phase.switch.prepare_s * 1e3:.1f} ms, to commit {phase.switch.commit_s * 1e3:.1f} ms).",
-            _zoom(outcome, phase, zero),
+            _zoom(outcome, phase, phase.switch),
             '<span class="key"><i style="background:var(--one)"></i>answered by version 1</span>'
             '<span class="key"><i style="background:var(--two)"></i>by version 2</span>',
         )
@@ -191,24 +192,26 @@ def _switches(outcome: Outcome, zero: float) -> str:
     return f'<div class="pair">{"".join(panels)}</div>'
 
 
-def _zoom(outcome: Outcome, phase: Phase, zero: float) -> str:
-    centre = phase.from_s
-    near = [answer for answer in outcome.answers if abs(answer.sent_s - centre) < _ZOOM_S and not answer.error]
+def _zoom(outcome: Outcome, phase: Phase, switch: SwitchTime) -> str:
+    """Draw each request near a switch, by the time from its acknowledgement."""
+    zero = phase.from_s
+    near = [answer for answer in outcome.answers if abs(answer.sent_s - zero) < _ZOOM_S and not answer.error]
     return draw(
         Chart(
             label="latency of each request around the switch",
             unit=" ms",
             series=[
                 Series(
-                    f"version {version}",
+                    f"answered by version {version}",
                     colour,
                     [(a.sent_s - zero, a.latency_s * 1e3) for a in near if a.version == version],
                     dots=True,
                 )
                 for version, colour in _COLOURS.items()
             ],
-            span=(centre - zero - _ZOOM_S, centre - zero + _ZOOM_S),
-            marks=[(centre - zero, "acknowledged")],
+            span=(-_ZOOM_S, _ZOOM_S),
+            bands=[Band(-switch.took_s, 0.0, "", "--ink")],
+            marks=[(0.0, "acknowledged")],
             width=460,
             height=220,
         )
