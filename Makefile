@@ -1,0 +1,68 @@
+# Everything that is done here more than once has a target; nothing else is "how to".
+#
+# PYTHON       the interpreter that a new .venv is made with (3.11 or newer).
+# ENGINE       cpu or gpu: which ONNX Runtime is installed; gpu where `nvidia-smi -L` answers.
+# TORCH_INDEX  an extra package index to take torch from. Empty: pip's own configuration decides. On a machine without a
+#              GPU, name PyTorch's CPU index here (its install page shows the address): the default index serves builds
+#              that bring several GB of CUDA libraries.
+# ARGS         what `make serve`, `make demo`, `make bench` and `make bench-switch` hand on:
+#              make serve ARGS="--data ./elsewhere"
+PYTHON ?= python3
+ENGINE ?=
+TORCH_INDEX ?=
+ARGS ?=
+
+BIN := .venv/bin
+PY := $(BIN)/python
+
+.DEFAULT_GOAL := help
+.PHONY: setup proto lint fmt type test test-all bench bench-switch demo serve clean help
+
+setup: ## make .venv/ with everything, the command in it at .venv/bin/interlock
+	@PYTHON="$(PYTHON)" ENGINE="$(ENGINE)" TORCH_INDEX="$(TORCH_INDEX)" tools/setup.sh
+
+proto: setup ## regenerate the committed stubs from proto/
+	@tools/proto.sh
+
+lint: setup ## check style, formatting, import rules, stubs and generated docs; changes nothing
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/lint-imports
+	@tools/proto_check.sh
+	@$(PY) -m tools.docs --check
+
+fmt: setup ## format the code and refresh the generated tables in docs/
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+	@$(PY) -m tools.docs
+
+type: setup ## check types (mypy --strict)
+	@$(BIN)/mypy
+
+test: setup ## run the suite, without the minutes-long tests, with branch coverage
+	@$(PY) -m coverage erase
+	@$(PY) -m pytest -m "not slow" --cov --cov-report= $(ARGS)
+	@echo "coverage (branches included): $$($(PY) -m coverage report --format=total) %"
+
+test-all: setup ## run every test
+	@$(PY) -m pytest $(ARGS)
+
+bench: setup ## measure inference
+	@$(PY) -m tests.bench.infer $(ARGS)
+
+bench-switch: setup ## measure promote and rollback under load
+	@$(PY) -m tests.bench.switch $(ARGS)
+
+demo: setup ## train, export, serve, promote, notice, roll back, on real digits
+	@$(PY) -m examples.digits_demo $(ARGS)
+
+serve: setup ## run the server in the foreground
+	@exec $(BIN)/interlock serve $(ARGS)
+
+clean: ## remove what builds, tests, benchmarks and the demo left (.venv/ and interlock-data/ stay)
+	@rm -rf build dist demo-out bench-out .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis \
+	  .import_linter_cache
+	@find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
+
+help: ## show the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
