@@ -18,6 +18,8 @@ from interlock.protocols.open_inference_pb2 import InferTensorContents
 from interlock.types import Array, DType
 
 MAX_RANK: Final = 16
+_MAX_EXTENT: Final = 1 << 48
+"""Product of a shape's sizes, not counting zeros: far above what fits into memory, far below where numpy overflows."""
 
 TYPED_FIELD: Final[dict[DType, str]] = {
     DType.BOOL: "bool_contents",
@@ -41,12 +43,14 @@ def _refuse(name: str, what: str) -> InvalidInput:
 
 
 def element_count(name: str, shape: Sequence[int]) -> int:
-    """Return the number of elements of a shape; raises InvalidInput for negative sizes and absurd ranks."""
+    """Return the number of elements of a shape; raises InvalidInput for negative sizes, absurd ranks and extents."""
     if len(shape) > MAX_RANK:
         raise _refuse(name, f"rank {len(shape)} is over the limit of {MAX_RANK}")
     for axis, size in enumerate(shape):
         if size < 0:
             raise _refuse(name, f"dimension {axis} is {size}; a request's sizes are 0 or more")
+    if math.prod(size or 1 for size in shape) > _MAX_EXTENT:
+        raise _refuse(name, f"shape {list(shape)} is absurdly large")
     return math.prod(shape)
 
 

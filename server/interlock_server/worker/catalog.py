@@ -59,6 +59,7 @@ class Catalog:
         self._servables: dict[VersionKey, Servable] = {}
         self._snapshot: Snapshot | None = None
         self._table = _NO_ROUTES
+        self._settled = False
         self._loads: queue.SimpleQueue[Servable | None] = queue.SimpleQueue()
         self._drains: queue.SimpleQueue[Servable | None] = queue.SimpleQueue()
         self._threads = (
@@ -73,6 +74,9 @@ class Catalog:
         self._listeners.append(listener)
 
     def _on_change(self) -> None:
+        with self._lock:
+            if self._snapshot is not None and all(each.settled for each in self._servables.values()):
+                self._settled = True
         for listener in self._listeners:
             listener()
 
@@ -101,8 +105,11 @@ class Catalog:
 
     @property
     def settled(self) -> bool:
-        """Whether a snapshot was applied and all of its versions are READY or FAILED."""
-        return self._snapshot is not None and all(servable.settled for servable in self.servables())
+        """Whether the first snapshot was applied and all of its versions became READY or FAILED.
+
+        Once so it stays so: a version that is loaded later makes no worker unready.
+        """
+        return self._settled
 
     def servables(self) -> tuple[Servable, ...]:
         """Return every servable that is not yet unloaded."""

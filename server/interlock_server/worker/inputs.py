@@ -42,8 +42,13 @@ def read_inputs(request: ModelInferRequest, signature: Signature, joinable: bool
             array = tensors.decode_typed(spec.name, spec.dtype, shape, tensor.contents)
         arrays.append(_text(spec, array))
     _check_symbols(signature.inputs, arrays)
-    rows = arrays[0].shape[0] if joinable and arrays and arrays[0].ndim else None
-    return RequestTensors(tuple(arrays), rows, raw is None and bool(arrays))
+    return RequestTensors(tuple(arrays), _rows(arrays) if joinable else None, raw is None and bool(arrays))
+
+
+def _rows(arrays: Sequence[Array]) -> int | None:
+    """Return the batch size that all arrays share; None where they differ, as sizes without a symbol may."""
+    sizes = {array.shape[0] if array.ndim else None for array in arrays}
+    return sizes.pop() if len(sizes) == 1 else None
 
 
 def read_outputs(request: ModelInferRequest, signature: Signature) -> tuple[int, ...]:

@@ -62,7 +62,8 @@ class Predictor:
             batcher = resolved.servable.lease()
             if batcher is not None:
                 return resolved, batcher
-            if resolved.servable.state is not ServableState.DRAINING or attempt == _RESOLVE_TRIES:
+            left = resolved.servable.state in (ServableState.DRAINING, ServableState.UNLOADED)
+            if not left or attempt == _RESOLVE_TRIES:
                 raise not_ready(ref, resolved.servable)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
