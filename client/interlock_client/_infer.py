@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy.typing as npt
 from interlock.errors import InternalError, InvalidArgument, InvalidInput, Violation
 from interlock.protocols import open_inference_pb2 as pb
 from interlock.tensors import decode_raw, decode_typed, encode_raw
-from interlock.types import Array, DType, ModelRef, Signature, TensorSpec
+from interlock.types import DType, ModelRef, Signature, TensorSpec
 
 from interlock_client._tensor import to_array
 
@@ -23,19 +23,21 @@ VERSION_PROPERTY: Final = "interlock.version"
 
 Inputs = Mapping[str, npt.ArrayLike]
 """Tensors by name: numpy arrays of the input's datatype, or Python lists and scalars."""
+# As numpy.load: an element type that only the server knows must not make every use of an answer a type error.
+OutputArray = npt.NDArray[Any]
 Parameters = Mapping[str, bool | int | float | str]
 """Request parameters of the protocol."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class InferResult(Mapping[str, Array]):
+class InferResult(Mapping[str, OutputArray]):
     """The answer to one request: a mapping from output names to numpy arrays, and who answered.
 
     FP16 outputs are float16, BF16 outputs their bits in uint16, BYTES outputs object arrays of `bytes`. The arrays
     are read-only views of what was received; copy one before writing to it.
     """
 
-    outputs: Mapping[str, Array]
+    outputs: Mapping[str, OutputArray]
     model: str
     version: int
     """The concrete version that answered."""
@@ -49,7 +51,7 @@ class InferResult(Mapping[str, Array]):
     queue_s: float | None = None
     run_s: float | None = None
 
-    def __getitem__(self, name: str) -> Array:
+    def __getitem__(self, name: str) -> OutputArray:
         try:
             return self.outputs[name]
         except KeyError:
@@ -155,7 +157,7 @@ def infer_result(reply: pb.ModelInferResponse, trailing: Mapping[str, str]) -> I
     raw = reply.raw_output_contents
     if raw and len(raw) != len(reply.outputs):
         raise InternalError(f"the answer names {len(reply.outputs)} outputs and holds {len(raw)}")
-    arrays: dict[str, Array] = {}
+    arrays: dict[str, OutputArray] = {}
     try:
         for index, output in enumerate(reply.outputs):
             dtype, shape = DType(output.datatype), list(output.shape)
