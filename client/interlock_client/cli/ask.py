@@ -15,7 +15,7 @@ from interlock.types import Array
 
 from interlock_client import InferResult
 from interlock_client._infer import Inputs
-from interlock_client.cli import render
+from interlock_client.cli import printing, render
 from interlock_client.cli.parse import Pair, PairType, tensor, unique
 from interlock_client.cli.session import Session, output_option, server_address
 
@@ -43,9 +43,9 @@ def infer(session: Session, ref: str, inputs: Sequence[Pair], out: Path | None, 
     if out is not None:
         save(out, result)
     if output == "json":
-        render.print_json(result)
+        printing.print_json(result)
     else:
-        render.print_table(*render.answer(result))
+        printing.print_table(*render.answer(result))
 
 
 def save(path: Path, result: InferResult) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from interlock_client.cli import render
+from interlock_client.cli import printing, render
 from interlock_client.cli.session import Session, admin_address, output_option
 
 Function = Callable[..., Any]
@@ -66,9 +66,9 @@ def promote(
             idempotency_key=idempotency_key,
         )
     if output == "json":
-        render.print_json(done)
+        printing.print_json(done)
     else:
-        render.print_table(render.switch(done))
+        printing.print_table(render.switch(done))
 
 
 @click.command()
@@ -100,9 +100,9 @@ def rollback(
             idempotency_key=idempotency_key,
         )
     if output == "json":
-        render.print_json(done)
+        printing.print_json(done)
     else:
-        render.print_table(render.switch(done))
+        printing.print_table(render.switch(done))
 
 
 @click.group()
@@ -166,7 +166,7 @@ def retire(session: Session, model: str, version: int, reason: str, idempotency_
     with session.open_admin() as admin:
         done = admin.retire(model, version, reason=reason, idempotency_key=idempotency_key)
     if output == "json":
-        render.print_json(done)
+        printing.print_json(done)
     else:
         click.echo(f"retired {model}@{version}")
 
@@ -184,6 +184,6 @@ def delete(session: Session, model: str, version: int, reason: str, idempotency_
     with session.open_admin() as admin:
         done = admin.delete(model, version, reason=reason, idempotency_key=idempotency_key)
     if output == "json":
-        render.print_json(done)
+        printing.print_json(done)
     else:
         click.echo(f"deleted {model}@{version}")

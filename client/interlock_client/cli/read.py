@@ -6,7 +6,7 @@ from datetime import datetime
 
 import click
 
-from interlock_client.cli import render
+from interlock_client.cli import printing, render
 from interlock_client.cli.parse import MomentType
 from interlock_client.cli.session import Session, admin_address, output_option
 
@@ -20,9 +20,9 @@ def models(session: Session, output: str) -> None:
     with session.open_admin() as admin:
         found = admin.models()
     if output == "json":
-        render.print_json(found)
+        printing.print_json(found)
     else:
-        render.print_table(render.models(found))
+        printing.print_table(render.models(found))
 
 
 @click.command()
@@ -35,9 +35,9 @@ def versions(session: Session, model: str, output: str) -> None:
     with session.open_admin() as admin:
         found = admin.versions(model)
     if output == "json":
-        render.print_json(found)
+        printing.print_json(found)
     else:
-        render.print_table(render.versions(found))
+        printing.print_table(render.versions(found))
 
 
 @click.command()
@@ -50,9 +50,9 @@ def show(session: Session, ref: str, output: str) -> None:
     with session.open_admin() as admin:
         found = admin.show(ref)
     if output == "json":
-        render.print_json(found)
+        printing.print_json(found)
     else:
-        render.print_table(render.version(found))
+        printing.print_table(render.version(found))
 
 
 @click.command()
@@ -68,12 +68,12 @@ def log(session: Session, model: str | None, at: datetime | None, limit: int, ou
         if at is not None:
             aliases = admin.aliases_at(at, model=model)
             if output == "json":
-                render.print_json(aliases)
+                printing.print_json(aliases)
             else:
-                render.print_table(render.history(aliases, at))
+                printing.print_table(render.history(aliases, at))
             return
         found = admin.log(model, limit=limit)
     if output == "json":
-        render.print_json(found)
+        printing.print_json(found)
     else:
-        render.print_table(render.events(found))
+        printing.print_table(render.events(found))

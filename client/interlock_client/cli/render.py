@@ -1,21 +1,15 @@
-"""Results as JSON and as tables."""
+"""Results as tables and sentences."""
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
-from enum import Enum
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-import click
 import numpy as np
 from rich import box
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.table import Table
 
 from interlock_client import (
@@ -31,55 +25,6 @@ from interlock_client import (
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
-
-_WIDE: Final = 4096
-"""Columns where there is no terminal: a pipe must not cut words."""
-
-
-def plain(value: object) -> object:
-    """Return a value as JSON types: dataclasses by field, times in RFC 3339, enums by value, arrays as lists."""
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, bytes):
-        return _text_or_base64(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"  # JSON has no such numbers
-    if isinstance(value, np.ndarray):
-        return plain(value.tolist())
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return value
-
-
-def _text_or_base64(value: bytes) -> object:
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return {"base64": base64.b64encode(value).decode()}
-
-
-def print_json(value: object) -> None:
-    """Print a value as one JSON document."""
-    click.echo(json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False))
-
-
-def print_table(*parts: RenderableType) -> None:
-    """Print tables and texts, as wide as they need to be where nobody watches a terminal."""
-    console().print(*parts, sep="\n")
-
-
-def console() -> Console:
-    """Return a console that shows what it is given, and no markup or emoji that a note might hold."""
-    made = Console(markup=False, emoji=False, highlight=False)
-    return made if made.is_terminal else Console(markup=False, emoji=False, highlight=False, width=_WIDE)
 
 
 def _table(*columns: str) -> Table:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from interlock_client._upload import Progress as Report
-from interlock_client.cli import render
+from interlock_client.cli import printing, render
 from interlock_client.cli.parse import Pair, PairType, serving_config, unique
 from interlock_client.cli.session import Session, admin_address, output_option
 
@@ -48,9 +48,9 @@ def export(target: str, out: Path, inputs: Sequence[str], samples: Path | None, 
         sys.path.insert(0, here)
     report = export_command(target, out, inputs, samples)
     if output == "json":
-        render.print_json(report)
+        printing.print_json(report)
     else:
-        render.print_table(render.record(report))
+        printing.print_table(render.record(report))
 
 
 @click.command()
@@ -101,10 +101,10 @@ def register(
             key = f"{idempotency_key}/promote" if idempotency_key else ""
             done = admin.promote(model, version.version, idempotency_key=key)
             if output == "table":
-                render.print_table(render.switch(done))
+                printing.print_table(render.switch(done))
             version = dataclasses.replace(version, aliases=tuple(sorted({*version.aliases, done.alias})))
     if output == "json":
-        render.print_json(version)
+        printing.print_json(version)
 
 
 @contextmanager

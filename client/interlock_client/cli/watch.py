@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 
 from interlock_client import Admin, InterlockError
-from interlock_client.cli import render
+from interlock_client.cli import printing, render
 from interlock_client.cli.session import Session, admin_address, output_option
 
 _PERIOD_S: Final = 1.0
@@ -30,16 +30,16 @@ def status(session: Session, watch: bool, output: str) -> None:
             return
         found = admin.status()
     if output == "json":
-        render.print_json(found)
+        printing.print_json(found)
     else:
-        render.print_table(*render.status(found))
+        printing.print_table(*render.status(found))
 
 
 def _watch_json(admin: Admin) -> None:
     """Print one object a line; a failed look is an object with `error`."""
     while True:
         try:
-            found = render.plain(admin.status())
+            found = printing.plain(admin.status())
         except InterlockError as error:
             found = {"error": error.message, "reason": error.reason}
         click.echo(json.dumps(found, ensure_ascii=False))
@@ -47,7 +47,7 @@ def _watch_json(admin: Admin) -> None:
 
 
 def _watch_table(admin: Admin) -> None:
-    with Live(console=render.console(), auto_refresh=False, screen=False) as live:
+    with Live(console=printing.console(), auto_refresh=False, screen=False) as live:
         while True:
             live.update(_look(admin), refresh=True)
             time.sleep(_PERIOD_S)

@@ -13,7 +13,7 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 from interlock import convert, status
-from interlock.errors import InterlockError
+from interlock.errors import InterlockError, NotReady
 from interlock.model import ServingConfig, Version, VersionState
 from interlock.protocols import open_inference_pb2 as oip
 from interlock.protocols.open_inference_pb2_grpc import SERVICE
@@ -150,3 +150,17 @@ def receive(parts: Iterator[admin_pb2.RegisterVersionRequest]) -> tuple[admin_pb
 
 def registered(number: int = 3) -> admin_pb2.RegisterVersionResponse:
     return admin_pb2.RegisterVersionResponse(version=convert.version(a_version(number)))
+
+
+def unavailable(
+    times: int, then: Callable[[Any, grpc.ServicerContext], Any]
+) -> Callable[[Any, grpc.ServicerContext], Any]:
+    left = [times]
+
+    def behave(request: Any, context: grpc.ServicerContext) -> Any:
+        if left[0] > 0:
+            left[0] -= 1
+            raise NotReady("still loading")
+        return then(request, context)
+
+    return behave

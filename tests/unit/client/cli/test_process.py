@@ -17,8 +17,8 @@ import pytest
 from interlock import __version__, convert
 from interlock.v1 import admin_pb2 as pb
 
+from tests.unit.client.cli.samples import EVENT, STATUS
 from tests.unit.client.scripted import ScriptedServer, receive, registered
-from tests.unit.client.test_cli import EVENT, STATUS
 
 COMMAND = "from interlock_client.cli import main; main()"
 

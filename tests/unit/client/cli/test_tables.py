@@ -1,0 +1,76 @@
+"""`-o table`: words for people."""
+
+from __future__ import annotations
+
+import pytest
+from interlock import convert
+from interlock.model import (
+    Switch,
+)
+from interlock.v1 import admin_pb2 as pb
+
+from tests.unit.client.cli.samples import (
+    Command,
+)
+from tests.unit.client.scripted import ScriptedServer, a_version
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["models"], ["digits", "stable → 3", "2026-01-31"]),
+        (
+            ["versions", "digits"],
+            ["VALIDATED", "stable", "yes, 8 samples", "2.0 KiB", "abababababab", "ann@host", "first"],
+        ),
+        (["show", "digits"], ["digits@3", "x FP32[?,2]", "max_batch_size=32", "team=vision", "ab" * 32]),
+        (["log"], ["promote", "digits:stable", "ok", "better", "ann@host"]),
+        (["log", "--at", "2026-01-31T13:00Z"], ["digits", "stable", "3", "ann@host"]),
+        (["log", "--at", "2020-01-01"], ["no alias existed at 2020-01-01 00:00:00"]),
+        (
+            ["promote", "digits", "3"],
+            [
+                "digits:stable moved from version 2 to version 3 (was loaded already), committed in 3.1 ms",
+                "generation 4",
+                "`interlock rollback` goes back to version 2",
+            ],
+        ),
+        (["status"], ["ready", "digits@3", "READY", "12 ms", "worker 1 (pid 43) has nothing loaded", "2 1"]),
+        (
+            ["infer", "digits", "--input", "x=[[1, 2]]"],
+            ["answered by digits@3 (stable), run in 1.50 ms", "[[3. 6.]]", "float32"],
+        ),
+        (["alias", "rm", "digits", "canary"], ["removed digits:canary"]),
+        (["pin", "digits", "3"], ["pinned digits@3"]),
+        (["unpin", "digits", "3"], ["unpinned digits@3"]),
+        (["retire", "digits", "3"], ["retired digits@3"]),
+        (["delete", "digits", "3"], ["deleted digits@3"]),
+    ],
+    ids=lambda value: " ".join(value[:3]),
+)
+def test_tables_say_it_in_words(
+    interlock: Command, registry: ScriptedServer, args: list[str], words: list[str]
+) -> None:
+    done = interlock(*args)
+    assert (done.code, done.err) == (0, "")
+    for word in words:
+        assert word in done.out
+
+
+def test_a_strangers_note_cannot_drive_the_terminal(interlock: Command, server: ScriptedServer) -> None:
+    nasty = convert.version(a_version(note="\x1b[31mred [bold]x[/bold] :smile:"))
+    server.behaviours["ListVersions"] = lambda *_: pb.ListVersionsResponse(versions=[nasty])
+    out = interlock("versions", "digits").out
+    assert "\x1b" not in out
+    assert r"\x1b[31mred [bold]x[/bold] :smile:" in out
+
+
+def test_a_dry_run_with_breaking_changes_and_lagging_workers_is_spelled_out(
+    interlock: Command, server: ScriptedServer
+) -> None:
+    done = Switch("digits", "stable", 0, 3, 1, (), ("w0",), ("input 'x' is gone",), True, False, 0.5, 0.0)
+    server.behaviours["Promote"] = lambda *_: pb.PromoteResponse(result=convert.switch(done))
+    out = interlock("promote", "digits", "3", "--dry-run", "--allow-breaking").out
+    assert "digits:stable would move to version 3 (prepared in 0.50 s)" in out
+    assert "breaks callers: input 'x' is gone" in out
+    assert "not confirmed in time, restarted: w0" in out
