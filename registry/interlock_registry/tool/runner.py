@@ -20,6 +20,7 @@ _log = logging.getLogger(__name__)
 
 _MAX_REPLY: Final = 16 << 20
 _MAX_STDERR: Final = 4 << 10
+_REAP_S: Final = 5.0
 _REFUSALS: Final = frozenset({"INVALID_MODEL", "INVALID_GOLDEN", "GOLDEN_MISMATCH"})
 """What a child may say; anything else is a fault of ours."""
 
@@ -59,17 +60,19 @@ async def _run(request: bytes, directory: str, wall_s: float) -> _Ended:
         start_new_session=True,
     )
     assert process.stdin and process.stdout and process.stderr
+    ending = asyncio.gather(process.wait(), _head(process.stdout), _tail(process.stderr), _send(process.stdin, request))
     try:
-        async with asyncio.timeout(wall_s), asyncio.TaskGroup() as group:
-            reply = group.create_task(_head(process.stdout))
-            stderr = group.create_task(_tail(process.stderr))
-            group.create_task(_send(process.stdin, request))
-            group.create_task(process.wait())
-        return _Ended(process.returncode, reply.result(), stderr.result())
+        async with asyncio.timeout(wall_s):
+            code, reply, stderr, _ = await asyncio.shield(ending)
+        return _Ended(code, reply, stderr)
     except TimeoutError:
         return _Ended(None, b"", "")
     finally:
-        await _kill(process)
+        # Also where the child itself is gone: something that it started may still hold its pipes.
+        if not ending.done() or process.returncode is None:
+            _kill_group(process.pid)
+            await asyncio.wait([ending], timeout=_REAP_S)
+            ending.cancel()
 
 
 async def _send(stream: asyncio.StreamWriter, request: bytes) -> None:
@@ -96,13 +99,11 @@ async def _tail(stream: asyncio.StreamReader) -> str:
     return kept.decode(errors="replace")
 
 
-async def _kill(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            _log.debug("the model tool %d had just ended", process.pid)
-        await asyncio.shield(process.wait())
+def _kill_group(leader: int) -> None:
+    try:
+        os.killpg(leader, signal.SIGKILL)
+    except ProcessLookupError:
+        _log.debug("the model tool %d had just ended", leader)
 
 
 def _reply(ended: _Ended, limits: ToolLimits) -> dict[str, Any]:

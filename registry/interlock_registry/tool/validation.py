@@ -64,6 +64,7 @@ def _check_file(job: ValidateJob) -> Structure:
     model = parse(job.model)
     check_versions(model.ir_version, _opsets(model))
     structure = examine(model, job.limits)
+    del model  # the checker reads the file again: a big model is never here twice
     try:
         onnx.checker.check_model(str(job.model))
     except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:

@@ -18,7 +18,7 @@ from interlock_registry.tool import ToolLimits, ValidateJob, ValidateReport, san
 from onnx import helper
 
 from tests import models
-from tests.support import eventually_async
+from tests.support import eventually, eventually_async
 
 Judge = Callable[..., ValidateReport]
 
@@ -197,6 +197,23 @@ def test_a_child_that_talks_nonsense_is_not_believed(
     impostor(script)
     with pytest.raises(error, match=words):
         asyncio.run(validate(ValidateJob(model=path), ToolLimits()))
+
+
+def test_what_a_child_leaves_behind_is_killed_with_it(impostor: Callable[[str], None], tmp_path: Path) -> None:
+    path = models.write(tmp_path / "m.onnx", models.affine())
+    impostor(f"sleep 1000 & echo $! > {tmp_path}/stray")
+    with pytest.raises(InvalidModel, match="took longer"):
+        asyncio.run(validate(ValidateJob(model=path), ToolLimits(wall_s=1.0)))
+    stray = int((tmp_path / "stray").read_text())
+    eventually(lambda: not runs(stray), "the stray process is gone")
+
+
+def runs(pid: int) -> bool:
+    """Say whether a process is there and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def test_limits_grow_with_the_model() -> None:
