@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from interlock.errors import AliasNotFound, IdempotencyKeyReused, ModelNotFound, VersionNotFound
+from interlock.errors import AliasNotFound, IdempotencyKeyReused, ModelNotFound
 from interlock.model import Alias, Event, Model, Version
 from interlock.types import STABLE, ModelRef, alias_name
 
@@ -59,16 +59,8 @@ class RegistryReader:
         return self._database.read(work)
 
     def desired_version(self, model: str, version: int) -> DesiredVersion:
-        """Return what it takes to load a version, whether or not it is kept; raises ModelNotFound, VersionNotFound."""
-
-        def work(reader: Reader) -> DesiredVersion:
-            found = reader.desired_version(model, version)
-            if found is None:
-                reader.version(model, version)  # says which of the two is missing
-                raise VersionNotFound(model, version)
-            return found
-
-        return self._database.read(work)
+        """Return all that it takes to load a version, wanted or not; raises ModelNotFound, VersionNotFound."""
+        return self._database.read(lambda reader: reader.desired_version(model, version))
 
     # --- the catalogue ---
 

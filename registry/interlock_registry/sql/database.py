@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final, TypeVar
 
-from interlock.errors import RegistryUnavailable
+from interlock.errors import InternalError, RegistryUnavailable
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
@@ -94,7 +94,7 @@ class Database:
             except SQLAlchemyError as error:
                 if not engines.is_transient(error) or attempt == _ATTEMPTS or time.monotonic() > give_up_at:
                     if isinstance(error, IntegrityError):
-                        raise
+                        raise InternalError(f"a write would break a rule of the schema: {error.orig}") from error
                     raise engines.unavailable(self._engine, error) from error
                 time.sleep(random.uniform(0, 0.01 * attempt))
         raise AssertionError("the last attempt returns or raises")

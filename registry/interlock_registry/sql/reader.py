@@ -179,10 +179,12 @@ class Reader:
             for name in names
         )
 
-    def desired_version(self, model: str, version: int) -> DesiredVersion | None:
-        """Return what it takes to load a version, or None."""
-        row = self._connection.execute(q.DESIRED_VERSIONS, {"wanted": [(model, version)]}).one_or_none()
-        return None if row is None else rows.desired_version(row)
+    def desired_version(self, model: str, number: int) -> DesiredVersion:
+        """Return all that it takes to load a version; raises ModelNotFound, VersionNotFound."""
+        row = self._connection.execute(q.DESIRED_VERSIONS, {"wanted": [(model, number)]}).one_or_none()
+        if row is None:
+            raise self._no_version(model, number)
+        return rows.desired_version(row)
 
     # --- idempotency ---
 

@@ -1,0 +1,112 @@
+"""Short words for what the registry's tests do over and over."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from interlock.golden import Tolerance
+from interlock.model import ServingConfig
+from interlock.types import DType, Signature, TensorSpec
+from interlock_registry.domain import Action, Attempt, Committed, NewVersion, Registered
+from interlock_registry.manifest import Blob, Manifest, SourceFile
+from interlock_registry.registry import Registry
+
+MODEL = "digits"
+SIGNATURE = Signature((TensorSpec("x", DType.FP32, ("n", 64)),), (TensorSpec("y", DType.FP32, ("n", 10)),))
+BREAKING = Signature((TensorSpec("image", DType.FP32, ("n", 64)),), (TensorSpec("y", DType.FP32, ("n", 10)),))
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def manifest(seed: str = "weights") -> Manifest:
+    source = SourceFile(name="digits.onnx", size_bytes=1000, sha256=digest(seed))
+    return Manifest(graph=Blob(digest(seed), 1000), sources=(source,))
+
+
+def new_version(model: str = MODEL, seed: str = "weights", signature: Signature = SIGNATURE) -> NewVersion:
+    return NewVersion(
+        model=model,
+        manifest=manifest(seed),
+        golden=Blob(digest(f"golden of {seed}"), 500),
+        golden_samples=3,
+        signature=signature,
+        config=ServingConfig(max_batch_size=8),
+        proven=True,
+        joinable=True,
+        tolerances={"CPU": Tolerance(atol=1e-5, rtol=1e-3)},
+        note="a note",
+        tags={"run": "7"},
+        report_json='{"load_s":0.5}',
+    )
+
+
+def attempt(
+    action: Action,
+    model: str = MODEL,
+    version: int = 0,
+    alias: str = "",
+    *,
+    actor: str = "ada",
+    key: str = "",
+    request_hash: str = "",
+    reason: str = "",
+) -> Attempt:
+    return Attempt(
+        action=action,
+        actor=actor,
+        request_id="r-1",
+        model=model,
+        alias=alias,
+        version=version,
+        reason=reason,
+        idempotency_key=key,
+        request_hash=request_hash,
+    )
+
+
+@dataclass(frozen=True)
+class Desk:
+    """An operator of one registry."""
+
+    registry: Registry
+    path: Path
+
+    def register(self, model: str = MODEL, seed: str = "weights", signature: Signature = SIGNATURE) -> Registered:
+        return self.registry.register(new_version(model, seed, signature), attempt(Action.REGISTER, model))
+
+    def promote(self, version: int, alias: str = "stable", model: str = MODEL) -> Committed:
+        move = self.registry.plan_promote(model, version, alias, allow_breaking=True)
+        return self.registry.commit_move(move, attempt(Action.PROMOTE, model, version, alias), "{}")
+
+    def rollback(self, to_version: int = 0, alias: str = "stable", model: str = MODEL) -> Committed:
+        move = self.registry.plan_rollback(model, alias, to_version, allow_breaking=True)
+        return self.registry.commit_move(move, attempt(Action.ROLLBACK, model, to_version, alias), "{}")
+
+    def pin(self, version: int) -> Committed:
+        return self.registry.pin(attempt(Action.PIN, version=version))
+
+    def unpin(self, version: int) -> Committed:
+        return self.registry.unpin(attempt(Action.UNPIN, version=version))
+
+    def retire(self, version: int) -> Committed:
+        return self.registry.retire(attempt(Action.RETIRE, version=version))
+
+    def delete(self, version: int) -> Committed:
+        return self.registry.delete(attempt(Action.DELETE, version=version))
+
+    def remove_alias(self, alias: str = "stable", expected: int | None = None) -> Committed:
+        return self.registry.remove_alias(attempt(Action.REMOVE_ALIAS, alias=alias), expected_generation=expected)
+
+    @contextmanager
+    def sql(self) -> Iterator[sqlite3.Connection]:
+        """Go behind the registry's back, with the rules that any connection to it has."""
+        with closing(sqlite3.connect(self.path)) as connection, connection:
+            connection.execute("PRAGMA foreign_keys=ON")
+            yield connection
