@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from interlock.errors import Cancelled, IdempotencyKeyReused, InterlockError, InternalError, RegistryUnavailable
+from interlock.errors import Cancelled, IdempotencyKeyReused, InterlockError, RegistryUnavailable
 from interlock.status import codes_of
 from interlock_registry.domain import Action, Attempt
 
 from interlock_server.control.database import Database
 from interlock_server.control.metrics import ControlMetrics
+from interlock_server.faults import opaque
 
 log = logging.getLogger("interlock.mutations")
 
@@ -84,9 +84,7 @@ class Mutations:
             await asyncio.shield(asyncio.ensure_future(self._refuse(attempt, gone)))
             raise
         except Exception as error:
-            fault = uuid.uuid4().hex[:12]
-            log.error("unexpected error", exc_info=error, extra={"fault": fault})
-            internal = InternalError(f"internal error {fault}; the server's log explains it")
+            internal = opaque(error)
             await self._refuse(attempt, internal)
             raise internal from error
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import functools
-import logging
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
 import grpc
 import grpc.aio
-from interlock.errors import InterlockError, InternalError
+from interlock.errors import InterlockError
 from interlock.status import to_wire
 
-log = logging.getLogger("interlock.rpc")
+from interlock_server.faults import opaque
 
 Servicer = TypeVar("Servicer")
 Request = TypeVar("Request")
@@ -62,8 +60,6 @@ def streaming(
 async def abort(context: Context[Request, Response], error: Exception) -> None:
     """End a call with an error; one that is not of our tree is logged under an id, and only the id is told."""
     if not isinstance(error, InterlockError):
-        fault = uuid.uuid4().hex[:12]
-        log.error("unexpected error", exc_info=error, extra={"fault": fault})
-        error = InternalError(f"internal error {fault}; the server's log explains it")
+        error = opaque(error)
     status = to_wire(error)
     await context.abort(status.code, status.message, status.trailing)

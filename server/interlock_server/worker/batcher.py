@@ -7,19 +7,23 @@ are equal, and only if the version was proven to answer a batch of two like two 
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, ParamSpec, Protocol
 
 import numpy as np
 from interlock.errors import Cancelled, DeadlineExceeded, Draining, InterlockError, InternalError, QueueFull
 from interlock.model import ServingConfig
 from interlock.types import Array
 
+from interlock_server.faults import opaque
 from interlock_server.worker.engine import Run, RunTerminated
+
+log = logging.getLogger("interlock.batcher")
 
 
 class Runnable(Protocol):
@@ -45,7 +49,7 @@ JoinKey = tuple[tuple[object, ...], ...]
 
 
 class Work:
-    """One request in the queue. Exactly one of the two callbacks is called, on the engine thread."""
+    """One request in the queue. Exactly one of the two callbacks is called: on the engine thread, or by `cancel`."""
 
     __slots__ = ("cancelled", "deadline", "enqueued", "inputs", "key", "on_error", "on_outputs", "rows")
 
@@ -102,13 +106,18 @@ class Batcher:
             self._condition.notify()
 
     def cancel(self, work: Work) -> None:
-        """Forget a request whose caller has gone; ends the run if nobody else waits for it."""
+        """Forget a request whose caller has gone: its place is free at once; a run for nobody else is ended."""
         with self._condition:
             work.cancelled = True
-            if self._running is not None:
+            queued = work in self._queue
+            if queued:
+                self._queue.remove(work)
+            elif self._running is not None:
                 run, batch = self._running
                 if work in batch and all(each.cancelled for each in batch):
                     run.terminate()
+        if queued:
+            _tell(work.on_error, _why_dead(work, time.monotonic(), _QUEUED))
 
     def close(self, timeout_s: float | None = None) -> None:
         """Take no more work, finish what is queued, end the thread. Idempotent."""
@@ -118,12 +127,14 @@ class Batcher:
         self._thread.join(timeout_s)
 
     def _loop(self) -> None:
-        while (batch := self._take()) is not None:
+        while (taken := self._take()) is not None:
+            run, batch = taken
             if batch:
-                self._execute(batch)
+                self._execute(run, batch)
 
-    def _take(self) -> list[Work] | None:
-        """Wait for work and return what runs next; an empty list where all of it has expired, None at the end."""
+    def _take(self) -> tuple[Run, list[Work]] | None:
+        """Wait for work and return what runs next; an empty batch where all of it has expired, None at the end."""
+        run = Run()
         with self._condition:
             while not self._queue:
                 if self._closed:
@@ -131,18 +142,20 @@ class Batcher:
                 self._condition.wait()
             if self._config.max_queue_delay_us > 0:
                 self._wait_for_company()
-            expired, batch = self._collect(time.monotonic())
+            now = time.monotonic()
+            expired, batch = self._collect(now)
+            # In one step with taking it off the queue: whoever cancels finds it in one of the two places.
+            self._running = (run, batch)
         for work in expired:
-            if work.cancelled:
-                work.on_error(Cancelled("the caller went away while the request was queued"))
-            else:
-                work.on_error(DeadlineExceeded("the deadline passed while the request was queued; it was not run"))
-        return batch
+            _tell(work.on_error, _why_dead(work, now, _QUEUED))
+        return run, batch
 
     def _wait_for_company(self) -> None:
         """Hold the condition until a full batch waits or the delay of the oldest request is over."""
+        if self._queue[0].rows is None:
+            return
         until = self._queue[0].enqueued + self._config.max_queue_delay_us / 1e6
-        while not self._closed and sum(work.rows or 1 for work in self._queue) < self._config.max_batch_size:
+        while not self._closed and 0 < sum(work.rows or 1 for work in self._queue) < self._config.max_batch_size:
             left = until - time.monotonic()
             if left <= 0 or not self._condition.wait(left):
                 return
@@ -173,22 +186,19 @@ class Batcher:
             and work.key == first.key
         )
 
-    def _execute(self, batch: list[Work]) -> None:
-        run = Run()
-        with self._condition:
-            self._running = (run, batch)
+    def _execute(self, run: Run, batch: list[Work]) -> None:
         started = time.monotonic()
         try:
-            if len(batch) == 1:
-                answers = [self._session.run(batch[0].inputs, run)]
-            else:
-                joined = [np.concatenate(arrays) for arrays in zip(*(work.inputs for work in batch), strict=True)]
-                answers = _split(self._session.run(joined, run), [work.rows or 0 for work in batch])
+            answers = self._answers(run, batch)
         except RunTerminated:
-            self._fail(batch, Cancelled("the caller went away while the request ran"))
+            for work in batch:
+                _tell(work.on_error, _why_dead(work, time.monotonic(), "while the request ran"))
             return
         except InterlockError as error:
             self._fail(batch, error)
+            return
+        except Exception as error:  # noqa: BLE001 - this thread serves every request of the version: it must go on
+            self._fail(batch, opaque(error))
             return
         finally:
             with self._condition:
@@ -197,12 +207,50 @@ class Batcher:
         self._run_s = 0.8 * self._run_s + 0.2 * (ended - started)
         rows = sum(work.rows or 1 for work in batch)
         for work, outputs in zip(batch, answers, strict=True):
-            work.on_outputs(outputs, Timing(started - work.enqueued, ended - started, rows))
+            _tell(work.on_outputs, outputs, Timing(started - work.enqueued, ended - started, rows))
 
-    @staticmethod
-    def _fail(batch: Sequence[Work], error: InterlockError) -> None:
+    def _answers(self, run: Run, batch: list[Work]) -> list[list[Array]]:
+        if len(batch) == 1:
+            return [self._session.run(batch[0].inputs, run)]
+        joined = [np.concatenate(arrays) for arrays in zip(*(work.inputs for work in batch), strict=True)]
+        return _split(self._session.run(joined, run), [work.rows or 0 for work in batch])
+
+    def _fail(self, batch: list[Work], error: InterlockError) -> None:
+        """Pass on why a run failed; the requests of a batch are tried one by one: only one of them may be at fault."""
+        if len(batch) == 1:
+            _tell(batch[0].on_error, error)
+            return
+        log.warning("a batch of %d requests failed and is run one by one: %s", len(batch), error.message)
         for work in batch:
-            work.on_error(error)
+            run = Run()
+            with self._condition:
+                now = time.monotonic()
+                dead = work.cancelled or work.deadline <= now
+                self._running = None if dead else (run, [work])
+            if dead:
+                _tell(work.on_error, _why_dead(work, now, _QUEUED))
+            else:
+                self._execute(run, [work])
+
+
+_QUEUED: Final = "while the request was queued; it was not run"
+
+
+def _why_dead(work: Work, now: float, when: str) -> InterlockError:
+    if work.deadline <= now:
+        return DeadlineExceeded(f"the deadline passed {when}")
+    return Cancelled(f"the caller went away {when}")
+
+
+Told = ParamSpec("Told")
+
+
+def _tell(callback: Callable[Told, None], *args: Told.args, **kwargs: Told.kwargs) -> None:
+    """Call back; a callback that fails must not end the thread that others' answers come from."""
+    try:
+        callback(*args, **kwargs)
+    except Exception:
+        log.exception("an answer could not be passed on")
 
 
 def _split(outputs: Sequence[Array], rows: Sequence[int]) -> list[list[Array]]:

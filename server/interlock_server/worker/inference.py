@@ -11,10 +11,11 @@ from interlock.errors import InterlockError, InvalidArgument, Unimplemented
 from interlock.protocols import open_inference_pb2 as pb
 from interlock.types import Dim, ModelRef, TensorSpec
 
+from interlock_server.faults import opaque
 from interlock_server.front.seam import Arity, Call
 from interlock_server.worker.catalog import Catalog
 from interlock_server.worker.health import Health
-from interlock_server.worker.predict import Predictor, opaque
+from interlock_server.worker.predict import Predictor
 from interlock_server.worker.routes import Resolved
 
 _SERVICE: Final = "/inference.GRPCInferenceService/"

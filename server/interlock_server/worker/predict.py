@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import time
-import uuid
 from collections.abc import Sequence
 from typing import Final
 
 from google.protobuf.message import DecodeError
 from interlock import tensors
-from interlock.errors import InterlockError, InternalError, InvalidArgument, InvalidInput, NotReady
+from interlock.errors import InterlockError, InvalidArgument, InvalidInput, NotReady
 from interlock.model import ServableState
 from interlock.protocols.open_inference_pb2 import ModelInferRequest, ModelInferResponse
 from interlock.status import codes_of
 from interlock.types import Array, ModelRef
 
+from interlock_server.faults import opaque
 from interlock_server.front.seam import Call, Trailing
 from interlock_server.worker.batcher import Batcher, Timing, Work
 from interlock_server.worker.catalog import Catalog
@@ -23,8 +22,6 @@ from interlock_server.worker.inputs import RequestTensors, read_inputs, read_out
 from interlock_server.worker.metrics import WorkerMetrics
 from interlock_server.worker.routes import Resolved
 from interlock_server.worker.servable import Servable
-
-log = logging.getLogger("interlock.predict")
 
 _RESOLVE_TRIES: Final = 8
 """A switch between resolving and leasing is rare, eight in a row are a fault."""
@@ -119,13 +116,6 @@ def not_ready(ref: ModelRef, servable: Servable) -> NotReady:
         f"{ref} is not ready: version {servable.spec.version} is {why}",
         facts={"model": ref.model, "version": str(servable.spec.version), "state": state.value},
     )
-
-
-def opaque(error: Exception) -> InternalError:
-    """Log an unexpected error under an id, and return one that tells only the id."""
-    fault = uuid.uuid4().hex[:12]
-    log.error("unexpected error", exc_info=error, extra={"fault": fault})
-    return InternalError(f"internal error {fault}; the server's log explains it")
 
 
 def encode(
