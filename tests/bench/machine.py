@@ -1,0 +1,87 @@
+"""Where figures were taken, and what processes cost: a number without its machine means nothing."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import grpc
+import interlock
+import onnxruntime
+
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What a run ran on."""
+
+    taken: str
+    commit: str
+    processor: str
+    cores: int
+    load_average: float
+    """Over the minute before the run: other work on this machine makes figures worse."""
+    kernel: str
+    python: str
+    interlock: str
+    grpcio: str
+    onnxruntime: str
+
+
+def this_machine() -> Machine:
+    """Look at the machine before a run."""
+    return Machine(
+        taken=datetime.now(UTC).isoformat(timespec="seconds"),
+        commit=_commit(),
+        processor=_processor(),
+        cores=len(os.sched_getaffinity(0)),
+        load_average=os.getloadavg()[0],
+        kernel=platform.release(),
+        python=platform.python_version(),
+        interlock=interlock.__version__,
+        grpcio=grpc.__version__,
+        onnxruntime=str(onnxruntime.__version__),
+    )
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _commit() -> str:
+    """Return the commit of the checkout, "" where there is none."""
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout.strip()
+
+
+def family(pid: int) -> list[int]:
+    """Return a process and all of its descendants."""
+    found = [pid]
+    for each in found:
+        for task in Path(f"/proc/{each}/task").iterdir():
+            found += [int(child) for child in (task / "children").read_text().split()]
+    return found
+
+
+def cpu_s(pids: list[int]) -> float:
+    """Return the processor seconds, user and system, that processes have used so far."""
+    total = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        total += int(fields[11]) + int(fields[12])
+    return total / _TICKS
