@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -24,8 +25,8 @@ _SLOW_PROBE_S: Final = 1.0
 _FAST_PROBE_S: Final = 0.1
 """While a worker is away or loading."""
 _PROBE_TIMEOUT_S: Final = 2.0
-_WEDGED_AFTER: Final = 2
-"""Probes in a row that a live process left unanswered before it is killed."""
+_WEDGED_AFTER_S: Final = 2 * _PROBE_TIMEOUT_S
+"""How long a live process may leave probes unanswered before it is killed."""
 
 
 @dataclass(slots=True)
@@ -33,8 +34,11 @@ class _Worker:
     link: WorkerLink
     index: int
     report: WorkerReport | None = None
+    pid: int = 0
+    """Of the process that answered last, which may have ended since."""
     pidfd: int = -1
-    unanswered: int = 0
+    silent_since: float | None = None
+    """When the first of the probes began that its live process has left unanswered."""
     restarts: int = 0
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -197,7 +201,7 @@ class Workers:
     async def _watch(self, worker: _Worker) -> None:
         while True:
             await self._probe(worker)
-            quick = worker.report is None or not worker.report.settled
+            quick = worker.report is None or not worker.report.settled or worker.silent_since is not None
             worker.wake.clear()
             try:
                 await asyncio.wait_for(worker.wake.wait(), _FAST_PROBE_S if quick else _SLOW_PROBE_S)
@@ -205,20 +209,13 @@ class Workers:
                 continue
 
     async def _probe(self, worker: _Worker) -> None:
+        began = time.monotonic()
         try:
             report = await worker.link.report(_PROBE_TIMEOUT_S)
-        except DeadlineExceeded:
-            worker.unanswered += 1
-            if worker.unanswered >= _WEDGED_AFTER:
-                log.error("%s hangs and is killed", worker.link.name)
-                self._kill(worker)
-            return
         except InterlockError as error:
-            if worker.reachable:
-                log.warning("%s", error.message)
-            self._lost(worker)
+            self._unanswered(worker, began, error)
             return
-        worker.unanswered = 0
+        worker.silent_since = None
         self._meet(worker, report)
         snapshot = self._snapshot()
         behind = snapshot is not None and (report.incarnation, report.status.epoch) != (
@@ -228,14 +225,29 @@ class Workers:
         if behind and not report.draining:
             await self.sync()
 
+    def _unanswered(self, worker: _Worker, began: float, error: InterlockError) -> None:
+        """Tell a worker that is gone, and will be started again, from one that hangs and must be killed."""
+        hangs = isinstance(error, DeadlineExceeded)
+        if not hangs:
+            if worker.reachable:
+                log.warning("%s", error.message)
+            # To a channel that is not connected yet, a process that hangs looks like one that is gone; but it listens.
+            hangs = worker.link.listener() != 0
+            worker.report = None
+            self._tell()
+        if not hangs:
+            worker.silent_since = None
+            return
+        since = worker.silent_since = worker.silent_since or began
+        if time.monotonic() - since >= _WEDGED_AFTER_S:
+            log.error("%s hangs and is killed", worker.link.name)
+            self._kill(worker)
+
     def _meet(self, worker: _Worker, report: WorkerReport) -> None:
-        known = worker.report.status.pid if worker.report is not None else 0
+        known = worker.pid
         worker.report = report
         if report.status.pid != known:
-            self._forget_process(worker)
-            try:
-                worker.pidfd = os.pidfd_open(report.status.pid)
-            except ProcessLookupError:
+            if not self._hold_process(worker, report.status.pid):
                 self._lost(worker)
                 return
             worker.restarts += known != 0
@@ -244,17 +256,31 @@ class Workers:
 
     def _lost(self, worker: _Worker) -> None:
         worker.report = None
-        worker.unanswered = 0
+        worker.silent_since = None
         self._tell()
 
     def _kill(self, worker: _Worker) -> None:
         """End a worker's process for good; the descriptor names this process even if its number was reused."""
+        if worker.pidfd < 0:
+            # It hung before this control process ever heard of it: the kernel knows who listens on its socket.
+            self._hold_process(worker, worker.link.listener())
         if worker.pidfd >= 0:
             try:
                 signal.pidfd_send_signal(worker.pidfd, signal.SIGKILL)
             except ProcessLookupError:
                 log.info("%s had ended by itself", worker.link.name)
         self._lost(worker)
+
+    @classmethod
+    def _hold_process(cls, worker: _Worker, pid: int) -> bool:
+        cls._forget_process(worker)
+        if pid:
+            try:
+                worker.pidfd = os.pidfd_open(pid)
+            except ProcessLookupError:
+                return False
+            worker.pid = pid
+        return worker.pidfd >= 0
 
     @staticmethod
     def _forget_process(worker: _Worker) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 from dataclasses import dataclass
+from typing import Final
 
 import grpc
 import grpc.aio
@@ -14,6 +17,9 @@ from interlock.v1 import admin_pb2, worker_pb2, worker_pb2_grpc
 
 from interlock_server.snapshot import Snapshot, VersionSpec
 from interlock_server.snapshot_wire import snapshot_message, spec_message
+
+_CREDENTIALS: Final = struct.Struct("3i")
+"""Linux's struct ucred: process, user, group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +48,7 @@ class WorkerLink:
 
     def __init__(self, name: str, socket_path: str) -> None:
         self.name = name
+        self._socket_path = socket_path
         self._channel = grpc.aio.insecure_channel(
             f"unix:{socket_path}",
             options=[
@@ -89,6 +96,19 @@ class WorkerLink:
             draining=response.draining,
             metrics=response.metrics,
         )
+
+    def listener(self) -> int:
+        """Return the process id of whoever listens on the socket, also one that hangs; 0 where nobody does."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
+            line.setblocking(False)
+            try:
+                line.connect(self._socket_path)
+                pid, _, _ = _CREDENTIALS.unpack(
+                    line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+                )
+            except OSError:
+                return 0
+        return int(pid)
 
     def _translate(self, error: grpc.aio.AioRpcError) -> InterlockError:
         if error.code() is grpc.StatusCode.UNAVAILABLE:
