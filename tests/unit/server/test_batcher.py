@@ -1,0 +1,501 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from interlock.errors import Cancelled, DeadlineExceeded, Draining, InterlockError, InternalError, QueueFull
+from interlock.model import ServingConfig
+from interlock.types import Array
+from interlock_server.worker.batcher import Batcher, Timing, Work
+from interlock_server.worker.engine import Run, RunTerminated
+
+from tests.support import eventually
+
+FOREVER = float("inf")
+
+
+class Doubler:
+    """A session that doubles its input, holds on request, and remembers the rows of each run."""
+
+    def __init__(self) -> None:
+        self.runs: list[int] = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = threading.Semaphore(0)
+
+    def run(self, inputs: Sequence[Array], run: Run) -> list[Array]:
+        self.runs.append(int(inputs[0].shape[0]))
+        self.entered.release()
+        while not self.gate.wait(0.002):
+            if run.options.terminate:
+                raise RunTerminated
+        self.check(inputs[0])
+        return [np.multiply(inputs[0], 2)]
+
+    def check(self, array: Array) -> None:
+        """Fail where a subclass does."""
+
+
+@dataclass
+class Outcome:
+    """What one request was told."""
+
+    answers: list[Array] = field(default_factory=list)
+    timings: list[Timing] = field(default_factory=list)
+    errors: list[InterlockError] = field(default_factory=list)
+
+    @property
+    def told(self) -> int:
+        return len(self.answers) + len(self.errors)
+
+    @property
+    def error(self) -> InterlockError:
+        assert self.told == 1
+        return self.errors[0]
+
+
+def work(outcome: Outcome, value: float = 1.0, rows: int | None = 1, deadline: float = FOREVER, width: int = 2) -> Work:
+    def on_outputs(outputs: list[Array], timing: Timing) -> None:
+        outcome.answers.append(outputs[0])
+        outcome.timings.append(timing)
+
+    inputs = [np.full((1 if rows is None else rows, width), value, np.float32)]
+    return Work(inputs, rows=rows, deadline=deadline, on_outputs=on_outputs, on_error=outcome.errors.append)
+
+
+@dataclass
+class Bench:
+    """A batcher whose session is held until the test lets it go."""
+
+    session: Doubler
+    batcher: Batcher
+
+    def occupy(self) -> Outcome:
+        """Have one request run, and hold it there."""
+        self.session.gate.clear()
+        outcome = Outcome()
+        self.batcher.submit(work(outcome))
+        assert self.session.entered.acquire(timeout=10)
+        return outcome
+
+    def submit(self, *outcomes: Outcome) -> list[Work]:
+        works = [work(outcome) for outcome in outcomes]
+        for each in works:
+            self.batcher.submit(each)
+        return works
+
+    def let_go(self) -> None:
+        self.session.gate.set()
+
+
+Make = Callable[..., Bench]
+
+
+@pytest.fixture
+def make() -> Iterator[Make]:
+    made: list[Bench] = []
+
+    def build(session: Doubler | None = None, **config: int) -> Bench:
+        session = session or Doubler()
+        bench = Bench(session, Batcher("m@1", session, ServingConfig(**config)))
+        made.append(bench)
+        return bench
+
+    yield build
+    for bench in made:
+        bench.session.gate.set()
+        bench.batcher.close(10)
+        assert not bench.batcher._thread.is_alive()
+
+
+def settle(*outcomes: Outcome) -> None:
+    eventually(lambda: all(outcome.told for outcome in outcomes), "every request was told something")
+
+
+def test_one_request_is_answered_with_its_own_rows(make: Make) -> None:
+    bench, outcome = make(), Outcome()
+    bench.batcher.submit(work(outcome, 3.0, rows=2))
+    settle(outcome)
+    np.testing.assert_array_equal(outcome.answers[0], np.full((2, 2), 6.0))
+    assert outcome.timings[0].rows == 2
+    assert outcome.timings[0].queue_s >= 0 and outcome.timings[0].run_s >= 0
+
+
+def test_what_arrives_while_the_session_runs_is_joined_and_dealt_back(make: Make) -> None:
+    bench = make(max_batch_size=8)
+    first = bench.occupy()
+    outcomes = [Outcome() for _ in range(3)]
+    for index, outcome in enumerate(outcomes):
+        bench.batcher.submit(work(outcome, float(index), rows=index + 1))
+    bench.let_go()
+    settle(first, *outcomes)
+    assert bench.session.runs == [1, 6]
+    for index, outcome in enumerate(outcomes):
+        np.testing.assert_array_equal(outcome.answers[0], np.full((index + 1, 2), 2.0 * index))
+        assert outcome.timings[0].rows == 6
+
+
+def test_a_batch_never_has_more_rows_than_max_batch_size(make: Make) -> None:
+    bench = make(max_batch_size=4)
+    first = bench.occupy()
+    outcomes = [Outcome() for _ in range(7)]
+    for outcome, rows in zip(outcomes, (2, 2, 1, 3, 4, 1, 1), strict=True):
+        bench.batcher.submit(work(outcome, rows=rows))
+    bench.let_go()
+    settle(first, *outcomes)
+    assert bench.session.runs == [1, 4, 4, 4, 2]
+
+
+@pytest.mark.parametrize(
+    ("second", "why"),
+    [({"rows": None}, "one of them must run alone"), ({"width": 3}, "their rows have another size")],
+)
+def test_requests_that_cannot_share_a_run_do_not(make: Make, second: dict[str, int], why: str) -> None:
+    bench = make()
+    first, a, b = bench.occupy(), Outcome(), Outcome()
+    bench.batcher.submit(work(a))
+    bench.batcher.submit(work(b, **second))
+    bench.let_go()
+    settle(first, a, b)
+    assert bench.session.runs == [1, 1, 1], why
+
+
+def test_other_datatypes_do_not_join(make: Make) -> None:
+    bench = make()
+    first, a, b = bench.occupy(), Outcome(), Outcome()
+    other = work(b)
+    wide = Work(
+        [np.ones((1, 2), np.float64)], rows=1, deadline=FOREVER, on_outputs=other.on_outputs, on_error=other.on_error
+    )
+    bench.batcher.submit(work(a))
+    bench.batcher.submit(wide)
+    bench.let_go()
+    settle(first, a, b)
+    assert bench.session.runs == [1, 1, 1]
+
+
+def test_requests_run_in_the_order_in_which_they_came(make: Make) -> None:
+    bench = make(max_batch_size=1)
+    first = bench.occupy()
+    order: list[int] = []
+    for index in range(20):
+        bench.batcher.submit(
+            Work(
+                [np.ones((1, 2), np.float32)],
+                rows=1,
+                deadline=FOREVER,
+                on_outputs=lambda outputs, timing, index=index: order.append(index),  # type: ignore[misc]
+                on_error=lambda error: order.append(-1),
+            )
+        )
+    bench.let_go()
+    settle(first)
+    eventually(lambda: len(order) == 20, "all were answered")
+    assert order == list(range(20))
+
+
+def test_a_full_queue_refuses_and_says_when_to_come_again(make: Make) -> None:
+    bench = make(max_queue_size=2)
+    first, a, b = bench.occupy(), Outcome(), Outcome()
+    bench.submit(a, b)
+    with pytest.raises(QueueFull) as refused:
+        bench.submit(Outcome())
+    assert refused.value.facts == {"model": "m", "version": "1", "limit": "2"}
+    assert refused.value.retry_after_s is not None and refused.value.retry_after_s > 0
+    bench.let_go()
+    settle(first, a, b)
+
+
+def test_a_cancelled_request_is_told_at_once_never_runs_and_frees_its_place(make: Make) -> None:
+    bench = make(max_queue_size=1)
+    first, gone, next_one = bench.occupy(), Outcome(), Outcome()
+    (queued,) = bench.submit(gone)
+    bench.batcher.cancel(queued)
+    assert isinstance(gone.error, Cancelled)
+    bench.submit(next_one)
+    bench.let_go()
+    settle(first, next_one)
+    assert bench.session.runs == [1, 1]
+    assert gone.told == 1
+
+
+def test_an_expired_request_never_runs(make: Make) -> None:
+    bench = make()
+    first, late, fine = bench.occupy(), Outcome(), Outcome()
+    bench.batcher.submit(work(late, deadline=time.monotonic()))
+    bench.batcher.submit(work(fine))
+    bench.let_go()
+    settle(first, late, fine)
+    assert isinstance(late.error, DeadlineExceeded)
+    assert bench.session.runs == [1, 1]
+
+
+def test_cancelling_after_the_deadline_is_told_as_the_deadline(make: Make) -> None:
+    bench, late = make(), Outcome()
+    bench.occupy()
+    each = work(late, deadline=time.monotonic())
+    bench.batcher.submit(each)
+    bench.batcher.cancel(each)
+    assert isinstance(late.error, DeadlineExceeded)
+
+
+def test_a_run_that_nobody_waits_for_is_terminated(make: Make) -> None:
+    bench = make()
+    first = Outcome()
+    bench.session.gate.clear()
+    (running,) = bench.submit(first)
+    assert bench.session.entered.acquire(timeout=10)
+    bench.batcher.cancel(running)
+    settle(first)
+    assert isinstance(first.error, Cancelled)
+
+
+def test_a_run_that_somebody_waits_for_goes_on_when_another_leaves(make: Make) -> None:
+    bench = make()
+    first, gone, stays = bench.occupy(), Outcome(), Outcome()
+    works = bench.submit(gone, stays)
+    bench.let_go()
+    settle(first)
+    bench.session.gate.clear()
+    held = Outcome()
+    bench.submit(held)
+    settle(gone, stays)
+    bench.batcher.cancel(works[0])
+    bench.let_go()
+    settle(held)
+    assert len(stays.answers) == 1
+
+
+def test_the_last_of_a_batch_to_leave_ends_its_run(make: Make) -> None:
+    bench = make()
+    first, a, b = bench.occupy(), Outcome(), Outcome()
+    works = bench.submit(a, b)
+    # Lets the first run through and holds the second, which is that of a and b.
+    original = bench.session.check
+
+    def hold(array: Array) -> None:
+        original(array)
+        bench.session.gate.clear()
+
+    bench.session.check = hold  # type: ignore[method-assign]
+    bench.let_go()
+    assert bench.session.entered.acquire(timeout=10)
+    eventually(lambda: bench.session.runs == [1, 2], "the joined run began")
+    bench.batcher.cancel(works[0])
+    assert b.told == 0
+    bench.batcher.cancel(works[1])
+    settle(first, a, b)
+    assert isinstance(a.error, Cancelled) and isinstance(b.error, Cancelled)
+
+
+def test_a_delay_makes_a_lone_request_wait_for_company(make: Make) -> None:
+    bench = make(max_batch_size=3, max_queue_delay_us=60_000_000)
+    outcomes = [Outcome() for _ in range(3)]
+    bench.submit(*outcomes[:2])
+    assert bench.session.runs == [], "two rows of three: it waits"
+    bench.submit(outcomes[2])
+    settle(*outcomes)
+    assert bench.session.runs == [3]
+
+
+def test_a_delay_ends(make: Make) -> None:
+    bench, outcome = make(max_queue_delay_us=1000), Outcome()
+    bench.submit(outcome)
+    settle(outcome)
+    assert outcome.timings[0].queue_s >= 0.001
+
+
+def test_a_request_that_must_run_alone_waits_for_no_company(make: Make) -> None:
+    bench, outcome = make(max_queue_delay_us=60_000_000), Outcome()
+    bench.batcher.submit(work(outcome, rows=None))
+    settle(outcome)
+    assert len(outcome.answers) == 1
+
+
+def test_a_request_that_leaves_while_it_waits_for_company_holds_nothing_up(make: Make) -> None:
+    bench = make(max_batch_size=2, max_queue_delay_us=60_000_000)
+    gone, a, b = Outcome(), Outcome(), Outcome()
+    (waiting,) = bench.submit(gone)
+    bench.batcher.cancel(waiting)
+    bench.submit(a, b)
+    settle(gone, a, b)
+    assert bench.session.runs == [2]
+
+
+def test_close_answers_what_is_queued_and_refuses_what_comes_after(make: Make) -> None:
+    bench = make(max_queue_delay_us=60_000_000, max_batch_size=64)
+    outcomes = [Outcome() for _ in range(5)]
+    bench.submit(*outcomes)
+    bench.batcher.close(10)
+    assert [outcome.told for outcome in outcomes] == [1] * 5
+    with pytest.raises(Draining):
+        bench.submit(Outcome())
+    bench.batcher.close(10)
+
+
+def test_close_does_not_wait_longer_than_it_is_told(make: Make) -> None:
+    bench = make()
+    first = bench.occupy()
+    bench.batcher.close(0.01)
+    assert first.told == 0
+    bench.let_go()
+    settle(first)
+
+
+class Picky(Doubler):
+    """Fails on any batch that holds a 13, in whatever way it is given."""
+
+    def __init__(self, failure: Exception) -> None:
+        super().__init__()
+        self._failure = failure
+
+    def check(self, array: Array) -> None:
+        if np.any(array == 13.0):
+            raise self._failure
+
+
+@pytest.mark.parametrize("failure", [InternalError("index out of range"), MemoryError("too big"), ValueError("odd")])
+def test_one_bad_request_of_a_batch_fails_alone_and_the_thread_goes_on(make: Make, failure: Exception) -> None:
+    bench = make(Picky(failure))
+    first = bench.occupy()
+    outcomes = [Outcome() for _ in range(4)]
+    for outcome, value in zip(outcomes, (1.0, 13.0, 3.0, 4.0), strict=True):
+        bench.batcher.submit(work(outcome, value))
+    bench.let_go()
+    settle(first, *outcomes)
+    assert isinstance(outcomes[1].error, InternalError)
+    assert [len(outcome.answers) for outcome in outcomes] == [1, 0, 1, 1]
+    np.testing.assert_array_equal(outcomes[2].answers[0], np.full((1, 2), 6.0))
+    later = Outcome()
+    bench.submit(later)
+    settle(later)
+    assert len(later.answers) == 1
+
+
+class Swallower(Doubler):
+    """Answers a joined run with one row too few."""
+
+    def run(self, inputs: Sequence[Array], run: Run) -> list[Array]:
+        (answer,) = super().run(inputs, run)
+        return [answer[1:] if len(answer) > 1 else answer]
+
+
+def test_a_run_that_loses_rows_is_not_dealt_out(make: Make) -> None:
+    bench = make(Swallower())
+    first, a, b = bench.occupy(), Outcome(), Outcome()
+    bench.batcher.submit(work(a, 5.0))
+    bench.batcher.submit(work(b, 7.0))
+    bench.let_go()
+    settle(first, a, b)
+    np.testing.assert_array_equal(a.answers[0], np.full((1, 2), 10.0))
+    np.testing.assert_array_equal(b.answers[0], np.full((1, 2), 14.0))
+
+
+def test_a_callback_that_fails_ends_neither_the_thread_nor_its_neighbours(make: Make) -> None:
+    bench = make()
+    first, fine, later = bench.occupy(), Outcome(), Outcome()
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("the loop is closed")
+
+    bench.batcher.submit(
+        Work([np.ones((1, 2), np.float32)], rows=1, deadline=FOREVER, on_outputs=broken, on_error=broken)
+    )
+    bench.submit(fine)
+    bench.let_go()
+    settle(first, fine)
+    bench.submit(later)
+    settle(later)
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("submit"), st.integers(1, 3)),
+        st.tuples(st.just("alone"), st.just(1)),
+        st.tuples(st.just("expired"), st.integers(1, 3)),
+        st.tuples(st.just("poison"), st.just(1)),
+        st.tuples(st.just("cancel"), st.integers(0, 30)),
+        st.tuples(st.just("hold"), st.just(0)),
+        st.tuples(st.just("let go"), st.just(0)),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(steps=STEPS, max_batch_size=st.integers(1, 6), delay_us=st.sampled_from([0, 0, 300]))
+def test_whatever_happens_each_request_is_told_exactly_once_and_nothing_wrong(
+    steps: list[tuple[str, int]], max_batch_size: int, delay_us: int
+) -> None:
+    session = Picky(InternalError("13"))
+    config = ServingConfig(max_batch_size=max_batch_size, max_queue_delay_us=delay_us, max_queue_size=8)
+    batcher = Batcher("m@1", session, config)
+    asked: list[tuple[str, Work, Outcome, float]] = []
+    refused = 0
+    cancelled: Counter[int] = Counter()
+    for index, (step, number) in enumerate(steps):
+        if step == "hold":
+            session.gate.clear()
+        elif step == "let go":
+            session.gate.set()
+        elif step == "cancel":
+            if asked:
+                chosen = number % len(asked)
+                cancelled[chosen] += 1
+                batcher.cancel(asked[chosen][1])
+        else:
+            outcome = Outcome()
+            value = 13.0 if step == "poison" else 100.0 + index
+            rows = None if step == "alone" else min(number, max_batch_size)
+            deadline = time.monotonic() if step == "expired" else FOREVER
+            each = work(outcome, value, rows, deadline)
+            try:
+                batcher.submit(each)
+            except QueueFull:
+                refused += 1
+                assert outcome.told == 0
+            else:
+                asked.append((step, each, outcome, value))
+    session.gate.set()
+    batcher.close(10)
+
+    assert all(rows <= max_batch_size for rows in session.runs)
+    for place, (step, each, outcome, value) in enumerate(asked):
+        assert outcome.told == 1, (step, outcome)
+        if outcome.answers:
+            assert step in ("submit", "alone")
+            np.testing.assert_array_equal(outcome.answers[0], each.inputs[0] * 2)
+        elif step == "expired":
+            assert isinstance(outcome.error, DeadlineExceeded)
+        else:
+            assert isinstance(outcome.error, Cancelled) == (cancelled[place] > 0 and outcome.error.reason != "INTERNAL")
+            assert step == "poison" or cancelled[place]
+        assert value == each.inputs[0][0, 0]
+
+
+def test_many_threads_that_submit_and_cancel_leave_no_request_untold(make: Make) -> None:
+    bench = make(max_queue_size=10_000, max_batch_size=4)
+    outcomes = [[Outcome() for _ in range(100)] for _ in range(4)]
+
+    def client(mine: list[Outcome]) -> None:
+        for index, outcome in enumerate(mine):
+            (each,) = bench.submit(outcome)
+            if index % 3 == 0:
+                bench.batcher.cancel(each)
+
+    threads = [threading.Thread(target=client, args=(mine,)) for mine in outcomes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    everyone = [outcome for mine in outcomes for outcome in mine]
+    settle(*everyone)
+    bench.batcher.close(10)
+    assert {outcome.told for outcome in everyone} == {1}
