@@ -1,0 +1,70 @@
+"""The servers that are compared, each a process (or a family of them) of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.bench.machine import family
+from tests.server import Server
+
+MODEL: Final = "tiny"
+INTERLOCK: Final = "interlock"
+BARE: Final = "grpc.aio + onnxruntime"
+ECHO: Final = "grpc.aio echo"
+_END_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A running server."""
+
+    name: str
+    address: str
+    pids: tuple[int, ...]
+    """All of its processes: each one's processor time counts."""
+    checked: bool
+    """Whether it answers with the model's outputs."""
+
+
+@contextmanager
+def interlock(folder: Path, model: Path, *flags: str) -> Iterator[Target]:
+    """Run Interlock with the model promoted."""
+    with Server(folder / "data", *flags) as server:
+        with server.admin() as admin:
+            admin.register(MODEL, model)
+            admin.promote(MODEL, 1)
+        assert server.process is not None
+        yield Target(INTERLOCK, server.grpc, tuple(family(server.process.pid)), checked=True)
+
+
+@contextmanager
+def bare(model: Path) -> Iterator[Target]:
+    """Run the least server that runs the model."""
+    with _process("tests.bench.infer.bare_server", str(model)) as (pid, address):
+        yield Target(BARE, address, (pid,), checked=True)
+
+
+@contextmanager
+def echo() -> Iterator[Target]:
+    """Run the server that only echoes."""
+    with _process("tests.bench.infer.echo_server") as (pid, address):
+        yield Target(ECHO, address, (pid,), checked=False)
+
+
+@contextmanager
+def _process(module: str, *arguments: str) -> Iterator[tuple[int, str]]:
+    command = [sys.executable, "-m", module, *arguments]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            yield process.pid, process.stdout.readline().strip()
+            process.stdin.close()
+            process.wait(_END_S)
+        finally:
+            process.kill()
