@@ -75,6 +75,8 @@ def test_bf16_rounds_to_nearest_and_keeps_nan() -> None:
         (DType.INT8, [1e300], "which is not between -128 and 127"),
         (DType.BOOL, [1], "got 1: use True and False"),
         (DType.FP32, [[1], [1, 2]], "got nested lists of unequal lengths"),
+        (DType.FP32, [[[1]], [1]], "got nested lists of unequal lengths"),
+        (DType.FP32, [np.zeros((2, 2)), np.zeros((2, 3))], "got nested lists of unequal lengths"),
         (DType.BYTES, [1], "got 1 of type int in it"),
         (DType.BYTES, ["\ud800"], "not valid Unicode"),
         (DType.FP32, {"a": 1}, "of type dict"),

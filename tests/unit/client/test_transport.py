@@ -22,7 +22,7 @@ from interlock.errors import (
     Unimplemented,
 )
 from interlock.protocols import open_inference_pb2 as oip
-from interlock_client import AsyncClient, Client
+from interlock_client import AsyncAdmin, AsyncClient, Client
 
 from tests.support import eventually
 from tests.unit.client.kinds import Kind
@@ -195,6 +195,17 @@ def test_a_restarted_server_is_found_again(kind: Kind, server: ScriptedServer) -
         eventually(answers, "the client found the restarted server", timeout_s=10)
     finally:
         again.stop()
+
+
+def test_tls_is_spoken_where_credentials_are_given(kind: Kind, server: ScriptedServer) -> None:
+    client = kind.client(server.address, credentials=grpc.ssl_channel_credentials(), retries=0)
+    with pytest.raises(ServerUnreachable):  # the server speaks plain text
+        client.server_live()
+    assert server.calls == []
+
+
+def test_a_client_knows_its_address(server: ScriptedServer) -> None:
+    assert AsyncClient(server.address).target == AsyncAdmin(server.address).target == server.address
 
 
 def test_a_closed_client_says_so_and_closes_again(kind: Kind, server: ScriptedServer) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from interlock import convert
+from interlock.errors import InvalidArgument
 from interlock.types import DType, Signature, TensorSpec
 from interlock.v1 import admin_pb2 as pb
+from interlock_client import InferResult
+from interlock_client.cli.ask import save
+from interlock_client.cli.printing import plain
 
 from tests.unit.client.cli.samples import (
     VERSION_JSON,
@@ -99,3 +104,45 @@ def test_a_bool_output_prints(interlock: Command, server: ScriptedServer) -> Non
     server.serve_model(Signature((TensorSpec("x", DType.FP32, (None,)),), (TensorSpec("ok", DType.BOOL, (None,)),)))
     done = interlock("infer", "m", "--input", "x=[0, 1]", "-o", "json")
     assert done.json["outputs"] == {"ok": [False, True]}
+
+
+def test_bytes_outputs_are_saved_as_byte_strings_unless_that_would_cut_them(tmp_path: Path) -> None:
+    def result(*items: bytes) -> InferResult:
+        return InferResult({"text": np.array(items, dtype=object)}, "m", 1, "", "")
+
+    save(tmp_path / "out.npz", result(b"a", b"bcd"))
+    with np.load(tmp_path / "out.npz", allow_pickle=False) as found:
+        assert found["text"].tolist() == [b"a", b"bcd"]
+    with pytest.raises(InvalidArgument, match="output 'text' holds bytes that end in NUL"):
+        save(tmp_path / "out.npz", result(b"a\0"))
+    with pytest.raises(InvalidArgument, match="cannot be written: No such file or directory"):
+        save(tmp_path / "absent" / "out.npz", result(b"a"))
+
+
+def test_bytes_in_json_are_text_or_base64() -> None:
+    assert plain({"a": b"text", "b": b"\xff"}) == {"a": "text", "b": {"base64": "/w=="}}
+
+
+def test_an_export_prints_its_report(interlock: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    (tmp_path / "doubling.py").write_text(
+        "import torch\n"
+        "class Double(torch.nn.Module):\n"
+        "    def forward(self, x):\n"
+        "        return x * 2\n"
+        "def make():\n"
+        "    return Double().eval()\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    done = interlock("export", "doubling:make", "--out", "double.onnx", "--input", "x=FP32[batch,2]", "-o", "json")
+    assert (done.code, done.err) == (0, "")
+    assert (done.json["model_path"], done.json["golden_path"]) == ("double.onnx", "double.npz")
+    assert (tmp_path / "double.onnx").stat().st_size > 0
+    assert done.json["samples"] > 0
+
+
+def test_an_export_of_what_is_not_there_is_one_line(interlock: Command, tmp_path: Path) -> None:
+    done = interlock("export", "absent_module:make", "--out", tmp_path / "x.onnx", "--input", "x=FP32[batch,2]")
+    assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
+    assert "absent_module" in done.err

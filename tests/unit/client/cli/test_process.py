@@ -133,3 +133,22 @@ def test_an_upload_shows_a_bar_on_a_terminal_and_nothing_in_a_log(
     assert done.stdout == b"registered digits@3, proven by 8 samples\n"
     assert (b"m.onnx" in shown) is terminal
     assert terminal or shown == b""
+
+
+def test_a_watch_on_a_terminal_redraws_the_status(server: ScriptedServer) -> None:
+    watched, screen = pty.openpty()
+    command = [sys.executable, "-c", COMMAND, "status", "--watch", "--admin", server.address]
+    with subprocess.Popen(command, stdout=screen, stderr=subprocess.DEVNULL) as process:
+        os.close(screen)
+        shown = b""
+        with open(watched, "rb", buffering=0) as file:
+            while b"digits@3" not in shown:
+                shown += file.read(4096)
+            server.stop()
+            while b"no server answers" not in shown:
+                shown += file.read(4096)
+            process.send_signal(signal.SIGINT)
+            with contextlib.suppress(OSError):
+                while file.read(4096):
+                    pass
+        assert process.wait(30) == 130
