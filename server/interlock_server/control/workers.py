@@ -261,9 +261,10 @@ class Workers:
 
     def _kill(self, worker: _Worker) -> None:
         """End a worker's process for good; the descriptor names this process even if its number was reused."""
-        if worker.pidfd < 0:
-            # It hung before this control process ever heard of it: the kernel knows who listens on its socket.
-            self._hold_process(worker, worker.link.listener())
+        # It may hang since before it first answered: the kernel knows who listens on its socket.
+        listener = worker.link.listener()
+        if listener not in (0, worker.pid):
+            self._hold_process(worker, listener)
         if worker.pidfd >= 0:
             try:
                 signal.pidfd_send_signal(worker.pidfd, signal.SIGKILL)
