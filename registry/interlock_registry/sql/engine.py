@@ -86,11 +86,13 @@ def reading(engine: Engine) -> Iterator[Connection]:
 def writing(engine: Engine, *, durable: bool = True) -> Iterator[Connection]:
     """Open a transaction that may write, and commit it unless the block raises.
 
-    One that is not `durable` may be lost with the power, never with the process, and costs no fsync on SQLite.
+    One that is not `durable` may be lost with the power, never with the process, and costs no fsync.
     """
     with engine.connect() as connection:
         connection = connection.execution_options(**{_WRITE: True, _DURABLE: durable})
         with connection.begin():
+            if not durable and not is_sqlite(engine):
+                connection.exec_driver_sql("SET LOCAL synchronous_commit TO OFF")
             yield connection
 
 
@@ -102,7 +104,7 @@ def migrating(engine: Engine) -> Iterator[Connection]:
         if is_sqlite(engine):
             # A migration may rebuild tables that others refer to. The check is void inside a transaction, and comes
             # back with a new connection.
-            _driver(connection).execute("PRAGMA foreign_keys=OFF")
+            cast(sqlite3.Connection, connection.connection.dbapi_connection).execute("PRAGMA foreign_keys=OFF")
             connection.detach()
         with connection.begin():
             if is_sqlite(engine):
@@ -135,7 +137,7 @@ def checkpoint(engine: Engine) -> None:
 
 def back_up(engine: Engine, target: Path) -> None:
     """Copy what is committed in a SQLite database into a new file; readers and writers go on."""
-    source = sqlite3.connect(f"file:{engine.url.database}?mode=ro", uri=True)
+    source = sqlite3.connect(str(engine.url.database))
     copy = sqlite3.connect(target)
     try:
         source.backup(copy)
@@ -181,10 +183,6 @@ def _set_up_sqlite(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) 
     connection.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
 
 
-def _driver(connection: Connection) -> sqlite3.Connection:
-    return cast(sqlite3.Connection, connection.connection.dbapi_connection)
-
-
 def _begin_sqlite(connection: Connection) -> None:
     options = connection.get_execution_options()
     if options.get(_OUTSIDE, False):
@@ -193,5 +191,5 @@ def _begin_sqlite(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN")
         return
     # A setting of the connection, and void inside a transaction, so that each write states its own.
-    _driver(connection).execute(f"PRAGMA synchronous={'FULL' if options.get(_DURABLE, True) else 'NORMAL'}")
+    connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if options.get(_DURABLE, True) else 'NORMAL'}")
     connection.exec_driver_sql("BEGIN IMMEDIATE")
