@@ -131,6 +131,7 @@ class Batcher:
             run, batch = taken
             if batch:
                 self._execute(run, batch)
+            del taken, run, batch  # waiting for the next one must not keep the arrays of this one
 
     def _take(self) -> tuple[Run, list[Work]] | None:
         """Wait for work and return what runs next; an empty batch where all of it has expired, None at the end."""

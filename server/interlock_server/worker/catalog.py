@@ -188,6 +188,7 @@ class Catalog:
         while (servable := self._loads.get()) is not None:
             self._loader.load(servable)
             self._on_change()
+            del servable  # waiting for the next one must not keep this one's session
 
     def _drain_loop(self) -> None:
         while (servable := self._drains.get()) is not None:

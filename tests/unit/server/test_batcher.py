@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -413,6 +415,17 @@ def test_a_callback_that_fails_ends_neither_the_thread_nor_its_neighbours(make: 
     settle(first, fine)
     bench.submit(later)
     settle(later)
+
+
+def test_an_idle_batcher_keeps_nothing_of_what_it_ran(make: Make) -> None:
+    bench, outcome = make(), Outcome()
+    each = work(outcome)
+    bench.batcher.submit(each)
+    settle(outcome)
+    array = weakref.ref(each.inputs[0])
+    del each
+    outcome.answers.clear()
+    eventually(lambda: gc.collect() >= 0 and array() is None, "the request's arrays are gone")
 
 
 STEPS = st.lists(

@@ -1,0 +1,104 @@
+"""Short words for what the server's tests do over and over."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from interlock.golden import DEFAULT_TOLERANCES
+from interlock.model import ServableState, ServingConfig
+from interlock.types import Dim, DType, Signature, TensorSpec
+from interlock_registry.domain import Route, Target
+from interlock_server.snapshot import Snapshot, VersionSpec
+from interlock_server.worker.servable import Servable
+
+from tests import models
+
+STEPS = (
+    ServableState.LOADING,
+    ServableState.WARMING,
+    ServableState.READY,
+    ServableState.DRAINING,
+    ServableState.UNLOADED,
+)
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def signature(dtype: DType = DType.FP32, shape: Sequence[Dim] = ("batch", 2), out: DType | None = None) -> Signature:
+    return Signature((TensorSpec("x", dtype, tuple(shape)),), (TensorSpec("y", out or dtype, tuple(shape)),))
+
+
+def version_spec(
+    folder: Path,
+    version: int = 1,
+    model: str = "m",
+    *,
+    content: bytes | None = None,
+    golden: Path | None = None,
+    said: Signature | None = None,
+    config: ServingConfig | None = None,
+    joinable: bool = True,
+) -> VersionSpec:
+    """A version on disk: y = version * x unless `content` says otherwise."""
+    graph = folder / f"{model}-{version}.onnx"
+    graph.write_bytes(models.affine(scale=float(version)) if content is None else content)
+    digest = sha256(graph)
+    return VersionSpec(
+        model=model,
+        version=version,
+        digest=digest,
+        graph_path=str(graph),
+        graph_sha256=digest,
+        golden_path="" if golden is None else str(golden),
+        golden_sha256="" if golden is None else sha256(golden),
+        signature=said or signature(),
+        config=config or ServingConfig(),
+        tolerances=DEFAULT_TOLERANCES,
+        joinable=joinable,
+    )
+
+
+def route(model: str, version: int, alias: str = "stable", generation: int = 1) -> Route:
+    return Route(model=model, alias=alias, generation=generation, targets=(Target(version, 100),))
+
+
+def snapshot(
+    *keep: VersionSpec, routes: Sequence[Route] | None = None, epoch: int = 1, incarnation: str = "one"
+) -> Snapshot:
+    """A picture in which, unless `routes` says otherwise, `stable` leads to the last version of each model in keep."""
+    leading = {spec.model: spec.version for spec in keep}
+    found = tuple(route(*each) for each in leading.items()) if routes is None else tuple(routes)
+    return Snapshot(incarnation, epoch, found, keep)
+
+
+def servable_in(state: ServableState, spec: VersionSpec) -> Servable:
+    """A servable that was taken to a state, step by step."""
+    servable = Servable(spec)
+    if state is ServableState.FAILED:
+        servable.transition(ServableState.LOADING)
+        servable.transition(ServableState.FAILED, "broken")
+        return servable
+    for step in STEPS[: STEPS.index(state) + 1] if state in STEPS else ():
+        servable.transition(step)
+    return servable
+
+
+def bare_spec(version: int = 1, model: str = "m") -> VersionSpec:
+    """A version whose files nobody will look at."""
+    return VersionSpec(
+        model=model,
+        version=version,
+        digest="0" * 64,
+        graph_path="absent.onnx",
+        graph_sha256="0" * 64,
+        golden_path="",
+        golden_sha256="",
+        signature=signature(),
+        config=ServingConfig(),
+        tolerances=DEFAULT_TOLERANCES,
+        joinable=True,
+    )
