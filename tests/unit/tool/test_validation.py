@@ -379,3 +379,42 @@ def test_a_model_that_made_up_inputs_do_not_fit_is_registered_with_a_warning(tmp
     report = check(tmp_path, model)
     assert any("made-up inputs failed" in text for text in report.warnings)
     assert not report.joinable
+
+
+def test_rows_of_golden_samples_of_one_row_each_are_paired(tmp_path: Path) -> None:
+    rows = [np.full((1, 2), value, np.float32) for value in (1.0, 2.0)]
+    golden = models.golden_file(tmp_path / "g.npz", [({"x": x}, {"y": x * 2}) for x in rows])
+    assert check(tmp_path, models.affine(2.0), golden).joinable
+
+
+def test_outputs_without_a_row_for_each_input_row_are_not_joined(tmp_path: Path) -> None:
+    model = models.build(
+        [helper.make_node("Concat", ["x", "x"], ["y"], axis=0)],
+        [models.value("x", DType.FP32, ("batch", 2))],
+        [models.value("y", DType.FP32, ("rows", 2))],
+    )
+    report = check(tmp_path, model)
+    assert not report.joinable
+    assert any("one row for each row" in text for text in report.warnings)
+
+
+def test_a_model_that_takes_no_single_row_is_not_joined(tmp_path: Path) -> None:
+    model = models.build(
+        [
+            helper.make_node("Reshape", ["x", "pairs"], ["paired"]),
+            helper.make_node("Reshape", ["paired", "flat"], ["y"]),
+        ],
+        [models.value("x", DType.FP32, ("batch", 3))],
+        [models.value("y", DType.FP32, ("rows", 3))],
+        [models.constant("pairs", np.asarray([-1, 2])), models.constant("flat", np.asarray([-1, 3]))],
+    )
+    report = check(tmp_path, model)
+    assert not report.joinable
+    assert any("batches of 1 and 2" in text for text in report.warnings)
+
+
+def test_inputs_too_big_to_make_up_leave_the_model_untried(tmp_path: Path) -> None:
+    report = check(tmp_path, models.identity(DType.FP32, ("batch", 1 << 25)))
+    assert not report.joinable and report.run_s == 0
+    assert any("too big to make up" in text for text in report.warnings)
+    assert check(tmp_path, models.identity(DType.FP32, ())).warnings

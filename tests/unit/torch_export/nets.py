@@ -89,3 +89,36 @@ def forgotten() -> nn.Module:
 
 instance = seeded(Mlp)
 number = 3
+
+
+class Stateful(nn.Module):
+    """Nested outputs: the sequence, and the two states of an LSTM."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell = nn.LSTM(4, 3, batch_first=True)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        found: tuple[Tensor, tuple[Tensor, Tensor]] = self.cell(x)
+        return found
+
+
+class Deaf(nn.Module):
+    """Takes an input that it does not use."""
+
+    def forward(self, x: Tensor, ignored: Tensor) -> Tensor:
+        return x * 2
+
+
+class Chatty(nn.Module):
+    """Returns something besides tensors."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, str]:
+        return x, "fine"
+
+
+class Evens(nn.Module):
+    """Works for an even number of rows only."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(2, -1, 8).sum(0)

@@ -197,3 +197,32 @@ def test_importing_the_package_does_not_import_torch() -> None:
     code = "import sys, interlock_client.torch, interlock_client.torch.command; print('torch' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert ran.stdout.strip() == "False"
+
+
+def test_nested_outputs_are_named_in_order(tmp_path: Path) -> None:
+    result = export(nets.seeded(nets.Stateful), tmp_path / "m.onnx", torch.randn(2, 5, 4))
+    assert [name for name in shapes(result.model_path) if name != "x"] == ["y0", "y1", "y2"]
+
+
+def test_an_input_that_nothing_depends_on_stays_in_the_signature(tmp_path: Path) -> None:
+    result = export(nets.Deaf().eval(), tmp_path / "m.onnx", [torch.randn(2, 8), torch.randn(2, 3)])
+    assert list(shapes(result.model_path)) == ["x", "ignored", "y"]
+
+
+def test_outputs_that_are_no_tensors_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ExportRefused, match="output 'y1' is a str"):
+        export(nets.Chatty().eval(), tmp_path / "m.onnx", torch.randn(2, 8))
+
+
+def test_a_batch_that_the_module_itself_cannot_take_is_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        ExportRefused, match=r"the model itself fails on inputs of shape \{'x': \[1, 8\]\}.*dynamic=\{\}"
+    ):
+        export(nets.Evens().eval(), tmp_path / "m.onnx", torch.randn(2, 8))
+
+
+def test_bare_sequential_modules_take_any_input_name(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(8, 3)).eval()
+    result = export(model, tmp_path / "m.onnx", {"pixels": torch.randn(2, 8)}, golden=tmp_path / "samples.npz")
+    assert list(shapes(result.model_path)) == ["pixels", "y"]
+    assert (tmp_path / "samples.npz").exists()
