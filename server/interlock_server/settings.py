@@ -36,7 +36,7 @@ class Settings(BaseSettings):
     db: str = Field("", description="SQLAlchemy URL of the registry; empty is registry.db in the data directory.")
     keep_depth: int = Field(1, ge=0, le=16, description="Earlier versions of each alias that stay loaded (K).")
     require_golden: bool = Field(False, description="Refuse versions without golden samples.")
-    max_atol: float = Field(1e-2, gt=0, description="Cap on the absolute tolerance that golden samples may ask for.")
+    max_atol: float = Field(5e-2, gt=0, description="Cap on the absolute tolerance that golden samples may ask for.")
     max_rtol: float = Field(5e-2, gt=0, description="Cap on the relative tolerance that golden samples may ask for.")
 
     max_message_bytes: int = Field(64 * MIB, ge=MIB, description="Largest inference request or answer.")

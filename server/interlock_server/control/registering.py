@@ -195,7 +195,7 @@ class Registering:
     def _store(self, upload: Upload) -> _Stored:
         """Move the files among the blobs; the store hashes them again, since a child has been at them."""
         blobs = {
-            file.role: self._artifacts.add(upload.folder / _NAMES[file.role], sha256=file.sha256.lower())
+            file.role: self._artifacts.add(upload.folder / _NAMES[file.role], sha256=file.sha256.lower(), consume=True)
             for file in upload.header.files
         }
         return _Stored(blobs[FileRole.MODEL], blobs.get(FileRole.GOLDEN))
