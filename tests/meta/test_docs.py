@@ -1,0 +1,120 @@
+"""The docs know every setting, error, metric, command and RPC, and nothing that is not there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+import click
+import httpx
+import numpy as np
+import pytest
+from interlock import errors
+from interlock.v1 import admin_pb2
+from interlock_client.cli.entry import interlock as command
+from interlock_server.settings import Settings
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests import models
+from tests.meta.repository import ROOT, tracked
+from tests.server import Server
+from tools import docs
+
+_ROW: Final = re.compile(r"^\| `([^`]+)`", re.MULTILINE)
+
+
+def _text(page: str) -> str:
+    return (ROOT / page).read_text()
+
+
+def _first_cells(page: str) -> list[str]:
+    return _ROW.findall(_text(page))
+
+
+@pytest.mark.parametrize("page", docs.GENERATED)
+def test_a_generated_table_is_current(page: str) -> None:
+    assert docs.render(page, _text(page)) == _text(page), f"{page} is stale; run: make fmt"
+
+
+def test_a_page_without_its_markers_is_an_error() -> None:
+    with pytest.raises(ValueError, match="lacks the lines"):
+        docs.render("docs/settings.md", "# Settings\n")
+
+
+def test_every_setting_is_documented() -> None:
+    assert _first_cells("docs/settings.md") == list(Settings.model_fields)
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_every_error_is_documented_by_its_reason() -> None:
+    reasons = _first_cells("docs/errors.md")
+    assert set(reasons) == set(errors.by_reason())
+    assert len(reasons) == len(set(reasons)), "two classes share a reason"
+
+
+def _commands(group: click.Group, prefix: str) -> list[str]:
+    context = click.Context(group)
+    found: list[str] = []
+    for name in group.list_commands(context):
+        child = group.get_command(context, name)
+        found += _commands(child, f"{prefix} {name}") if isinstance(child, click.Group) else [f"{prefix} {name}"]
+    return found
+
+
+def test_every_command_is_documented() -> None:
+    assert re.findall(r"^### (.+)$", _text("docs/guide/cli.md"), re.MULTILINE) == _commands(command, "interlock")
+
+
+def test_every_rpc_is_documented() -> None:
+    page = _text("docs/guide/rpc.md").partition("## Admin port")
+    admin = set(_ROW.findall(page[2]))
+    assert admin == {method.name for method in admin_pb2.DESCRIPTOR.services_by_name["AdminService"].methods}
+    assert set(_ROW.findall(page[0])) >= {
+        "ServerLive",
+        "ServerReady",
+        "ServerMetadata",
+        "ModelReady",
+        "ModelMetadata",
+        "ModelInfer",
+    }
+
+
+def test_every_metric_of_a_server_is_documented_with_its_type_and_labels(server: Server, tmp_path: Path) -> None:
+    path = models.write(tmp_path / "m.onnx", models.affine())
+    with server.admin() as admin, server.client() as client:
+        admin.register("m", path)
+        admin.promote("m", 1)
+        client.infer("m", {"x": np.ones((1, 2), np.float32)})
+    scraped = httpx.get(f"http://{server.http}/metrics").text
+
+    exported: dict[str, tuple[str, frozenset[str]]] = {}
+    for family in text_string_to_metric_families(scraped):
+        if family.name.endswith("_created"):
+            continue
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        labels = frozenset(label for sample in family.samples for label in sample.labels) - {"le"}
+        exported[name] = (family.type, labels)
+
+    rows = re.findall(r"^\| `(interlock_\w+)` \| (\w+) \|([^|]*)\|", _text("docs/metrics.md"), re.MULTILINE)
+    documented = {name: (kind, frozenset(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows}
+    assert documented == exported
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    dead = [
+        f"{page}: {target}"
+        for page in tracked()
+        if page.suffix == ".md"
+        for target in re.findall(r"\]\(([^)#\s]+)", _text(str(page)))
+        if "://" not in target and not (ROOT / page.parent / target).exists()
+    ]
+    assert dead == []
+
+
+def test_every_decision_is_in_the_index_and_has_its_three_parts() -> None:
+    pages = sorted(path for path in (ROOT / "docs/adr").glob("*.md") if path.name != "README.md")
+    assert re.findall(r"\((\d{4}-[\w-]+\.md)\)", _text("docs/adr/README.md")) == [path.name for path in pages]
+    for path in pages:
+        assert path.read_text().startswith(f"# {path.name[:4]}: ")
+        assert re.findall(r"^## (.+)$", path.read_text(), re.MULTILINE) == ["Context", "Decision", "Consequences"]
