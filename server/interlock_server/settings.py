@@ -9,6 +9,7 @@ from typing import Literal, Self
 from interlock.errors import StartupRefused
 from interlock.golden import Tolerance
 from pydantic import Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 MIB = 1024 * 1024
@@ -110,14 +111,21 @@ class Settings(BaseSettings):
         try:
             merged = _FromFile(**flags)
         except ValidationError as error:
-            wrong = "; ".join(
-                f"{'.'.join(map(str, item['loc'])) or 'settings'}: {item['msg'].removeprefix('Value error, ')}"
-                for item in error.errors()
-            )
+            wrong = "; ".join(_explain(item) for item in error.errors())
             raise StartupRefused(f"the settings cannot be used: {wrong}") from error
         except ValueError as error:  # the TOML parser's
             raise StartupRefused(f"the settings file {str(file)!r} is not TOML: {error}") from error
         return cls.model_validate(merged.model_dump())
+
+
+def _explain(item: ErrorDetails) -> str:
+    """Say what is wrong with which setting, and with which value."""
+    name = ".".join(map(str, item["loc"]))
+    if item["type"] == "extra_forbidden":
+        return f"there is no setting {name!r}"
+    if not name:  # our own check, over several settings, whose message names them
+        return item["msg"].removeprefix("Value error, ")
+    return f"{name} is {str(item['input'])[:200]!r}: {item['msg']}"
 
 
 def _is_loopback(host: str) -> bool:

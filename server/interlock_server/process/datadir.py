@@ -64,7 +64,14 @@ class DataLock:
     @classmethod
     def take(cls, data: DataDir) -> Self:
         """Take the lock; raises DataDirRefused with the holder's process id."""
-        descriptor = os.open(data.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        path = data.root / "lock"
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise DataDirRefused(
+                f"the lock file {str(path)!r} cannot be opened ({error.strerror}); "
+                "mend the data directory or choose another with --data"
+            ) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -25,7 +25,7 @@ from typing import Final
 
 from interlock_server.process import logs
 from interlock_server.process.backoff import Backoff
-from interlock_server.process.boot import EXIT_REFUSED, Boot
+from interlock_server.process.boot import EXIT_REFUSED, Boot, worker_socket
 from interlock_server.process.datadir import DataDir, DataDirRefused, DataLock
 from interlock_server.process.ports import PortInUse, ReservedPort
 
@@ -34,6 +34,11 @@ log = logging.getLogger("interlock.supervisor")
 _POLL_S: Final = 1.0
 _KILL_AFTER_GRACE_S: Final = 10.0
 """What a child gets beyond its own drain grace before it is killed."""
+_MAX_SOCKET_PATH: Final = 107
+
+
+class RuntimeDirRefused(Exception):
+    """There is no place for the unix sockets; the message says why and what to do."""
 
 
 @dataclass(slots=True)
@@ -164,6 +169,22 @@ def _describe(status: int) -> str:
     return f"exit status {status}"
 
 
+def _make_runtime_dir() -> str:
+    """Make the directory of the unix sockets; raises RuntimeDirRefused."""
+    try:
+        made = tempfile.mkdtemp(prefix="interlock-")
+    except OSError as error:
+        raise RuntimeDirRefused(f"no temporary directory can be made ({error}); set TMPDIR to one") from error
+    longest = worker_socket(made, 0)
+    if len(os.fsencode(longest)) > _MAX_SOCKET_PATH:
+        os.rmdir(made)
+        raise RuntimeDirRefused(
+            f"the socket {longest!r} would have too long a path (unix allows {_MAX_SOCKET_PATH} bytes); "
+            "set TMPDIR to a directory with a shorter name"
+        )
+    return made
+
+
 def _refuse(message: str) -> int:
     print(f"interlock: {message}", file=sys.stderr, flush=True)  # noqa: T201
     return 1
@@ -183,7 +204,7 @@ def main(arguments: Sequence[str]) -> int:
         lock = DataLock.take(data)
         for name in ("grpc", "http", "admin"):
             held.append(ReservedPort.reserve(settings["host"], settings[f"{name}_port"], flag=f"--{name}-port"))
-        runtime_dir = tempfile.mkdtemp(prefix="interlock-")
+        runtime_dir = _make_runtime_dir()
         boot = Boot(
             settings_json=json.dumps(settings),
             runtime_dir=runtime_dir,
@@ -197,7 +218,7 @@ def main(arguments: Sequence[str]) -> int:
             _Child("control", "interlock_server.control", boot),
         ]
         return Supervisor(children, settings["drain_grace_s"]).run()
-    except (DataDirRefused, PortInUse) as error:
+    except (DataDirRefused, PortInUse, RuntimeDirRefused) as error:
         return _refuse(str(error))
     finally:
         for port in held:
