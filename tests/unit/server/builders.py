@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from interlock.errors import InterlockError
 from interlock.golden import DEFAULT_TOLERANCES
 from interlock.model import ServableState, ServingConfig
 from interlock.types import Dim, DType, Signature, TensorSpec
 from interlock_registry.domain import Route, Target
+from interlock_server.front.seam import Call, Trailing
 from interlock_server.snapshot import Snapshot, VersionSpec
 from interlock_server.worker.servable import Servable
 
@@ -102,3 +104,30 @@ def bare_spec(version: int = 1, model: str = "m") -> VersionSpec:
         tolerances=DEFAULT_TOLERANCES,
         joinable=True,
     )
+
+
+class RecordingCall(Call):
+    """A call that a test makes, and what it was answered."""
+
+    __slots__ = ("ended", "error", "messages", "reply", "trailing")
+
+    def __init__(
+        self, method: str, request: bytes, metadata: Mapping[str, str] | None = None, deadline: float = float("inf")
+    ) -> None:
+        super().__init__(method, request, metadata or {}, deadline)
+        self.messages: list[bytes] = []
+        self.reply: bytes | None = None
+        self.trailing: Trailing = ()
+        self.error: InterlockError | None = None
+        self.ended = 0
+
+    def message(self, data: bytes) -> None:
+        self.messages.append(data)
+
+    def done(self, data: bytes | None = None, trailing: Trailing = ()) -> None:
+        self.reply, self.trailing = data, trailing
+        self.ended += 1
+
+    def fail(self, error: InterlockError) -> None:
+        self.error = error
+        self.ended += 1

@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from interlock.errors import InternalError, StartupRefused
+from interlock.golden import Tolerance
+from interlock.model import ServableState
+from interlock.types import Array, DType, Signature, TensorSpec
+from interlock_server.snapshot import VersionSpec
+from interlock_server.worker import engine as engines
+from interlock_server.worker.engine import Engine, Run, RunTerminated
+from interlock_server.worker.loader import Loader
+from interlock_server.worker.servable import Servable
+from onnx import helper
+
+from tests import models
+from tests.unit.server.builders import signature, version_spec
+
+
+def loaded(engine: Engine, spec: VersionSpec) -> Servable:
+    servable = Servable(spec)
+    Loader(engine).load(servable)
+    assert servable.settled
+    return servable
+
+
+def test_a_version_that_meets_its_golden_samples_becomes_ready(engine: Engine, tmp_path: Path) -> None:
+    golden = models.affine_golden(tmp_path / "g.npz", scale=2.0, rows=20)
+    servable = loaded(engine, version_spec(tmp_path, 2, golden=golden))
+    assert (servable.state, servable.reason, servable.provider) == (ServableState.READY, "", "CPU")
+    assert servable.load_s > 0
+    servable.drain(1.0)
+
+
+def test_a_version_that_misses_its_golden_samples_fails_and_says_by_how_much(engine: Engine, tmp_path: Path) -> None:
+    golden = models.affine_golden(tmp_path / "g.npz", scale=3.0)
+    servable = loaded(engine, version_spec(tmp_path, 2, golden=golden))
+    assert servable.state is ServableState.FAILED
+    assert servable.reason.startswith("golden check: output 'y' is off by ")
+    assert servable.lease() is None
+
+
+def test_the_tolerance_of_the_provider_decides(engine: Engine, tmp_path: Path) -> None:
+    golden = models.affine_golden(tmp_path / "g.npz", scale=2.001)
+    spec = version_spec(tmp_path, 2, golden=golden)
+    wide = replace(spec, tolerances={"CPU": Tolerance(1.0, 0.0), "CUDA": Tolerance(0.0, 0.0)})
+    narrow = replace(spec, tolerances={"CPU": Tolerance(1e-6, 0.0), "CUDA": Tolerance(1.0, 0.0)})
+    servable = loaded(engine, wide)
+    assert servable.state is ServableState.READY
+    servable.drain(1.0)
+    assert loaded(engine, narrow).state is ServableState.FAILED
+
+
+@pytest.mark.parametrize("which", ["graph", "golden"])
+def test_changed_bytes_are_refused_before_anything_is_made_of_them(engine: Engine, tmp_path: Path, which: str) -> None:
+    golden = models.affine_golden(tmp_path / "g.npz", scale=2.0)
+    spec = version_spec(tmp_path, 2, golden=golden)
+    path = Path(spec.graph_path if which == "graph" else spec.golden_path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    servable = loaded(engine, spec)
+    assert servable.state is ServableState.FAILED
+    digest = spec.graph_sha256 if which == "graph" else spec.golden_sha256
+    assert f"blob {digest} is corrupt" in servable.reason
+
+
+def test_a_missing_blob_is_told_by_its_digest(engine: Engine, tmp_path: Path) -> None:
+    spec = version_spec(tmp_path, 2)
+    Path(spec.graph_path).unlink()
+    servable = loaded(engine, spec)
+    assert servable.reason == (
+        f"blob {spec.graph_sha256} cannot be read (No such file or directory); restore it from a backup"
+    )
+
+
+def test_what_is_no_model_fails_with_the_runtime_s_words(engine: Engine, tmp_path: Path) -> None:
+    servable = loaded(engine, version_spec(tmp_path, content=b"nonsense"))
+    assert servable.reason.startswith("ONNX Runtime cannot load it: ")
+
+
+def test_a_graph_that_is_not_the_registered_signature_s_is_refused(engine: Engine, tmp_path: Path) -> None:
+    said = Signature((TensorSpec("z", DType.FP32, ("batch", 2)),), ())
+    servable = loaded(engine, version_spec(tmp_path, said=said))
+    assert servable.reason == "the graph's inputs are ['x'], the registered signature says otherwise"
+
+
+def test_golden_samples_that_lack_a_tensor_fail_the_version_and_not_the_loader(engine: Engine, tmp_path: Path) -> None:
+    x = np.ones((1, 2), np.float32)
+    golden = models.golden_file(tmp_path / "g.npz", [({"other": x}, {"y": x})])
+    servable = loaded(engine, version_spec(tmp_path, golden=golden))
+    assert servable.state is ServableState.FAILED
+    assert "other" in servable.reason or "'x'" in servable.reason
+
+
+def test_a_version_dropped_before_its_turn_is_left_alone(engine: Engine, tmp_path: Path) -> None:
+    servable = Servable(version_spec(tmp_path))
+    assert servable.advance(ServableState.NEW, ServableState.UNLOADED)
+    Loader(engine).load(servable)
+    assert servable.state is ServableState.UNLOADED
+
+
+def test_a_model_that_cannot_run_on_zeros_is_warmed_by_its_first_request(engine: Engine, tmp_path: Path) -> None:
+    # Reshape to (-1, 3) cannot take the 2 elements of a zero batch of one row.
+    content = models.build(
+        [helper.make_node("Reshape", ["x", "shape"], ["y"])],
+        [models.value("x", DType.FP32, ("batch", 2))],
+        [models.value("y", DType.FP32, ("n", 3))],
+        [models.constant("shape", np.array([-1, 3], np.int64))],
+    )
+    servable = loaded(engine, version_spec(tmp_path, content=content))
+    assert servable.state is ServableState.READY
+    servable.drain(1.0)
+
+
+CASES: list[tuple[DType, Array]] = [
+    (DType.BOOL, np.array([[True, False]])),
+    (DType.INT8, np.array([[-1, 2]], np.int8)),
+    (DType.UINT64, np.array([[1, 2**63]], np.uint64)),
+    (DType.FP16, np.array([[0.5, -2.0]], np.float16)),
+    (DType.BF16, np.array([[0x3F80, 0xC000]], np.uint16)),
+    (DType.FP64, np.array([[1e300, -0.0]])),
+    (DType.BYTES, np.array([["grüße", ""]], object)),
+]
+
+
+@pytest.mark.parametrize(("dtype", "array"), CASES, ids=[dtype.value for dtype, _ in CASES])
+def test_every_datatype_passes_its_golden_check_and_comes_through_a_session(
+    engine: Engine, tmp_path: Path, dtype: DType, array: Array
+) -> None:
+    stored = np.vectorize(str.encode, otypes=[object])(array) if dtype is DType.BYTES else array
+    golden = models.golden_file(
+        tmp_path / "g.npz", [({"x": stored}, {"y": stored})], dtypes={"in/x": dtype, "out/y": dtype}
+    )
+    content = models.identity(dtype)
+    spec = version_spec(tmp_path, content=content, said=signature(dtype), golden=golden)
+    servable = loaded(engine, spec)
+    assert (servable.state, servable.reason) == (ServableState.READY, "")
+    servable.drain(1.0)
+    (output,) = engine.load(spec.graph_path, spec.signature).run([array], Run())
+    np.testing.assert_array_equal(output, array)
+
+
+@pytest.mark.parametrize(("joinable", "rows"), [(True, 20), (False, 20), (True, 8), (True, 1)])
+def test_golden_samples_of_any_size_are_replayed(engine: Engine, tmp_path: Path, joinable: bool, rows: int) -> None:
+    golden = models.affine_golden(tmp_path / "g.npz", scale=2.0, rows=rows)
+    servable = loaded(engine, version_spec(tmp_path, 2, golden=golden, joinable=joinable))
+    assert (servable.state, servable.reason) == (ServableState.READY, "")
+    servable.drain(1.0)
+
+
+# --- the engine ---
+
+
+def test_a_run_that_was_ended_before_it_began_is_told_so(engine: Engine, tmp_path: Path) -> None:
+    spec = version_spec(tmp_path)
+    session = engine.load(spec.graph_path, spec.signature)
+    run = Run()
+    run.terminate()
+    with pytest.raises(RunTerminated):
+        session.run([np.ones((1, 2), np.float32)], run)
+
+
+def test_a_run_that_fails_says_why_in_one_line(engine: Engine, tmp_path: Path) -> None:
+    spec = version_spec(tmp_path)
+    session = engine.load(spec.graph_path, spec.signature)
+    with pytest.raises(InternalError, match="the model failed while running") as failed:
+        session.run([np.ones((1, 3, 3), np.float32)], Run())
+    assert "\n" not in failed.value.message
+
+
+def test_the_cpu_is_taken_where_it_is_asked_for() -> None:
+    choice = engines._choose("cpu")
+    assert (choice.provider, choice.reason) == ("CPU", "asked for")
+
+
+@pytest.mark.skipif(engines._why_no_cuda() is None, reason="CUDA works here")
+def test_cuda_that_does_not_work_is_refused_with_the_reason() -> None:
+    with pytest.raises(StartupRefused, match=r"--providers cuda: .*CUDA|NVIDIA") as refused:
+        engines._choose("cuda")
+    assert refused.value.message.endswith("Start with --providers cpu, or auto to take what works")
+
+
+@pytest.mark.skipif(engines._why_no_cuda() is None, reason="CUDA works here")
+def test_auto_takes_the_cpu_and_says_why() -> None:
+    choice = engines._choose("auto")
+    assert choice.provider == "CPU"
+    assert choice.reason.startswith("auto: ") and len(choice.reason) > len("auto: ")
