@@ -17,7 +17,7 @@ DOMAIN: Final = "interlock"
 DETAILS_KEY: Final = "grpc-status-details-bin"
 PUSHBACK_KEY: Final = "grpc-retry-pushback-ms"
 MAX_MESSAGE: Final = 1024
-"""Longer texts are cut: past some 8 KiB of trailing metadata gRPC loses the status code itself."""
+"""Bytes; longer texts are cut: past some 8 KiB of trailing metadata gRPC loses the status code itself."""
 MAX_DETAILS: Final = 1024
 """Bytes of serialised details at most (DESIGN 8)."""
 
@@ -70,7 +70,7 @@ class WireStatus:
 def to_wire(error: errors.InterlockError) -> WireStatus:
     """Turn an error into a gRPC status with ErrorInfo, BadRequest and RetryInfo details."""
     code = codes_of(error).grpc
-    message = error.message[:MAX_MESSAGE]
+    message = _cut(error.message)
     status = status_pb2.Status(code=code.value[0], message="")
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=dict(error.facts))
     _add(status, info if info.ByteSize() < MAX_DETAILS // 2 else _short(error))
@@ -88,6 +88,13 @@ def to_wire(error: errors.InterlockError) -> WireStatus:
         _add(status, bad)
     trailing.append((DETAILS_KEY, status.SerializeToString()))
     return WireStatus(code, message, tuple(trailing))
+
+
+def _cut(message: str) -> str:
+    """Cut a message by its characters, and by what they become on the wire: three bytes for each one beyond ASCII."""
+    if message.isascii():
+        return message[:MAX_MESSAGE]
+    return message[:MAX_MESSAGE].encode(errors="replace")[:MAX_MESSAGE].decode(errors="ignore")
 
 
 def _short(error: errors.InterlockError) -> error_details_pb2.ErrorInfo:

@@ -1,0 +1,302 @@
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import grpc
+import grpc.aio
+import pytest
+from interlock.errors import InterlockError, InvalidInput, ModelNotFound, QueueFull
+from interlock.status import from_wire
+from interlock_server.front.aio import MAX_STREAM_BACKLOG, AioFront
+from interlock_server.front.seam import Arity, Call
+
+from tests.support import eventually_async
+
+UNARY, STREAM = "/test.Service/Unary", "/test.Service/Stream"
+
+
+@dataclass(frozen=True)
+class Limits:
+    max_message_bytes: int = 1 << 20
+    default_deadline_s: float = 30.0
+    max_deadline_s: float = 300.0
+
+
+class Scripted:
+    """A handler that does with each call what the test says, and keeps the calls."""
+
+    def __init__(self, act: Callable[[Call], None]) -> None:
+        self.calls: list[Call] = []
+        self._act = act
+
+    @property
+    def methods(self) -> Mapping[str, Arity]:
+        return {UNARY: Arity.UNARY, STREAM: Arity.STREAM}
+
+    def handle(self, call: Call) -> None:
+        self.calls.append(call)
+        self._act(call)
+
+
+@dataclass
+class Line:
+    """A front with a client at the other end."""
+
+    handler: Scripted
+    channel: grpc.aio.Channel
+    front: AioFront
+
+    def unary(self, data: bytes = b"", **more: object) -> grpc.aio.UnaryUnaryCall[bytes, bytes]:
+        return self.channel.unary_unary(UNARY)(data, **more)  # type: ignore[arg-type]
+
+    def stream(self, data: bytes = b"", **more: object) -> grpc.aio.UnaryStreamCall[bytes, bytes]:
+        return self.channel.unary_stream(STREAM)(data, **more)  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def line(act: Callable[[Call], None], limits: Limits | None = None) -> AsyncIterator[Line]:
+    front = AioFront(limits or Limits())
+    handler = Scripted(act)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+        await front.start(handler, address)
+    async with grpc.aio.insecure_channel(address, options=[("grpc.enable_retries", 0)]) as channel:
+        try:
+            yield Line(handler, channel, front)
+        finally:
+            await front.stop(0)
+
+
+def echo(call: Call) -> None:
+    call.done(call.request, (("interlock-alias", "stable"), ("interlock-generation", "3")))
+
+
+def silent(call: Call) -> None:
+    """Answer nothing."""
+
+
+async def test_a_call_carries_its_method_bytes_and_metadata_and_its_answer_the_trailing() -> None:
+    async with line(echo) as there:
+        call = there.unary(b"hello", metadata=(("x-request-id", "7"), ("blob-bin", b"\x00")))
+        assert await call == b"hello"
+        trailing = {key: value for key, value in await call.trailing_metadata()}
+        assert trailing["interlock-alias"] == "stable" and trailing["interlock-generation"] == "3"
+        (seen,) = there.handler.calls
+        assert (seen.method, seen.request, seen.metadata["x-request-id"]) == (UNARY, b"hello", "7")
+        assert "blob-bin" not in seen.metadata
+
+
+async def test_an_answer_may_come_from_any_thread() -> None:
+    def elsewhere(call: Call) -> None:
+        threading.Thread(target=echo, args=(call,)).start()
+
+    async with line(elsewhere) as there:
+        assert await asyncio.gather(*(there.unary(bytes([n])) for n in range(50))) == [bytes([n]) for n in range(50)]
+
+
+async def test_only_the_first_end_of_a_call_counts() -> None:
+    def twice(call: Call) -> None:
+        call.done(b"first")
+        call.fail(ModelNotFound("m"))
+        call.done(b"third")
+
+    async with line(twice) as there:
+        assert await there.unary() == b"first"
+
+
+ERRORS: list[InterlockError] = [
+    ModelNotFound("m"),
+    QueueFull("m", 1, 10, retry_after_s=0.25),
+    InvalidInput("the input '" + "語" * 5000 + "' does not exist"),
+    ModelNotFound("語" * 5000),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=["not-found", "queue-full", "long-message", "long-name"])
+@pytest.mark.parametrize("arity", [Arity.UNARY, Arity.STREAM])
+async def test_an_error_comes_through_whole(error: InterlockError, arity: Arity) -> None:
+    async with line(lambda call: call.fail(error)) as there:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            if arity is Arity.UNARY:
+                await there.unary()
+            else:
+                async for _ in there.stream():
+                    raise AssertionError("nothing was sent")
+    trailing = [(key, value) for key, value in caught.value.trailing_metadata()]
+    rebuilt = from_wire(caught.value.code(), caught.value.details() or "", trailing)
+    assert type(rebuilt) is type(error)
+    assert rebuilt.retry_after_s == error.retry_after_s
+
+
+async def test_a_handler_that_breaks_its_promise_ends_only_its_own_call() -> None:
+    def broken(call: Call) -> None:
+        if call.request == b"bad":
+            raise ValueError("secret")
+        echo(call)
+
+    async with line(broken) as there:
+        with pytest.raises(grpc.aio.AioRpcError):
+            await there.unary(b"bad")
+        assert await there.unary(b"good") == b"good"
+
+
+# --- deadlines ---
+
+
+@pytest.mark.parametrize(
+    ("timeout", "low", "high"),
+    [(None, 28.0, 30.1), (10.0, 8.0, 10.5), (100.0, 48.0, 50.1)],  # gRPC rounds a caller's deadline up
+    ids=["none: the default", "its own", "too long: cut"],
+)
+async def test_a_call_has_a_deadline_whatever_its_caller_named(timeout: float | None, low: float, high: float) -> None:
+    async with line(echo, Limits(max_deadline_s=50.0)) as there:
+        await there.unary(timeout=timeout)
+        (seen,) = there.handler.calls
+        assert low < seen.deadline - seen.received <= high
+
+
+@pytest.mark.parametrize(
+    ("timeout", "limits"),
+    [(None, Limits(default_deadline_s=0.05)), (60.0, Limits(max_deadline_s=0.05))],
+    ids=["default", "cap"],
+)
+async def test_the_server_s_own_deadline_ends_a_call_that_nobody_answers(timeout: float | None, limits: Limits) -> None:
+    async with line(silent, limits) as there:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await there.unary(timeout=timeout)
+        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert "max_deadline_s" in (caught.value.details() or "")
+        assert there.handler.calls[0].cancelled
+
+
+# --- cancellation ---
+
+
+@pytest.mark.parametrize("how", ["cancel", "deadline", "disconnect"])
+async def test_a_caller_that_leaves_is_told_to_whoever_works_for_it(how: str) -> None:
+    told = threading.Event()
+    async with line(lambda call: call.on_cancel(told.set)) as there:
+        call = there.unary(timeout=0.2 if how == "deadline" else 30.0)
+        await eventually_async(lambda: bool(there.handler.calls), "the call arrived")
+        if how == "cancel":
+            call.cancel()
+        elif how == "disconnect":
+            await there.channel.close()
+        await eventually_async(told.is_set, "the handler was told")
+        assert there.handler.calls[0].cancelled
+        with pytest.raises((grpc.aio.AioRpcError, asyncio.CancelledError)):
+            await call
+
+
+async def test_who_comes_late_to_listen_for_the_leaving_is_told_at_once() -> None:
+    async with line(silent) as there:
+        call = there.unary()
+        await eventually_async(lambda: bool(there.handler.calls), "the call arrived")
+        call.cancel()
+        (seen,) = there.handler.calls
+        await eventually_async(lambda: seen.cancelled, "it is gone")
+        told = threading.Event()
+        seen.on_cancel(told.set)
+        assert told.is_set()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+
+
+# --- streams ---
+
+
+async def test_a_stream_gives_its_messages_in_order_and_ends() -> None:
+    def count(call: Call) -> None:
+        for number in range(5):
+            call.message(bytes([number]))
+        call.done()
+
+    async with line(count) as there:
+        assert [data async for data in there.stream()] == [bytes([n]) for n in range(5)]
+
+
+async def test_a_stream_that_fails_gives_what_was_sent_and_then_the_error() -> None:
+    def fail(call: Call) -> None:
+        call.message(b"one")
+        call.fail(ModelNotFound("m"))
+
+    async with line(fail) as there:
+        seen: list[bytes] = []
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            async for data in there.stream():
+                seen.append(data)
+        assert seen == [b"one"]
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_reader_that_does_not_read_costs_a_bounded_backlog_and_gets_the_newest() -> None:
+    async with line(silent) as there:
+        call = there.stream()
+        await eventually_async(lambda: bool(there.handler.calls), "the call arrived")
+        (sender,) = there.handler.calls
+        big = bytes(64 * 1024)
+        for number in range(2000):
+            sender.message(number.to_bytes(4, "big") + big)
+        sender.done()
+        seen = [int.from_bytes(data[:4], "big") async for data in call]
+        assert seen == sorted(seen)
+        assert seen[-1] == 1999
+        assert len(seen) < 2 * MAX_STREAM_BACKLOG
+
+
+async def test_a_stream_without_a_deadline_may_stay() -> None:
+    async with line(silent, Limits(default_deadline_s=0.01)) as there:
+        call = there.stream()
+        await eventually_async(lambda: bool(there.handler.calls), "the call arrived")
+        assert there.handler.calls[0].deadline == float("inf")
+        call.cancel()
+        await eventually_async(lambda: there.handler.calls[0].cancelled, "its end is noted")
+
+
+# --- limits and the end ---
+
+
+async def test_a_message_over_the_limit_is_refused_and_the_next_is_served() -> None:
+    async with line(echo, Limits(max_message_bytes=1000)) as there:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await there.unary(bytes(2000))
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert there.handler.calls == []
+        assert await there.unary(b"small") == b"small"
+
+
+async def test_stopping_lets_running_calls_finish() -> None:
+    async with line(silent) as there:
+        call = asyncio.ensure_future(there.unary())  # type: ignore[arg-type]
+        await eventually_async(lambda: bool(there.handler.calls), "the call arrived")
+        stopping = asyncio.create_task(there.front.stop(30.0))
+        await asyncio.sleep(0)
+        there.handler.calls[0].done(b"late")
+        assert await call == b"late"
+        await stopping
+        await there.front.stop(30.0)
+
+
+async def test_stopping_cancels_what_outlasts_the_grace() -> None:
+    async with line(silent) as there:
+        call = there.unary()
+        await eventually_async(lambda: bool(there.handler.calls), "the call arrived")
+        started = time.monotonic()
+        await there.front.stop(0.05)
+        assert time.monotonic() - started < 10
+        await eventually_async(lambda: there.handler.calls[0].cancelled, "the handler was told")
+        with pytest.raises(grpc.aio.AioRpcError):
+            await call
+
+
+async def test_an_address_that_cannot_be_bound_is_an_os_error() -> None:
+    with pytest.raises((OSError, RuntimeError)):
+        await AioFront(Limits()).start(Scripted(silent), "192.0.2.1:1")
