@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,6 +113,8 @@ class Exported:
     """The ONNX Runtime side: an exported file on the CPU."""
 
     def __init__(self, path: Path) -> None:
+        # Its wheels report their use to their maker from the import on, unless the trainer has decided already.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime as ort
 
         options = ort.SessionOptions()

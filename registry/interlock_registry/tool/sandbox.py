@@ -26,8 +26,10 @@ def sandbox_layers() -> tuple[str, ...]:
 def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Return what a child may know of its parent's environment: no secrets, and one thread per numeric library."""
     kept = {name: environment[name] for name in _KEPT if name in environment}
-    # Idle thread pools and malloc arenas would eat the address space that the model is meant to have.
-    return kept | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
+    # Idle thread pools and malloc arenas would eat the address space that the model is meant to have, and ONNX Runtime
+    # would report to its maker.
+    fixed = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2", "ORT_DISABLE_TELEMETRY": "1"}
+    return kept | fixed
 
 
 def enter(limits: ToolLimits, parent: int) -> None:

@@ -1,0 +1,20 @@
+"""Nothing that runs here reports to anybody: ONNX Runtime's wheels would, from the moment they are imported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.server import Server
+from tests.system.stories import pid_or_zero, serve_two
+
+
+def test_neither_the_worker_nor_the_model_tool_keeps_a_telemetry_session(tmp_path: Path) -> None:
+    scratch, home = tmp_path / "t", tmp_path / "home"
+    scratch.mkdir()
+    home.mkdir()
+    environment = {"TMPDIR": str(scratch), "HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")}
+    with Server(tmp_path / "data", env=environment) as server:
+        serve_two(server, tmp_path)  # the worker loads a model, the model tool validates one
+        assert pid_or_zero(server, "worker")
+        left = [path.name for path in (*scratch.rglob("*"), *home.rglob("*")) if path.is_file()]
+    assert left == [], "this is where ONNX Runtime's telemetry notes its session"
