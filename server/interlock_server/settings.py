@@ -18,7 +18,7 @@ MIB = 1024 * 1024
 class Settings(BaseSettings):
     """Everything that can be set; each field is a TOML key and, in capitals behind INTERLOCK_, a variable."""
 
-    model_config = SettingsConfigDict(env_prefix="INTERLOCK_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="INTERLOCK_", extra="forbid", frozen=True, allow_inf_nan=False)
 
     data: Path = Field(Path("interlock-data"), description="Directory of the registry, the blobs and the state.")
     host: str = Field("127.0.0.1", description="Address that all three ports are bound to.")

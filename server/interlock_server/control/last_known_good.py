@@ -31,6 +31,11 @@ class LastKnownGood:
         self._current = folder / "last-known-good"
         self._previous = folder / "last-known-good.previous"
 
+    @property
+    def exists(self) -> bool:
+        """Whether anything was ever saved."""
+        return self._current.exists() or self._previous.exists()
+
     def save(self, snapshot: Snapshot) -> None:
         """Write a snapshot so that a crash leaves it or its predecessor whole; raises OSError."""
         body = snapshot_message(snapshot).SerializeToString(deterministic=True)
@@ -54,6 +59,9 @@ class LastKnownGood:
             try:
                 head, _, body = path.read_bytes().partition(b"\n")
             except FileNotFoundError:
+                continue
+            except OSError as error:
+                log.error("%s cannot be read and is ignored: %s", path.name, error)
                 continue
             if head == _MAGIC + hashlib.sha256(body).hexdigest().encode():
                 try:

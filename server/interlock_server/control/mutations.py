@@ -50,7 +50,8 @@ class Mutations:
         twin = self._in_flight.get(key) if attempt.idempotency_key else None
         if twin is not None:
             if twin.request_hash != attempt.request_hash:
-                raise IdempotencyKeyReused(attempt.idempotency_key)
+                async with self.refusing(attempt):
+                    raise IdempotencyKeyReused(attempt.idempotency_key)
             return await asyncio.shield(twin.task)
         task = asyncio.create_task(self._attempt(attempt, work))
         self._tasks.add(task)
@@ -66,10 +67,14 @@ class Mutations:
             task.exception()  # recorded as a refusal; the caller may have gone and never ask for it
 
     async def recall(self, attempt: Attempt) -> Answer | None:
-        """Return the stored answer of an attempt's key; raises the stored refusal, IdempotencyKeyReused."""
+        """Return the stored answer of an attempt's key; raises the stored refusal, IdempotencyKeyReused (recorded)."""
         if not attempt.idempotency_key:
             return None
-        return await self._database.read(lambda registry: registry.recall(attempt))
+        try:
+            return await self._database.read(lambda registry: registry.recall(attempt))
+        except IdempotencyKeyReused as error:
+            await self._refuse(attempt, error)
+            raise
 
     @asynccontextmanager
     async def refusing(self, attempt: Attempt) -> AsyncIterator[None]:

@@ -74,6 +74,8 @@ class Reconciler:
                 continue  # noted by the database; inference goes on
             except InterlockError as error:
                 log.error("the registry could not be read: %s", error.message)
+            except Exception:
+                log.exception("the registry could not be read")
 
     async def _reconcile(self) -> None:
         now = await self._database.read(lambda registry: registry.state())
@@ -103,8 +105,8 @@ class Reconciler:
             snapshot = self._replica.committed()
             try:
                 await asyncio.to_thread(self._saved.save, snapshot)
-            except OSError as error:
-                log.error("last-known-good could not be written: %s", error)
+            except Exception:
+                log.exception("last-known-good could not be written")
                 await asyncio.sleep(self._poll_s)
                 self._changed.set()
 

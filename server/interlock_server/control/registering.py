@@ -94,13 +94,17 @@ class Registering:
             async with self._mutations.refusing(attempt):
                 self._check(header)
                 upload = await self._receive(header, chunks)
-            try:
-                stored = await self._mutations.run(attempt, lambda: self._admit(attempt, upload))
-            finally:
-                upload.discard()
+            # As a task of its own: a caller that goes away must not take the files from under a running change.
+            stored = await asyncio.shield(asyncio.ensure_future(self._admit_once(attempt, upload)))
         answer = VersionAnswer.from_json(stored)
         ref = ModelRef(answer.model, version=answer.version)
         return await self._database.read(lambda registry: registry.version(ref))
+
+    async def _admit_once(self, attempt: Attempt, upload: Upload) -> str:
+        try:
+            return await self._mutations.run(attempt, lambda: self._admit(attempt, upload))
+        finally:
+            upload.discard()
 
     def _check(self, header: UploadHeader) -> None:
         model_name(header.model)

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
-from interlock.errors import FailedPrecondition, Preempted
+from interlock.errors import FailedPrecondition, InterlockError, Preempted
 from interlock.model import MutationOptions, Switch
 from interlock_registry.domain import Action, Attempt, Committed, Move
 from interlock_registry.registry import Registry
@@ -176,9 +176,14 @@ class Switching:
                 waiting.set_result(f"a rollback by {actor} to version {move.to_version}")
 
     async def adopt(self, committed: Committed) -> tuple[str, ...]:
-        """Take a commit of ours over and switch the workers; returns those that lag."""
+        """Take a commit of ours over and switch the workers; returns those that lag. What is committed stays so."""
         if not self._replica.replace_model(committed):
-            self._replica.replace_all(await self._database.read(lambda registry: registry.desired()))
+            try:
+                desired = await self._database.read(lambda registry: registry.desired())
+            except InterlockError as error:
+                log.error("a commit is taken over later, with the next look at the registry: %s", error.message)
+                return self._workers.names
+            self._replica.replace_all(desired)
         lagging = await self._workers.sync()
         self._changed()
         return lagging

@@ -91,6 +91,11 @@ class Workers:
         return all(worker.report is not None and worker.report.settled for worker in self._workers)
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Every worker's name."""
+        return tuple(worker.link.name for worker in self._workers)
+
+    @property
     def any_reachable(self) -> bool:
         """Whether a worker answers."""
         return any(worker.reachable for worker in self._workers)
@@ -114,14 +119,17 @@ class Workers:
         A report of an older one proves nothing: what was READY then may have been dropped since.
         """
         snapshot = self._snapshot()
-        reports = [worker.report for worker in self._workers if worker.report is not None]
-        if snapshot is None or not reports or all(spec.key != key for spec in snapshot.keep):
+        if snapshot is None or all(spec.key != key for spec in snapshot.keep):
             return False
-        return all(
-            (report.incarnation, report.status.epoch) == (snapshot.incarnation, snapshot.epoch)
-            and _state(report.status.servables, key) is ServableState.READY
-            for report in reports
+        return self._ready(key) and all(
+            (worker.report.incarnation, worker.report.status.epoch) == (snapshot.incarnation, snapshot.epoch)
+            for worker in self._workers
+            if worker.report is not None
         )
+
+    def _ready(self, key: VersionKey) -> bool:
+        states = [_state(worker.report.status.servables, key) for worker in self._workers if worker.report is not None]
+        return bool(states) and all(state is ServableState.READY for state in states)
 
     def serving(self, ref: ModelRef) -> bool | None:
         """Whether every worker can answer a ref; None where the ref means nothing here."""
@@ -129,7 +137,7 @@ class Workers:
         key = _target(snapshot, ref) if snapshot is not None else None
         if key is None:
             return None
-        return self.settled and self.resident(key)
+        return self.settled and self._ready(key)
 
     async def metrics(self) -> bytes:
         """Return the workers' Prometheus text."""
@@ -200,9 +208,12 @@ class Workers:
 
     async def _watch(self, worker: _Worker) -> None:
         while True:
-            await self._probe(worker)
-            quick = worker.report is None or not worker.report.settled or worker.silent_since is not None
-            worker.wake.clear()
+            worker.wake.clear()  # before the question: what happens while it is answered asks for another one
+            try:
+                await self._probe(worker)
+            except Exception:
+                log.exception("%s could not be probed", worker.link.name)
+            quick = worker.report is None or _is_busy(worker.report) or worker.silent_since is not None
             try:
                 await asyncio.wait_for(worker.wake.wait(), _FAST_PROBE_S if quick else _SLOW_PROBE_S)
             except TimeoutError:
@@ -216,13 +227,15 @@ class Workers:
             self._unanswered(worker, began, error)
             return
         worker.silent_since = None
+        # One met for the first time may hold what a predecessor of this process prepared and never committed.
+        stranger = report.status.pid != worker.pid
         self._meet(worker, report)
         snapshot = self._snapshot()
         behind = snapshot is not None and (report.incarnation, report.status.epoch) != (
             snapshot.incarnation,
             snapshot.epoch,
         )
-        if behind and not report.draining:
+        if (behind or stranger) and not report.draining:
             await self.sync()
 
     def _unanswered(self, worker: _Worker, began: float, error: InterlockError) -> None:
@@ -292,6 +305,11 @@ class Workers:
     def _tell(self) -> None:
         for listener in self._listeners:
             listener()
+
+
+def _is_busy(report: WorkerReport) -> bool:
+    loading = (ServableState.NEW, ServableState.LOADING, ServableState.WARMING)
+    return not report.settled or any(servable.state in loading for servable in report.status.servables)
 
 
 def _state(servables: Sequence[ServableStatus], key: VersionKey) -> ServableState | None:

@@ -33,6 +33,8 @@ class Boot:
     admin_address: str
     worker: int = 0
     """The worker's index."""
+    supervisor: int = 0
+    """The process id of the supervisor: a child whose parent is another one has lost it."""
     announce: bool = False
     """Print the ready line: the control process's first start does, its restarts do not."""
 
@@ -48,12 +50,11 @@ def worker_socket(runtime_dir: str, index: int) -> str:
 
 def receive() -> Boot:
     """Read the hand-over, and tie this process's life to its parent's."""
-    parent = os.getppid()
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
     boot = Boot(**json.loads(sys.stdin.buffer.read()))
-    if os.getppid() != parent:  # it died before the signal was armed
+    if os.getppid() != boot.supervisor:  # it died before the signal was armed
         sys.exit(EXIT_REFUSED)
     return boot
 

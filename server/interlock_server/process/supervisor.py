@@ -211,6 +211,7 @@ def main(arguments: Sequence[str]) -> int:
             inference_address=held[0].address,
             http_address=held[1].address,
             admin_address=held[2].address,
+            supervisor=os.getpid(),
             announce=True,
         )
         children = [

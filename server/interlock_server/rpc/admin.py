@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Final
 
 from google.protobuf.message import Message
@@ -196,7 +197,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
     ) -> admin_pb2.ListEventsResponse:
         """List events, newest first."""
         model = model_name(request.model) if request.model else None
-        until = convert.from_timestamp(request.until) if request.HasField("until") else None
+        until = _until(request)
         size, token = _page(request.page_size), request.page_token
         page = await self._database.read(
             lambda registry: registry.events(model=model, until=until, page_size=size, page_token=token)
@@ -220,6 +221,15 @@ async def _chunks(request: AsyncIterator[admin_pb2.RegisterVersionRequest]) -> A
         if message.WhichOneof("part") != "chunk":
             raise InvalidArgument("after its header an upload is chunks only")
         yield message.chunk
+
+
+def _until(request: admin_pb2.ListEventsRequest) -> datetime | None:
+    if not request.HasField("until"):
+        return None
+    try:
+        return convert.from_timestamp(request.until)
+    except (ValueError, OverflowError) as error:
+        raise InvalidArgument(f"until is not a time between the years 1 and 9999: {error}") from error
 
 
 def _page(asked: int) -> int:

@@ -30,8 +30,7 @@ class ReplicaHealth:
     def __init__(self, standing: Standing, workers: Workers) -> None:
         self._standing = standing
         self._workers = workers
-        self._changed = asyncio.Condition()
-        self._version = 0
+        self._changed = asyncio.Event()
         workers.subscribe(self.changed)
 
     def add_to(self, server: grpc.aio.Server) -> None:
@@ -54,12 +53,9 @@ class ReplicaHealth:
 
     def changed(self) -> None:
         """Wake every watcher."""
-        self._version += 1
-        self._task = asyncio.ensure_future(self._notify())
-
-    async def _notify(self) -> None:
-        async with self._changed:
-            self._changed.notify_all()
+        # Whoever waits holds the old one; whoever looks from now on has seen the change.
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
 
     async def check(self, request: HealthCheckRequest, context: Context) -> HealthCheckResponse:
         """Answer one Check."""
@@ -73,7 +69,7 @@ class ReplicaHealth:
         """Send the state now and at each change."""
         last: int | None = None
         while True:
-            seen = self._version
+            changed = self._changed
             status = self._status(request.service)
             value = Status.SERVICE_UNKNOWN if status is None else status
             if value != last:
@@ -81,9 +77,7 @@ class ReplicaHealth:
                 yield HealthCheckResponse(status=value)
             if self._standing.stopping:
                 return
-            async with self._changed:
-                while seen == self._version:
-                    await self._changed.wait()
+            await changed.wait()
 
     def _status(self, service: str) -> Status.ValueType | None:
         if service in SERVICES:
