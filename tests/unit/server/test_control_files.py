@@ -1,0 +1,253 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from interlock.model import Alias, ServingConfig
+from interlock.types import DType, Signature, TensorSpec
+from interlock_registry.domain import Committed, Desired, DesiredModel, DesiredVersion, Route, Target
+from interlock_registry.manifest import Blob
+from interlock_server.control.last_known_good import LastKnownGood
+from interlock_server.control.replica import Replica
+from interlock_server.snapshot import Snapshot, VersionKey
+from interlock_server.snapshot_wire import snapshot_message, snapshot_value
+
+from tests.unit.server.builders import bare_spec, route, snapshot
+
+OLD = snapshot(bare_spec(1), epoch=1)
+NEW = snapshot(bare_spec(1), bare_spec(2), routes=[route("m", 2, generation=2)], epoch=2)
+CURRENT, PREVIOUS = "last-known-good", "last-known-good.previous"
+
+
+# --- last-known-good ---
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> LastKnownGood:
+    return LastKnownGood(tmp_path)
+
+
+def test_nothing_was_saved_yet(saved: LastKnownGood) -> None:
+    assert saved.load() is None
+
+
+def test_the_newest_snapshot_comes_back(saved: LastKnownGood) -> None:
+    saved.save(OLD)
+    saved.save(NEW)
+    assert saved.load() == NEW
+
+
+def test_a_file_torn_at_any_byte_gives_the_one_before_and_never_garbage(saved: LastKnownGood, tmp_path: Path) -> None:
+    saved.save(OLD)
+    saved.save(NEW)
+    whole = (tmp_path / CURRENT).read_bytes()
+    for length in range(len(whole)):
+        (tmp_path / CURRENT).write_bytes(whole[:length])
+        assert saved.load() == OLD, f"torn after {length} bytes"
+    (tmp_path / CURRENT).write_bytes(whole)
+    assert saved.load() == NEW
+
+
+def test_a_file_with_any_byte_changed_gives_the_one_before(saved: LastKnownGood, tmp_path: Path) -> None:
+    saved.save(OLD)
+    saved.save(NEW)
+    whole = (tmp_path / CURRENT).read_bytes()
+    for place in range(len(whole)):
+        changed = bytearray(whole)
+        changed[place] ^= 0x20
+        (tmp_path / CURRENT).write_bytes(changed)
+        assert saved.load() == OLD, f"byte {place} changed"
+
+
+def test_a_crash_between_the_two_renames_leaves_the_one_before(saved: LastKnownGood, tmp_path: Path) -> None:
+    saved.save(OLD)
+    (tmp_path / CURRENT).rename(tmp_path / PREVIOUS)
+    assert saved.load() == OLD
+    saved.save(NEW)
+    assert saved.load() == NEW
+
+
+def test_a_crash_while_writing_leaves_both(saved: LastKnownGood, tmp_path: Path) -> None:
+    saved.save(OLD)
+    (tmp_path / ".last-known-good.new").write_bytes(b"half")
+    assert saved.load() == OLD
+    saved.save(NEW)
+    assert saved.load() == NEW
+
+
+def test_two_damaged_files_are_no_snapshot(saved: LastKnownGood, tmp_path: Path) -> None:
+    saved.save(OLD)
+    saved.save(NEW)
+    for name in (CURRENT, PREVIOUS):
+        (tmp_path / name).write_bytes(b"interlock-snapshot-1 junk")
+    assert saved.load() is None
+
+
+def test_a_file_that_cannot_be_read_is_passed_over(saved: LastKnownGood, tmp_path: Path) -> None:
+    saved.save(OLD)
+    (tmp_path / CURRENT).rename(tmp_path / PREVIOUS)
+    (tmp_path / CURRENT).mkdir()
+    assert saved.load() == OLD
+
+
+# --- snapshots on the wire ---
+
+NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,8}", fullmatch=True)
+DIMS = st.one_of(st.none(), st.integers(0, 2**40), st.text("abc", min_size=1, max_size=3))
+TENSORS = st.builds(TensorSpec, NAMES, st.sampled_from(DType), st.lists(DIMS, max_size=4).map(tuple))
+SPECS = st.builds(
+    lambda model, version, inputs, outputs, config, joinable: replace(
+        bare_spec(version, model),
+        signature=Signature(tuple(inputs), tuple(outputs)),
+        config=config,
+        joinable=joinable,
+    ),
+    NAMES,
+    st.integers(1, 2**40),
+    st.lists(TENSORS, max_size=2),
+    st.lists(TENSORS, max_size=2),
+    st.builds(ServingConfig, st.integers(0, 100), st.integers(0, 10**6), st.integers(1, 100)),
+    st.booleans(),
+)
+ROUTES = st.builds(
+    lambda model, alias, generation, targets: Route(
+        model=model, alias=alias, generation=generation, targets=tuple(targets)
+    ),
+    NAMES,
+    st.sampled_from(["stable", "canary"]),
+    st.integers(1, 2**40),
+    st.lists(st.builds(Target, st.integers(1, 99), st.integers(0, 100), st.booleans()), max_size=3),
+)
+
+
+@given(
+    st.builds(
+        Snapshot,
+        st.text(max_size=8),
+        st.integers(-1, 2**60),
+        st.lists(ROUTES, max_size=3).map(tuple),
+        st.lists(SPECS, max_size=3).map(tuple),
+    )
+)
+def test_a_snapshot_is_the_same_after_the_wire(sent: Snapshot) -> None:
+    message = snapshot_message(sent)
+    assert snapshot_value(type(message).FromString(message.SerializeToString())) == sent
+
+
+# --- the replica's picture ---
+
+
+def version(model: str, number: int) -> DesiredVersion:
+    return DesiredVersion(
+        model=model,
+        version=number,
+        digest="d" * 64,
+        graph=Blob("a" * 64, 1),
+        golden=None,
+        signature=Signature((), ()),
+        config=ServingConfig(),
+        tolerances={},
+        joinable=True,
+    )
+
+
+def model(name: str, live: int) -> DesiredModel:
+    return DesiredModel(
+        name=name, aliases=(), routes=(route(name, live, generation=live),), pins=(), keep=(version(name, live),)
+    )
+
+
+def desired(epoch: int, *models: DesiredModel, incarnation: str = "one") -> Desired:
+    return Desired(incarnation, epoch, models)
+
+
+@pytest.fixture
+def replica() -> Replica:
+    return Replica(lambda digest: Path("/blobs") / digest)
+
+
+def live(replica: Replica) -> dict[str, int]:
+    return {each.model: each.targets[0].version for each in replica.snapshot().routes}
+
+
+def test_a_replica_knows_nothing_until_it_is_told(replica: Replica) -> None:
+    assert (replica.known, replica.from_last_known_good, replica.epoch, replica.incarnation) == (False, False, -1, "")
+    assert replica.aliases() == ()
+
+
+def test_a_replica_serves_from_the_file_until_the_registry_is_read(replica: Replica) -> None:
+    replica.fall_back(NEW)
+    assert (replica.known, replica.from_last_known_good, replica.epoch) == (True, True, 2)
+    assert replica.snapshot() == NEW
+    assert replica.replace_all(desired(1, model("m", 1)))
+    assert (replica.from_last_known_good, replica.epoch, live(replica)) == (False, 1, {"m": 1})
+
+
+@pytest.mark.parametrize(
+    ("incarnation", "epoch", "taken"),
+    [("one", 4, False), ("one", 5, True), ("one", 6, True), ("two", 1, True)],
+)
+def test_a_whole_picture_is_taken_unless_a_newer_one_is_here(
+    replica: Replica, incarnation: str, epoch: int, taken: bool
+) -> None:
+    replica.replace_all(desired(5, model("m", 1)))
+    assert replica.replace_all(desired(epoch, model("m", 2), incarnation=incarnation)) is taken
+    assert live(replica) == {"m": 2 if taken else 1}
+    assert (replica.incarnation, replica.epoch) == ((incarnation, epoch) if taken else ("one", 5))
+
+
+@pytest.mark.parametrize(
+    ("epoch", "done", "version_after"),
+    [(4, True, 1), (5, True, 1), (6, True, 2), (7, False, 1)],
+    ids=["older: known already", "the same: known already", "the next: taken", "a gap: look again"],
+)
+def test_a_commit_of_ours_is_taken_only_if_nobody_wrote_in_between(
+    replica: Replica, epoch: int, done: bool, version_after: int
+) -> None:
+    replica.replace_all(desired(5, model("m", 1), model("n", 1)))
+    assert replica.replace_model(Committed(epoch, model("m", 2))) is done
+    assert live(replica) == {"m": version_after, "n": 1}
+    assert replica.epoch == (6 if epoch == 6 else 5)
+
+
+def test_a_commit_of_a_new_model_adds_it(replica: Replica) -> None:
+    replica.replace_all(desired(5, model("m", 1)))
+    assert replica.replace_model(Committed(6, model("new", 1)))
+    assert live(replica) == {"m": 1, "new": 1}
+
+
+def test_a_commit_before_anything_was_read_asks_for_a_whole_look(replica: Replica) -> None:
+    assert not replica.replace_model(Committed(1, model("m", 1)))
+    replica.fall_back(NEW)
+    assert not replica.replace_model(Committed(3, model("m", 1)))
+
+
+def test_what_is_prepared_is_kept_until_the_last_who_prepares_it_is_done(replica: Replica) -> None:
+    replica.replace_all(desired(5, model("m", 1)))
+    candidate = replica.spec(version("m", 2))
+    with replica.preparing(candidate):
+        with replica.preparing(candidate):
+            assert [spec.version for spec in replica.snapshot().keep] == [1, 2]
+        assert [spec.version for spec in replica.snapshot().keep] == [1, 2]
+        assert [spec.version for spec in replica.committed().keep] == [1]
+        replica.replace_model(Committed(6, model("m", 2)))
+        assert [spec.version for spec in replica.snapshot().keep] == [2]
+    assert [spec.version for spec in replica.snapshot().keep] == [2]
+
+
+def test_a_kept_version_is_found_by_its_key(replica: Replica) -> None:
+    replica.replace_all(desired(5, model("m", 1)))
+    found = replica.kept(VersionKey("m", 1))
+    assert found is not None and found.graph_path == "/blobs/" + "a" * 64
+    assert replica.kept(VersionKey("m", 2)) is None
+
+
+def test_aliases_of_all_models_are_listed(replica: Replica) -> None:
+    from datetime import UTC, datetime
+
+    alias = Alias("m", "stable", 1, 1, (), datetime.now(UTC))
+    replica.replace_all(desired(5, replace(model("m", 1), aliases=(alias,)), model("n", 1)))
+    assert replica.aliases() == (alias,)
