@@ -47,7 +47,13 @@ async def run(boot: Boot, settings: Settings) -> int:
         loop.add_signal_handler(number, stop.set)
 
     data = DataDir(settings.data)
-    database = Database(settings.database_url, keep_depth=settings.keep_depth, backup_dir=data.state)
+    saved = LastKnownGood(data.state)
+    database = Database(
+        settings.database_url,
+        keep_depth=settings.keep_depth,
+        backup_dir=data.state,
+        check=lambda: None if settings.db else _check_not_lost(data, saved),
+    )
     try:
         await database.open()
     except StartupRefused as error:
@@ -69,7 +75,7 @@ async def run(boot: Boot, settings: Settings) -> int:
         database,
         replica,
         workers,
-        LastKnownGood(data.state),
+        saved,
         replica_id=replica_id,
         address=boot.admin_address,
         poll_s=settings.poll_s,
@@ -122,6 +128,15 @@ async def _announce(standing: Standing, changed: asyncio.Event, boot: Boot) -> N
         print(  # noqa: T201 - the line is an interface: scripts wait for it
             f"interlock ready grpc={boot.inference_address} http={boot.http_address} admin={boot.admin_address}",
             flush=True,
+        )
+
+
+def _check_not_lost(data: DataDir, saved: LastKnownGood) -> None:
+    """Refuse to begin an empty registry where one has been: everything that is served would be dropped at once."""
+    if saved.exists and not data.database.exists():
+        raise RegistryUnavailable(
+            f"the registry {data.database} is gone although this data directory has served before; restore it from a "
+            "backup, or begin anew with another --data"
         )
 
 

@@ -24,8 +24,10 @@ _READERS: Final = 2
 class Database:
     """Runs registry calls: writes one after another on one thread, reads on others, so that none blocks the loop."""
 
-    def __init__(self, url: str, *, keep_depth: int, backup_dir: Path) -> None:
+    def __init__(self, url: str, *, keep_depth: int, backup_dir: Path, check: Callable[[], None]) -> None:
+        """Take where the registry is; `check` raises RegistryUnavailable where it must not be opened now."""
         self._url = url
+        self._check = check
         self._keep_depth = keep_depth
         self._backup_dir = backup_dir
         self._registry: Registry | None = None
@@ -52,6 +54,7 @@ class Database:
         self._why = ""
 
     def _open(self) -> Registry:
+        self._check()
         return Registry.open(self._url, keep_depth=self._keep_depth, backup_dir=self._backup_dir)
 
     async def read(self, call: Callable[[Registry], T]) -> T:
