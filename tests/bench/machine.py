@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -69,6 +71,28 @@ def _commit() -> str:
     return done.stdout.strip()
 
 
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """Processor seconds used up to a moment: by the whole machine, and by us."""
+
+    at: float
+    machine_s: float
+    ours_s: float
+
+
+def busy(pids: Sequence[int]) -> Busy:
+    """Look at how busy the machine is, and these processes on it."""
+    fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    idle = fields[3] + fields[4]
+    return Busy(time.monotonic(), (sum(fields) - idle) / _TICKS, cpu_s(pids))
+
+
+def others_cores(before: Busy, after: Busy) -> float:
+    """Return how many cores other work (and the hypervisor) took meanwhile: what spoils a measurement."""
+    others_s = (after.machine_s - before.machine_s) - (after.ours_s - before.ours_s)
+    return max(0.0, others_s / (after.at - before.at))
+
+
 def family(pid: int) -> list[int]:
     """Return a process and all of its descendants."""
     found = [pid]
@@ -78,10 +102,13 @@ def family(pid: int) -> list[int]:
     return found
 
 
-def cpu_s(pids: list[int]) -> float:
+def cpu_s(pids: Sequence[int]) -> float:
     """Return the processor seconds, user and system, that processes have used so far."""
     total = 0
     for pid in pids:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except FileNotFoundError:
+            continue  # it died meanwhile: that shows in the answers, and must not end the measurement
         total += int(fields[11]) + int(fields[12])
     return total / _TICKS

@@ -63,6 +63,11 @@ class Load:
                 raise RuntimeError(f"a load process did not get ready and ended with {process.wait(_END_S)}")
         return self
 
+    @property
+    def pids(self) -> list[int]:
+        """The load's processes."""
+        return [process.pid for process in self._running]
+
     def stop(self) -> Records:
         """End the load and return what all clients saw."""
         for process in self._running:

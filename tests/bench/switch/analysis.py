@@ -74,6 +74,8 @@ class Figures:
 
     load: str
     seconds: float
+    others_cores: float
+    """Cores that other work on the machine took meanwhile."""
     answered: int
     failed: int
     wrong: int
@@ -102,7 +104,9 @@ class Figures:
     during_prepare: Latency
 
 
-def figures(load: str, records: Records, events: Sequence[SwitchEvent], begin: float, end: float) -> Figures:
+def figures(
+    load: str, records: Records, events: Sequence[SwitchEvent], begin: float, end: float, others_cores: float
+) -> Figures:
     """Judge a load that ran from `begin` to `end`."""
     promotes = [event for event in events if event.action == PROMOTE]
     rollbacks = [event for event in events if event.action == ROLLBACK]
@@ -113,6 +117,7 @@ def figures(load: str, records: Records, events: Sequence[SwitchEvent], begin: f
     return Figures(
         load=load,
         seconds=end - begin,
+        others_cores=others_cores,
         answered=len(records.started),
         failed=records.count("failed"),
         wrong=records.count("wrong"),

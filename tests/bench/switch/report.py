@@ -63,6 +63,7 @@ _Cell = Callable[[Figures, Outcome], str]
 
 def _rows() -> Sequence[tuple[str, _Cell]]:
     return [
+        ("cores taken by other work meanwhile", lambda f, _: f"{f.others_cores:.2f}"),
         ("answered", lambda f, _: f"{f.answered}"),
         ("failed (0)", lambda f, _: _zero(f.failed)),
         ("wrong-version answers (0)", lambda f, _: _zero(f.wrong)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from tests.bench.load import questions
 from tests.bench.load.fleet import Load
 from tests.bench.load.questions import Questions
 from tests.bench.load.records import Incident, Records
+from tests.bench.machine import busy, family, others_cores
 from tests.bench.switch.analysis import PROMOTE, ROLLBACK, WINDOW_S, Figures, SwitchEvent, figures, quiet_windows
 from tests.server import Server
 
@@ -132,7 +134,9 @@ class Scenario:
         bar = self._progress.add_task(f"{self._subject.name}: {text}", total=plan.pairs)
         with load:
             time.sleep(_WARM_S)
-            begin = time.monotonic()
+            assert server.process is not None
+            pids = [os.getpid(), *family(server.process.pid), *load.pids]
+            before = busy(pids)
             for _ in range(plan.pairs):
                 time.sleep(plan.gap_s)
                 events.append(self._timed(PROMOTE, admin))
@@ -140,9 +144,10 @@ class Scenario:
                 events.append(self._timed(ROLLBACK, admin))
                 self._progress.advance(bar)
             time.sleep(max(plan.gap_s, WINDOW_S))
-            end = time.monotonic()
+            after = busy(pids)
             records = load.stop()
-        return figures(text, records, events, begin, end), _quiet_rate(records, events, begin), records
+        found = figures(text, records, events, before.at, after.at, others_cores(before, after))
+        return found, _quiet_rate(records, events, before.at), records
 
     def _timed(self, action: str, admin: Admin) -> SwitchEvent:
         name = self._subject.name

@@ -108,7 +108,7 @@ def test_the_windows_of_an_event_hold_its_requests_and_no_others() -> None:
     preparing = [(t, t + 0.020, 1) for t in np.arange(2.01, 2.6, 0.01)]
     seen = records(*quiet, *preparing, (6.0, 6.030, 1))
 
-    found = analysis.figures("test", seen, EVENTS, 0.5, END)
+    found = analysis.figures("test", seen, EVENTS, 0.5, END, 0.0)
 
     assert found.quiet.p99_ms == pytest.approx(10.0)
     assert found.during_prepare.ratio == pytest.approx(2.0)
@@ -121,6 +121,6 @@ def test_the_windows_of_an_event_hold_its_requests_and_no_others() -> None:
 def test_incidents_are_counted_by_kind() -> None:
     incidents = [Incident(1.0, "failed", "UNAVAILABLE"), Incident(2.0, "wrong", "…"), Incident(3.0, "failed", "…")]
 
-    found = analysis.figures("test", records((1.0, 1.1, 1), incidents=incidents), EVENTS, 0.0, END)
+    found = analysis.figures("test", records((1.0, 1.1, 1), incidents=incidents), EVENTS, 0.0, END, 0.0)
 
     assert (found.failed, found.wrong) == (2, 1)
