@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import numpy as np
 
 from tests.bench.infer.targets import MODEL, Target
 from tests.bench.load.fleet import Load
-from tests.bench.machine import cpu_s
+from tests.bench.machine import busy, cpu_s, others_cores
 
 _WARM_S: Final = 0.7
 _MARGIN_S: Final = 60.0
@@ -33,6 +34,8 @@ class Measured:
     p99_ms: float
     cpu_us: float
     """Processor time of all of the server's processes, per request, in microseconds."""
+    others_cores: float
+    """Cores that other work on the machine took meanwhile."""
 
 
 def measure(target: Target, in_flight: int, questions: Path, folder: Path, seconds: float) -> Measured:
@@ -49,12 +52,12 @@ def measure(target: Target, in_flight: int, questions: Path, folder: Path, secon
     )
     with load:
         time.sleep(_WARM_S)
-        pids = list(target.pids)
-        begin, cpu_before = time.monotonic(), cpu_s(pids)
+        everyone = [os.getpid(), *target.pids, *load.pids]
+        before, cpu_before = busy(everyone), cpu_s(target.pids)
         time.sleep(seconds)
-        end, cpu_after = time.monotonic(), cpu_s(pids)
+        after, cpu_after = busy(everyone), cpu_s(target.pids)
         records = load.stop()
-    inside = (records.ended >= begin) & (records.ended < end)
+    inside = (records.ended >= before.at) & (records.ended < after.at)
     answered = int(np.count_nonzero(inside))
     latency_ms = (records.ended[inside] - records.started[inside]) * 1e3
     return Measured(
@@ -63,10 +66,11 @@ def measure(target: Target, in_flight: int, questions: Path, folder: Path, secon
         answered=answered,
         failed=records.count("failed"),
         wrong=records.count("wrong"),
-        rate=answered / (end - begin),
+        rate=answered / (after.at - before.at),
         p50_ms=float(np.percentile(latency_ms, 50)),
         p99_ms=float(np.percentile(latency_ms, 99)),
         cpu_us=(cpu_after - cpu_before) / answered * 1e6,
+        others_cores=others_cores(before, after),
     )
 
 
@@ -83,4 +87,5 @@ def middle(rounds: Sequence[Measured]) -> Measured:
         p50_ms=median(each.p50_ms for each in rounds),
         p99_ms=median(each.p99_ms for each in rounds),
         cpu_us=median(each.cpu_us for each in rounds),
+        others_cores=median(each.others_cores for each in rounds),
     )

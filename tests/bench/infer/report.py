@@ -34,7 +34,14 @@ def table(report: Report) -> Table:
     sketch = Table(title=f"A tiny model (10-20-10), {report.rounds} rounds of {report.seconds:g} s, medians")
     for name in ("in flight", "server"):
         sketch.add_column(name)
-    for name in ("requests/s", "p50 ms", "p99 ms", "server CPU µs per request", "Interlock's CPU over it"):
+    for name in (
+        "requests/s",
+        "p50 ms",
+        "p99 ms",
+        "server CPU µs per request",
+        "Interlock's CPU over it",
+        "other work, cores",
+    ):
         sketch.add_column(name, justify="right")
     ours = {each.in_flight: each.cpu_us for each in report.measured if each.target == INTERLOCK}
     shown = -1
@@ -47,6 +54,7 @@ def table(report: Report) -> Table:
             f"{each.p99_ms:.2f}",
             f"{each.cpu_us:.0f}",
             "" if each.target == INTERLOCK else f"{ours[each.in_flight] / each.cpu_us:.2f}",
+            f"{each.others_cores:.2f}",
         )
         shown = each.in_flight
     return sketch
