@@ -18,6 +18,8 @@ from interlock.protocols.open_inference_pb2 import InferTensorContents
 from interlock.types import Array, DType
 
 MAX_RANK: Final = 16
+_PIECE: Final = 1 << 14
+"""Typed values that are converted at a time: one call over millions of them would keep every other thread waiting."""
 _MAX_EXTENT: Final = 1 << 48
 """Product of a shape's sizes, not counting zeros: far above what fits into memory, far below where numpy overflows."""
 
@@ -117,8 +119,10 @@ def decode_typed(name: str, dtype: DType, shape: Sequence[int], contents: InferT
     if len(values) != count:
         raise _refuse(name, f"{len(values)} values in {field} do not fill shape {list(shape)}, which takes {count}")
     if dtype is DType.BYTES:
-        return _objects(list(values), shape)
-    wide = np.array(values, dtype={"int_contents": np.int32, "uint_contents": np.uint32}.get(field, dtype.numpy))
+        return _objects([item for start in range(0, count, _PIECE) for item in values[start : start + _PIECE]], shape)
+    wide = np.empty(count, dtype={"int_contents": np.int32, "uint_contents": np.uint32}.get(field, dtype.numpy))
+    for start in range(0, count, _PIECE):
+        wide[start : start + _PIECE] = values[start : start + _PIECE]
     array = wide.astype(dtype.numpy)
     if field in ("int_contents", "uint_contents") and not np.array_equal(array, wide):
         bad = int(wide[np.nonzero(array != wide)[0][0]])
@@ -129,8 +133,11 @@ def decode_typed(name: str, dtype: DType, shape: Sequence[int], contents: InferT
 def encode_typed(array: Array, dtype: DType) -> InferTensorContents:
     """Return an array as typed contents; only for datatypes in TYPED_FIELD."""
     contents = InferTensorContents()
-    values = array.ravel().tolist()
-    if dtype is DType.BYTES:
-        values = [item if isinstance(item, bytes) else str(item).encode() for item in values]
-    getattr(contents, TYPED_FIELD[dtype]).extend(values)
+    field = getattr(contents, TYPED_FIELD[dtype])
+    flat = array.ravel()
+    for start in range(0, flat.size, _PIECE):
+        values = flat[start : start + _PIECE].tolist()
+        if dtype is DType.BYTES:
+            values = [item if isinstance(item, bytes) else str(item).encode() for item in values]
+        field.extend(values)
     return contents

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import grpc
@@ -16,6 +17,10 @@ from interlock_server.front.seam import Arity, Call, Handler, Limits, Trailing
 
 MAX_STREAM_BACKLOG: Final = 64
 """Messages that a slow reader of a stream may leave unread; then the oldest unread one is dropped."""
+_LARGE: Final = 1024 * 1024
+"""Longer requests are taken on another thread: reading millions of typed values or strings takes seconds, and this
+loop also answers health, the control process and everybody else."""
+_LARGE_AT_ONCE: Final = 2
 
 
 def server_options(max_message_bytes: int) -> list[tuple[str, int]]:
@@ -110,6 +115,7 @@ class AioFront:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._server: grpc.aio.Server | None = None
+        self._large = ThreadPoolExecutor(_LARGE_AT_ONCE, thread_name_prefix="large requests")
 
     async def start(self, handler: Handler, address: str) -> None:
         """Listen; returns when bound."""
@@ -130,6 +136,7 @@ class AioFront:
         server, self._server = self._server, None
         if server is not None:
             await server.stop(grace_s)
+        self._large.shutdown(wait=False, cancel_futures=True)
 
     def _method(self, handler: Handler, path: str, arity: Arity) -> grpc.RpcMethodHandler[bytes, bytes]:
         if arity is Arity.UNARY:
@@ -146,8 +153,11 @@ class AioFront:
             allowed = limit if remaining is None else min(remaining, limit)
             call = _UnaryCall(path, request, _metadata(context), time.monotonic() + allowed, loop)
             expiry = loop.call_later(allowed, call.expire) if remaining is None or remaining > limit else None
-            handler.handle(call)
             try:
+                if len(request) > _LARGE:
+                    await loop.run_in_executor(self._large, handler.handle, call)
+                else:
+                    handler.handle(call)
                 data, trailing = await call.answer()
             except InterlockError as error:
                 await _abort(context, error)
