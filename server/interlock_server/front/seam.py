@@ -1,7 +1,7 @@
 """The seam between whatever speaks gRPC and the inference path: (method, bytes, metadata, deadline, reply).
 
-A front turns each RPC into a `Call` and hands it to one `Handler` on one of its threads; the handler must not block. The
-answer may come from any thread. Nothing on the other side of this seam imports grpc.
+A front turns each RPC into a `Call` and hands it to one `Handler` on one of its threads; the handler must not block.
+The answer may come from any thread. Nothing on the other side of this seam imports grpc.
 """
 
 from __future__ import annotations
