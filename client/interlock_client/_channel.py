@@ -105,7 +105,8 @@ def _options(address: str, retries: int) -> Sequence[Option]:
 def service_config(address: str, retries: int) -> dict[str, object]:
     """Return the gRPC service config: what is retried, when, and how addresses are balanced.
 
-    Only UNAVAILABLE is retried, because then the request is either idempotent (inference, reads) or carries an
+    Only UNAVAILABLE is retried, and CANCELLED, which a server that stops gives calls that it has not begun; a caller
+    that cancels ends its retries too. What is repeated is either idempotent (inference, reads) or carries an
     idempotency key (admin). An upload is a stream and is never repeated.
     """
     methods: list[object] = [{"name": [{"service": "interlock.v1.AdminService", "method": "RegisterVersion"}]}]
@@ -117,7 +118,7 @@ def service_config(address: str, retries: int) -> dict[str, object]:
             "initialBackoff": "0.1s",
             "maxBackoff": "1.5s",
             "backoffMultiplier": 3,
-            "retryableStatusCodes": ["UNAVAILABLE"],
+            "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
         }
         config["retryThrottling"] = {"maxTokens": 100, "tokenRatio": 0.1}
     if address.startswith("dns:"):
@@ -146,7 +147,9 @@ class _Status(Protocol):
     def trailing_metadata(self) -> Iterable[tuple[str, str | bytes]] | None: ...
 
 
-def translate(error: grpc.RpcError, *, port: Port, target: str, method: str, timeout_s: float) -> InterlockError:
+def translate(
+    error: grpc.RpcError, *, port: Port, target: str, method: str, timeout_s: float, closed: bool
+) -> InterlockError:
     """Turn a gRPC error into one of ours; a server's own explanation always wins over ours."""
     status = cast(_Status, error)
     text = status.details() or ""
@@ -154,11 +157,11 @@ def translate(error: grpc.RpcError, *, port: Port, target: str, method: str, tim
     found = from_wire(status.code(), text, trailing)
     if any(key == DETAILS_KEY for key, _ in trailing):
         return found
-    return _explained(found, text, port=port, target=target, method=method, timeout_s=timeout_s)
+    return _explained(found, text, port=port, target=target, method=method, timeout_s=timeout_s, closed=closed)
 
 
 def _explained(
-    found: InterlockError, text: str, *, port: Port, target: str, method: str, timeout_s: float
+    found: InterlockError, text: str, *, port: Port, target: str, method: str, timeout_s: float, closed: bool
 ) -> InterlockError:
     """Say more than gRPC's own text does where no Interlock server explained the failure."""
     if isinstance(found, Unavailable):
@@ -179,6 +182,11 @@ def _explained(
             f"Its address is set by {port.flag}, {port.variable} or the client's target",
             facts={"address": target, "method": method},
         )
-    if isinstance(found, Cancelled):
+    if isinstance(found, Cancelled) and closed:
         return Cancelled(f"{method} on {target} was cancelled: {text}", facts={"address": target})
+    if isinstance(found, Cancelled):
+        # Not by us: a server that stops ends so what had arrived and was not begun.
+        return Unavailable(
+            f"the server at {target} ended {method} before it began; try again", facts={"address": target}
+        )
     return found

@@ -45,7 +45,9 @@ class _Guide:
             raise FailedPrecondition(f"this client of {self.target} is closed; make a new one")
 
     def _translate(self, error: grpc.RpcError, method: str, timeout_s: float) -> InterlockError:
-        return translate(error, port=self._dial.port, target=self.target, method=method, timeout_s=timeout_s)
+        return translate(
+            error, port=self._dial.port, target=self.target, method=method, timeout_s=timeout_s, closed=self._closed
+        )
 
 
 class SyncConnection(_Guide):

@@ -78,6 +78,8 @@ def mix_up(labels: Labels) -> Labels:
 
 def train(digits: Digits, labels: Labels, seed: int, on_epoch: Callable[[], None]) -> Trained:
     """Train a network on the training images with these labels, and judge it by the true labels held out."""
+    # Threads that wait for each other by spinning take minutes where another process wants the cores as well.
+    torch.set_num_threads(1)
     torch.manual_seed(seed)
     model = DigitNet()
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)

@@ -168,6 +168,7 @@ class Catalog:
         deadline = time.monotonic() + self._drain_grace_s
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
+        self._loader.close()
 
     def _add(self, spec: VersionSpec) -> Servable:
         servable = self._servables[spec.key] = Servable(spec)

@@ -7,6 +7,7 @@ import logging
 import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -31,12 +32,19 @@ _CHUNK: Final = 4 * 1024 * 1024
 
 
 class Loader:
-    """Loads servables on the calling thread, one at a time."""
+    """Loads servables one at a time; all but the making of sessions on the calling thread.
+
+    A thread inherits the priority of the one that starts it, and may never raise it again. So sessions and batchers,
+    whose threads serve later, are made on a thread of ordinary priority, however low the caller's is.
+    """
 
     def __init__(self, engine: Engine) -> None:
+        """Take the engine; call this from a thread of ordinary priority."""
         self._engine = engine
         self._verified: set[str] = set()
         self._lock = threading.Lock()
+        self._maker = ThreadPoolExecutor(1, thread_name_prefix="session-maker")
+        self._maker.submit(threading.get_native_id).result()  # now, and not when a thread of low priority asks
 
     def load(self, servable: Servable) -> None:
         """Bring a NEW servable to READY, or to FAILED with the reason; raises nothing."""
@@ -47,7 +55,7 @@ class Loader:
                 return  # dropped before its turn came
             try:
                 self._verify(spec.graph_path, spec.graph_sha256)
-                session = self._engine.load(spec.graph_path, spec.signature)
+                session = self._maker.submit(self._engine.load, spec.graph_path, spec.signature).result()
                 servable.transition(ServableState.WARMING)
                 self._prove(spec, session)
             except InterlockError as error:
@@ -59,8 +67,13 @@ class Loader:
                 return
             servable.load_s = time.monotonic() - started
             servable.provider = self._engine.choice.provider
-            servable.transition(ServableState.READY, batcher=Batcher(str(spec.key), session, spec.config))
+            batcher = self._maker.submit(Batcher, str(spec.key), session, spec.config).result()
+            servable.transition(ServableState.READY, batcher=batcher)
             log.info("loaded", extra={"version": str(spec.key), "load_s": round(servable.load_s, 4)})
+
+    def close(self) -> None:
+        """End the thread that makes sessions. Idempotent."""
+        self._maker.shutdown(wait=False)
 
     def _give_up(self, servable: Servable, error: InterlockError) -> None:
         servable.transition(ServableState.FAILED, error.message)

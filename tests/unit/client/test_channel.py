@@ -34,7 +34,7 @@ def test_only_unavailable_is_retried_and_an_upload_never() -> None:
     assert upload == {"name": [{"service": "interlock.v1.AdminService", "method": "RegisterVersion"}]}
     assert everything["name"] == [{}]
     assert everything["retryPolicy"]["maxAttempts"] == 4
-    assert everything["retryPolicy"]["retryableStatusCodes"] == ["UNAVAILABLE"]
+    assert everything["retryPolicy"]["retryableStatusCodes"] == ["UNAVAILABLE", "CANCELLED"]
     assert service_config("h:1", 3)["retryThrottling"] == {"maxTokens": 100, "tokenRatio": 0.1}
 
 
