@@ -43,6 +43,7 @@ class Mutations:
         self._metrics = metrics
         self._in_flight: dict[_Key, _InFlight] = {}
         self._tasks: set[asyncio.Task[Answer]] = set()
+        self._recordings: set[asyncio.Task[None]] = set()
 
     async def run(self, attempt: Attempt, work: Callable[[], Awaitable[Answer]]) -> Answer:
         """Answer a change: from the idempotency store, with a running twin's answer, or by doing it."""
@@ -86,7 +87,7 @@ class Mutations:
             raise
         except asyncio.CancelledError:
             gone = Cancelled("the caller went away before the change was complete")
-            await asyncio.shield(asyncio.ensure_future(self._refuse(attempt, gone)))
+            await self._refuse(attempt, gone)
             raise
         except Exception as error:
             internal = opaque(error)
@@ -107,6 +108,13 @@ class Mutations:
         log.warning("%s refused: %s", attempt.action.value, error.message, extra={"actor": attempt.actor})
         if isinstance(error, RegistryUnavailable):
             return  # there is nowhere to write it
+        # As a task of its own: a caller that goes away now must not take its event with it.
+        recording = asyncio.create_task(self._record(attempt, error))
+        self._recordings.add(recording)
+        recording.add_done_callback(self._recordings.discard)
+        await asyncio.shield(recording)
+
+    async def _record(self, attempt: Attempt, error: InterlockError) -> None:
         try:
             await self._database.write(lambda registry: registry.refuse(attempt, error))
         except RegistryUnavailable as second:
@@ -119,3 +127,4 @@ class Mutations:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+        await asyncio.gather(*self._recordings, return_exceptions=True)
