@@ -65,7 +65,7 @@ def litter(server: Server) -> list[str]:
 
 
 def refused_once(server: Server, admin: Admin, model: str, *reasons: str) -> Event:
-    """Demand that a model has exactly one event, a refusal for one of these reasons, and that nothing is left behind."""
+    """Demand that a model has one event only, a refusal for one of these reasons, and that nothing is left."""
     eventually(lambda: len(events(admin, model)) >= 1, "the refusal is in the history")
     (event,) = events(admin, model)
     assert event.action == "register" and event.outcome in reasons, event
