@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -214,10 +215,10 @@ class Workers:
             except Exception:
                 log.exception("%s could not be probed", worker.link.name)
             quick = worker.report is None or _is_busy(worker.report) or worker.silent_since is not None
-            try:
-                await asyncio.wait_for(worker.wake.wait(), _FAST_PROBE_S if quick else _SLOW_PROBE_S)
-            except TimeoutError:
-                continue
+            # Not wait_for(): before Python 3.12 it may swallow the cancellation that close() waits for.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_FAST_PROBE_S if quick else _SLOW_PROBE_S):
+                    await worker.wake.wait()
 
     async def _probe(self, worker: _Worker) -> None:
         began = time.monotonic()
