@@ -1,11 +1,14 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
 import pytest
 from interlock_server.worker.catalog import Catalog
 from interlock_server.worker.engine import Engine
 from interlock_server.worker.loader import Loader
+
+from tests.unit.server.rig import Rig, running
 
 NewCatalog = Callable[[], Catalog]
 
@@ -32,3 +35,9 @@ def new_catalog(engine: Engine) -> Iterator[NewCatalog]:
 @pytest.fixture
 def catalog(new_catalog: NewCatalog) -> Catalog:
     return new_catalog()
+
+
+@pytest.fixture
+async def rig(engine: Engine, tmp_path: Path) -> AsyncIterator[Rig]:
+    async with running(engine, tmp_path / "data") as made:
+        yield made

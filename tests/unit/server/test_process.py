@@ -162,7 +162,7 @@ def test_a_data_directory_is_made_for_its_owner_alone(tmp_path: Path) -> None:
 
 def test_a_file_in_the_place_of_the_data_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("")
-    with pytest.raises(DataDirRefused, match="cannot be written .* --data"):
+    with pytest.raises(DataDirRefused, match=r"cannot be written .* --data"):
         DataDir(tmp_path / "data").create()
 
 

@@ -1,0 +1,238 @@
+"""A whole control process and a worker inside the test's process: real registry, real sockets, real sessions."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import grpc.aio
+from interlock.golden import DEFAULT_TOLERANCES
+from interlock.model import MutationOptions, ServingConfig
+from interlock.types import Signature
+from interlock.v1 import admin_pb2_grpc
+from interlock_registry.artifacts import LocalArtifactStore
+from interlock_registry.domain import Action, Attempt, NewVersion
+from interlock_registry.manifest import Blob, Manifest
+from interlock_server.control.database import Database
+from interlock_server.control.last_known_good import LastKnownGood
+from interlock_server.control.metrics import ControlMetrics
+from interlock_server.control.mutations import Mutations
+from interlock_server.control.reconciler import Reconciler
+from interlock_server.control.registering import Registering
+from interlock_server.control.replica import Replica
+from interlock_server.control.standing import Addresses, Standing
+from interlock_server.control.switching import Switching
+from interlock_server.control.workers import Workers
+from interlock_server.process.datadir import DataDir
+from interlock_server.rpc import worker_service
+from interlock_server.rpc.admin import AdminServicer
+from interlock_server.rpc.health import ReplicaHealth
+from interlock_server.rpc.worker_link import WorkerLink
+from interlock_server.settings import Settings
+from interlock_server.worker.catalog import Catalog
+from interlock_server.worker.engine import Engine
+from interlock_server.worker.health import Health
+from interlock_server.worker.loader import Loader
+from interlock_server.worker.metrics import WorkerMetrics
+
+from tests import models
+from tests.support import eventually_async
+from tests.unit.server.builders import sha256, signature
+
+STUCK = "f" * 64
+"""Digest of a version whose loading hangs until `Rig.let_go`, and then fails."""
+
+
+def attempt(
+    action: Action,
+    model: str = "m",
+    version: int = 0,
+    alias: str = "",
+    *,
+    actor: str = "ada",
+    key: str = "",
+    request_hash: str = "",
+) -> Attempt:
+    return Attempt(
+        action=action,
+        actor=actor,
+        request_id="r-1",
+        model=model,
+        alias=alias,
+        version=version,
+        idempotency_key=key,
+        request_hash=request_hash or f"{action} {model} {version} {alias}",
+    )
+
+
+@dataclass
+class Rig:
+    """The parts, wired as in production."""
+
+    data: DataDir
+    catalog: Catalog
+    database: Database
+    artifacts: LocalArtifactStore
+    replica: Replica
+    workers: Workers
+    metrics: ControlMetrics
+    mutations: Mutations
+    reconciler: Reconciler
+    switching: Switching
+    registering: Registering
+    standing: Standing
+    admin_address: str
+
+    async def add(
+        self, model: str = "m", *, scale: float = 1.0, graph: Blob | None = None, said: Signature | None = None
+    ) -> int:
+        """Register a version of y = scale * x past the model tool, and return its number."""
+        if graph is None:
+            source = self.data.root / f"{model}.onnx"
+            source.write_bytes(models.affine(scale=scale))
+            graph = self.artifacts.add(source, sha256=sha256(source))
+        new = NewVersion(
+            model=model,
+            manifest=Manifest(graph=graph, tensors=(), sources=()),
+            golden=None,
+            golden_samples=0,
+            signature=said or signature(),
+            config=ServingConfig(),
+            proven=False,
+            joinable=True,
+            tolerances=DEFAULT_TOLERANCES,
+        )
+        made = await self.database.write(lambda registry: registry.register(new, attempt(Action.REGISTER, model)))
+        await self.switching.adopt(made.committed)
+        return made.version.version
+
+    async def add_stuck(self, model: str = "m") -> int:
+        with suppress(FileExistsError):
+            os.mkfifo(self.artifacts.path(STUCK))
+        return await self.add(model, graph=Blob(STUCK, 1))
+
+    def let_go(self) -> None:
+        """End the loading of a stuck version; it fails."""
+        with suppress(OSError):  # nobody reads it
+            os.close(os.open(self.artifacts.path(STUCK), os.O_WRONLY | os.O_NONBLOCK))
+
+    async def promote(self, version: int, model: str = "m", alias: str = "stable", **more: str) -> None:
+        await self.switching.promote(attempt(Action.PROMOTE, model, version, alias, **more), MutationOptions())
+
+    async def rollback(self, version: int = 0, model: str = "m", alias: str = "stable", **more: str) -> None:
+        await self.switching.rollback(attempt(Action.ROLLBACK, model, version, alias, **more), MutationOptions())
+
+    def live(self, model: str = "m", alias: str = "stable") -> int | None:
+        """Return the version that the worker's own table leads to."""
+        models_ = self.catalog.table.models
+        found = models_[model].aliases.get(alias) if model in models_ else None
+        return None if found is None else found.servable.spec.version
+
+    async def events(self) -> list[tuple[str, str]]:
+        """Return (action, outcome) of every event, oldest first."""
+        page = await self.database.read(lambda registry: registry.events(model=None, until=None, page_size=1000))
+        return [(event.action, event.outcome) for event in reversed(page.items)]
+
+
+@asynccontextmanager
+async def running(engine: Engine, root: Path, **changes: object) -> AsyncIterator[Rig]:
+    """Run a rig in a data directory."""
+    settings = Settings(data=root, apply_timeout_s=30.0, poll_s=0.05).model_copy(update=changes)
+    data = DataDir(root)
+    data.create()
+    with tempfile.TemporaryDirectory(prefix="rig-") as sockets:  # a unix socket's path must be short
+        catalog = Catalog(Loader(engine), drain_grace_s=5.0)
+        path = f"{sockets}/w.sock"
+        worker_health = Health(catalog)
+        internal = await worker_service.start(
+            worker_service.WorkerServicer(
+                catalog,
+                worker_health,
+                WorkerMetrics(catalog),
+                index=0,
+                provider="CPU",
+                front="aio",
+                address="127.0.0.1:1",
+                prepare_timeout_s=settings.prepare_timeout_s,
+            ),
+            path,
+        )
+        database = Database(
+            settings.database_url, keep_depth=settings.keep_depth, backup_dir=data.state, check=lambda: None
+        )
+        metrics = ControlMetrics()
+        artifacts = LocalArtifactStore(data.blobs)
+        replica = Replica(artifacts.path)
+        workers = Workers(
+            [WorkerLink("worker-0", path)],
+            lambda: replica.snapshot() if replica.known else None,
+            apply_timeout_s=settings.apply_timeout_s,
+            prepare_timeout_s=settings.prepare_timeout_s,
+        )
+        reconciler = Reconciler(
+            database,
+            replica,
+            workers,
+            LastKnownGood(data.state),
+            replica_id="r",
+            address="127.0.0.1:3",
+            poll_s=settings.poll_s,
+        )
+        mutations = Mutations(database, metrics)
+        switching = Switching(database, mutations, replica, workers, metrics, reconciler.changed)
+        registering = Registering(settings, data.uploads, artifacts, database, mutations, switching, metrics)
+        standing = Standing("r", Addresses("127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"), database, replica, workers)
+        metrics.watch(standing.gauges)
+        health = ReplicaHealth(standing, workers)
+        admin = grpc.aio.server()
+        admin_pb2_grpc.add_AdminServiceServicer_to_server(
+            AdminServicer(database, switching, registering, standing), admin
+        )
+        health.add_to(admin)
+        port = admin.add_insecure_port("127.0.0.1:0")
+        await admin.start()
+        await reconciler.start()
+        workers.start()
+        rig = Rig(
+            data,
+            catalog,
+            database,
+            artifacts,
+            replica,
+            workers,
+            metrics,
+            mutations,
+            reconciler,
+            switching,
+            registering,
+            standing,
+            f"127.0.0.1:{port}",
+        )
+        try:
+            await eventually_async(lambda: standing.ready or not replica.known, "the replica is ready")
+            yield rig
+        finally:
+            rig.let_go()
+            standing.stopping = True
+            health.changed()
+            await admin.stop(1.0)
+            await mutations.close(5.0)
+            await reconciler.close()
+            await workers.close()
+            await internal.stop(0)
+            await asyncio.to_thread(database.close)
+            await asyncio.to_thread(catalog.drain_all)
+            # grpc.aio's servers still shut themselves down when they are collected, which needs this loop.
+            del internal, admin
+            gc.collect()
+            await asyncio.sleep(0)
+
+
+def with_key(made: Attempt, key: str, request_hash: str = "") -> Attempt:
+    return replace(made, idempotency_key=key, request_hash=request_hash or made.request_hash)

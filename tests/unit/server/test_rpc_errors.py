@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+
+import grpc
+import grpc.aio
+import pytest
+from interlock.errors import GenerationConflict, InterlockError, InternalError
+from interlock.status import from_wire
+from interlock_server.rpc.errors import Context, streaming, unary
+
+SERVICE = "test.Errors"
+
+
+class Servicer:
+    """Does what its request says."""
+
+    @unary
+    async def One(self, request: bytes, context: Context[bytes, bytes]) -> bytes:
+        await act(request, context)
+        return request
+
+    @streaming
+    async def Many(self, request: bytes, context: Context[bytes, bytes]) -> AsyncIterator[bytes]:
+        yield b"first"
+        await act(request, context)
+        yield b"second"
+
+
+async def act(request: bytes, context: Context[bytes, bytes]) -> None:
+    match request:
+        case b"ours":
+            raise GenerationConflict("m", "stable", 3, 4)
+        case b"fault":
+            raise KeyError("a secret path")
+        case b"abort":
+            await context.abort(grpc.StatusCode.OUT_OF_RANGE, "as it is")
+        case b"hang":
+            await asyncio.Event().wait()
+        case _:
+            return
+
+
+@pytest.fixture
+async def channel() -> AsyncIterator[grpc.aio.Channel]:
+    servicer = Servicer()
+    server = grpc.aio.server()
+    server.add_registered_method_handlers(
+        SERVICE,
+        {
+            "One": grpc.unary_unary_rpc_method_handler(servicer.One),
+            "Many": grpc.unary_stream_rpc_method_handler(servicer.Many),
+        },
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield channel
+    await server.stop(0)
+
+
+async def call(channel: grpc.aio.Channel, method: str, request: bytes) -> list[bytes]:
+    if method == "One":
+        return [await channel.unary_unary(f"/{SERVICE}/One")(request)]
+    return [data async for data in channel.unary_stream(f"/{SERVICE}/Many")(request)]
+
+
+async def error_of(channel: grpc.aio.Channel, method: str, request: bytes) -> tuple[grpc.StatusCode, InterlockError]:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call(channel, method, request)
+    error = caught.value
+    return error.code(), from_wire(error.code(), error.details() or "", list(error.trailing_metadata()))
+
+
+METHODS = pytest.mark.parametrize("method", ["One", "Many"])
+
+
+@METHODS
+async def test_what_does_not_fail_passes(channel: grpc.aio.Channel, method: str) -> None:
+    assert (await call(channel, method, b"fine"))[-1] in (b"fine", b"second")
+
+
+@METHODS
+async def test_an_error_of_our_tree_comes_with_its_facts(channel: grpc.aio.Channel, method: str) -> None:
+    code, error = await error_of(channel, method, b"ours")
+    assert code is grpc.StatusCode.ABORTED
+    assert type(error) is GenerationConflict
+    assert error.facts == {"model": "m", "alias": "stable", "expected": "3", "actual": "4"}
+
+
+@METHODS
+async def test_an_unexpected_error_is_told_as_an_id_that_the_log_explains(
+    channel: grpc.aio.Channel, method: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.ERROR):
+        code, error = await error_of(channel, method, b"fault")
+    assert code is grpc.StatusCode.INTERNAL
+    assert type(error) is InternalError
+    assert "secret" not in error.message
+    (record,) = [record for record in caplog.records if record.name == "interlock.faults"]
+    assert record.__dict__["fault"] in error.message
+    assert record.exc_info is not None and "a secret path" in str(record.exc_info[1])
+
+
+@METHODS
+async def test_an_abort_passes_as_it_is(channel: grpc.aio.Channel, method: str) -> None:
+    code, error = await error_of(channel, method, b"abort")
+    assert code is grpc.StatusCode.OUT_OF_RANGE
+    assert error.message == "as it is"
+
+
+@METHODS
+async def test_a_cancelled_call_is_no_fault(
+    channel: grpc.aio.Channel, method: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    task = asyncio.ensure_future(call(channel, method, b"hang"))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await call(channel, "One", b"after") == [b"after"]
+    assert not [record for record in caplog.records if record.name == "interlock.faults"]

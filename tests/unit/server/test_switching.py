@@ -1,0 +1,356 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import pytest
+from interlock.errors import (
+    FailedPrecondition,
+    GenerationConflict,
+    IdempotencyKeyReused,
+    IncompatibleSignature,
+    InterlockError,
+    InternalError,
+    NothingToRollBack,
+    Preempted,
+    PrepareFailed,
+    RegistryUnavailable,
+    VersionNotFound,
+)
+from interlock.model import MutationOptions, ServableState
+from interlock.types import DType, ModelRef
+from interlock_registry.domain import Action, Committed
+from interlock_registry.manifest import Blob
+from interlock_server.snapshot import VersionKey
+
+from tests.support import eventually_async
+from tests.unit.server.builders import sha256, signature
+from tests.unit.server.rig import Rig, attempt, with_key
+
+OK = "ok"
+
+
+async def test_a_promote_loads_proves_and_then_switches(rig: Rig) -> None:
+    version = await rig.add()
+    assert rig.live() is None
+    switch = await rig.switching.promote(attempt(Action.PROMOTE, "m", version, "stable"), MutationOptions())
+    assert (switch.from_version, switch.to_version, switch.generation, switch.stack) == (0, 1, 1, ())
+    assert not switch.resident and switch.prepare_s > 0 and switch.lagging == ()
+    assert rig.live() == version
+    assert rig.catalog.resolve(ModelRef("m")).servable.state is ServableState.READY
+    assert await rig.events() == [("register", OK), ("promote", OK)]
+
+
+async def test_a_rollback_to_a_resident_version_loads_nothing(rig: Rig) -> None:
+    for scale in (1.0, 2.0):
+        await rig.promote(await rig.add(scale=scale))
+    await eventually_async(lambda: rig.workers.resident(VersionKey("m", 1)), "version 1 is known to be resident")
+    switch = await rig.switching.rollback(attempt(Action.ROLLBACK, "m", 0, "stable"), MutationOptions())
+    assert (switch.from_version, switch.to_version, switch.resident, switch.prepare_s) == (2, 1, True, 0.0)
+    assert rig.live() == 1
+
+
+async def test_a_version_that_fails_to_load_changes_nothing(rig: Rig) -> None:
+    await rig.promote(await rig.add())
+    source = rig.data.root / "broken.onnx"
+    source.write_bytes(b"nonsense")
+    blob = rig.artifacts.add(source, sha256=sha256(source))
+    broken = await rig.add(graph=Blob(blob.digest, blob.size_bytes))
+    with pytest.raises(PrepareFailed, match="worker-0: ONNX Runtime cannot load it"):
+        await rig.promote(broken)
+    assert rig.live() == 1
+    assert (await rig.events())[-1] == ("promote", "PREPARE_FAILED")
+    await eventually_async(lambda: len(rig.catalog.servables()) == 1, "the candidate was dropped")
+
+
+@pytest.mark.parametrize(
+    ("version", "options", "error"),
+    [
+        (9, MutationOptions(), VersionNotFound),
+        (1, MutationOptions(expected_generation=7), GenerationConflict),
+    ],
+)
+async def test_a_refused_plan_is_recorded_and_nothing_is_loaded(
+    rig: Rig, version: int, options: MutationOptions, error: type[InterlockError]
+) -> None:
+    await rig.add()
+    with pytest.raises(error):
+        await rig.switching.promote(attempt(Action.PROMOTE, "m", version, "stable"), options)
+    assert (await rig.events())[-1] == ("promote", error.reason)
+    assert rig.catalog.servables() == ()
+
+
+async def test_callers_are_not_broken_unless_that_is_allowed(rig: Rig) -> None:
+    await rig.promote(await rig.add())
+    other = await rig.add(said=replace(signature(), outputs=signature(DType.FP64).outputs))
+    with pytest.raises(IncompatibleSignature):
+        await rig.promote(other)
+    assert rig.live() == 1
+
+
+async def test_nothing_to_roll_back_to_is_refused(rig: Rig) -> None:
+    await rig.promote(await rig.add())
+    with pytest.raises(NothingToRollBack):
+        await rig.rollback()
+    assert (await rig.events())[-1] == ("rollback", "NOTHING_TO_ROLL_BACK")
+
+
+async def test_a_dry_run_changes_nothing_and_leaves_no_event(rig: Rig) -> None:
+    await rig.add()
+    before = await rig.events()
+    switch = await rig.switching.promote(attempt(Action.PROMOTE, "m", 1, "stable"), MutationOptions(dry_run=True))
+    assert (switch.dry_run, switch.resident, switch.to_version) == (True, False, 1)
+    assert await rig.events() == before
+    assert rig.live() is None
+
+
+async def test_a_change_that_has_no_dry_run_says_so(rig: Rig) -> None:
+    await rig.add()
+    with pytest.raises(FailedPrecondition, match="no dry run"):
+        await rig.switching.change(
+            attempt(Action.PIN, version=1),
+            MutationOptions(dry_run=True),
+            lambda registry: registry.pin(attempt(Action.PIN, version=1)),
+        )
+
+
+async def test_a_pin_loads_a_version_and_its_end_unloads_it(rig: Rig) -> None:
+    await rig.add()
+    pin, unpin = attempt(Action.PIN, version=1), attempt(Action.UNPIN, version=1)
+    await rig.switching.change(pin, MutationOptions(), lambda registry: registry.pin(pin))
+    await eventually_async(lambda: rig.workers.resident(VersionKey("m", 1)), "it is loaded")
+    assert rig.standing.ready
+    await rig.switching.change(unpin, MutationOptions(), lambda registry: registry.unpin(unpin))
+    await eventually_async(lambda: rig.catalog.servables() == (), "it is unloaded")
+
+
+# --- rollback against promote ---
+
+
+async def preparing(rig: Rig, work: Awaitable[None]) -> asyncio.Task[None]:
+    async def wait() -> None:
+        await work
+
+    task = asyncio.create_task(wait())
+    await eventually_async(
+        lambda: any(each.state is ServableState.LOADING for each in rig.catalog.servables()), "the candidate is loading"
+    )
+    return task
+
+
+async def test_a_rollback_overtakes_a_promote_that_is_still_preparing(rig: Rig) -> None:
+    for scale in (1.0, 2.0):
+        await rig.promote(await rig.add(scale=scale))
+    stuck = await rig.add_stuck()
+    promote = await preparing(rig, rig.promote(stuck))
+    await rig.rollback()
+    assert rig.live() == 1
+    with pytest.raises(Preempted, match="overtaken by a rollback by ada to version 1"):
+        await promote
+    assert (await rig.events())[-2:] == [("rollback", OK), ("promote", "PREEMPTED")]
+    await eventually_async(
+        lambda: VersionKey("m", stuck) not in {each.spec.key for each in rig.catalog.servables()},
+        "the candidate was dropped",
+    )
+
+
+async def test_a_rollback_of_another_alias_overtakes_nothing(rig: Rig) -> None:
+    for scale in (1.0, 2.0):
+        version = await rig.add(scale=scale)
+        await rig.promote(version)
+        await rig.promote(version, alias="canary")
+    promote = await preparing(rig, rig.promote(await rig.add_stuck()))
+    await rig.rollback(alias="canary")
+    assert not promote.done()
+    rig.let_go()
+    with pytest.raises(PrepareFailed):
+        await promote
+
+
+async def test_a_candidate_stays_loaded_whatever_else_is_switched_meanwhile(rig: Rig) -> None:
+    first, second = await rig.add(scale=1.0), await rig.add(scale=2.0)
+    other = await rig.add("other")
+    await rig.promote(first)
+    worker_prepare = rig.workers.prepare
+    seen: list[ServableState] = []
+
+    async def prepare_and_meddle(spec: object) -> object:
+        prepared = await worker_prepare(spec)  # type: ignore[arg-type]
+        if spec.key == VersionKey("m", second):  # type: ignore[attr-defined]
+            await rig.promote(other, "other")
+            seen.append(rig.catalog.resolve(ModelRef("m", version=second)).servable.state)
+        return prepared
+
+    rig.workers.prepare = prepare_and_meddle  # type: ignore[method-assign, assignment]
+    await rig.promote(second)
+    assert seen == [ServableState.READY]
+    assert (rig.live(), rig.live("other")) == (second, other)
+    assert rig.catalog.resolve(ModelRef("m")).servable.state is ServableState.READY
+
+
+async def test_of_two_promotes_of_one_alias_one_wins_and_the_other_is_told(rig: Rig) -> None:
+    for scale in (1.0, 2.0, 3.0):
+        await rig.add(scale=scale)
+    results = await asyncio.gather(*(rig.promote(version) for version in (1, 2, 3)), return_exceptions=True)
+    assert all(result is None or isinstance(result, GenerationConflict) for result in results), results
+    winners = [version for version, result in zip((1, 2, 3), results, strict=True) if result is None]
+    assert rig.live() in winners
+    outcomes = [outcome for action, outcome in await rig.events() if action == "promote"]
+    assert len(outcomes) == 3 and outcomes.count(OK) == len(winners)
+    assert rig.catalog.resolve(ModelRef("m")).servable.state is ServableState.READY
+
+
+async def test_switches_of_many_models_at_once_never_lead_to_an_unloaded_version(rig: Rig) -> None:
+    names = [f"m{number}" for number in range(6)]
+    for name in names:
+        for scale in (1.0, 2.0):
+            await rig.add(name, scale=scale)
+    await asyncio.gather(*(rig.promote(1, name) for name in names))
+    stop = asyncio.Event()
+    found: list[str] = []
+
+    async def look() -> None:
+        while not stop.is_set():
+            found.extend(
+                f"{name}: {servable.state.value}"
+                for name in names
+                if (servable := rig.catalog.resolve(ModelRef(name)).servable).state is not ServableState.READY
+            )
+            await asyncio.sleep(0)
+
+    looking = asyncio.create_task(look())
+    for _ in range(3):
+        await asyncio.gather(*(rig.promote(2, name) for name in names))
+        await asyncio.gather(*(rig.rollback(0, name) for name in names))
+    stop.set()
+    await looking
+    assert found == []
+    assert {rig.live(name) for name in names} == {1}
+
+
+# --- the commit is the point of no return ---
+
+
+async def test_a_commit_that_cannot_be_read_back_is_answered_and_taken_over_later(rig: Rig) -> None:
+    await rig.promote(await rig.add())
+    await rig.add(scale=2.0)
+    read = rig.database.read
+    down = asyncio.Event()
+
+    async def failing(call: Callable[[object], object]) -> object:
+        if down.is_set():
+            raise RegistryUnavailable("the disk is gone")
+        return await read(call)  # type: ignore[arg-type]
+
+    def gap(committed: Committed) -> bool:
+        down.set()
+        return False
+
+    replace_model = rig.replica.replace_model
+    rig.database.read = failing  # type: ignore[method-assign, assignment]
+    rig.replica.replace_model = gap  # type: ignore[method-assign]
+    switch = await rig.switching.promote(attempt(Action.PROMOTE, "m", 2, "stable"), MutationOptions())
+    assert (switch.to_version, switch.lagging) == (2, ("worker-0",))
+    rig.replica.replace_model = replace_model  # type: ignore[method-assign]
+    down.clear()
+    await eventually_async(lambda: rig.live() == 2, "the reconciler takes it over")
+    assert [each for each in await rig.events() if each[0] == "promote"] == [("promote", OK)] * 2
+
+
+async def test_a_caller_that_leaves_does_not_stop_a_change(rig: Rig) -> None:
+    await rig.add()
+    task = asyncio.create_task(rig.promote(1))
+    await eventually_async(lambda: bool(rig.catalog.servables()), "it is being prepared")
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await eventually_async(lambda: rig.live() == 1, "it is done all the same")
+    assert (await rig.events())[-1] == ("promote", OK)
+
+
+# --- idempotency ---
+
+
+async def test_the_same_key_and_request_get_the_same_answer_and_no_second_event(rig: Rig) -> None:
+    await rig.add()
+    made = with_key(attempt(Action.PROMOTE, "m", 1, "stable"), "k")
+    first = await rig.switching.promote(made, MutationOptions())
+    before = await rig.events()
+    again = await rig.switching.promote(made, MutationOptions())
+    assert (again.to_version, again.generation) == (first.to_version, first.generation)
+    assert await rig.events() == before
+
+
+async def test_the_same_key_while_it_runs_joins_it(rig: Rig) -> None:
+    await rig.add()
+    made = with_key(attempt(Action.PROMOTE, "m", 1, "stable"), "k")
+    answers = await asyncio.gather(*(rig.switching.promote(made, MutationOptions()) for _ in range(5)))
+    assert len(set(answers)) == 1
+    assert await rig.events() == [("register", OK), ("promote", OK)]
+
+
+@pytest.mark.parametrize("in_flight", [True, False], ids=["while it runs", "after it"])
+async def test_a_key_reused_for_another_request_is_refused_and_recorded(rig: Rig, in_flight: bool) -> None:
+    await rig.add()
+    made = with_key(attempt(Action.PROMOTE, "m", 1, "stable"), "k")
+    task = asyncio.create_task(rig.switching.promote(made, MutationOptions()))
+    await (asyncio.sleep(0) if in_flight else asyncio.wait([task]))
+    with pytest.raises(IdempotencyKeyReused):
+        await rig.switching.promote(with_key(made, "k", "another request"), MutationOptions())
+    await task
+    assert sorted(await rig.events())[:2] == [("promote", "IDEMPOTENCY_KEY_REUSED"), ("promote", OK)]
+
+
+async def test_another_actor_s_key_is_another_key(rig: Rig) -> None:
+    await rig.add()
+    made = with_key(attempt(Action.PROMOTE, "m", 1, "stable"), "k")
+    await rig.switching.promote(made, MutationOptions())
+    await rig.switching.promote(replace(made, actor="bob", request_hash="other"), MutationOptions())
+
+
+async def test_a_refusal_by_the_domain_is_the_answer_to_its_key(rig: Rig) -> None:
+    await rig.promote(await rig.add())
+    made = with_key(attempt(Action.ROLLBACK, "m", 0, "stable"), "k")
+    for _ in range(2):
+        with pytest.raises(NothingToRollBack):
+            await rig.switching.rollback(made, MutationOptions())
+    await rig.promote(await rig.add(scale=2.0))
+    with pytest.raises(NothingToRollBack):
+        await rig.switching.rollback(made, MutationOptions())
+    assert (await rig.events()).count(("rollback", "NOTHING_TO_ROLL_BACK")) == 1
+
+
+async def test_a_failed_preparation_is_no_final_answer(rig: Rig) -> None:
+    stuck = await rig.add_stuck()
+    made = with_key(attempt(Action.PROMOTE, "m", stuck, "stable"), "k")
+    for _ in range(2):
+        task = await preparing(rig, rig.promote(stuck, key="k", request_hash=made.request_hash))
+        rig.let_go()
+        with pytest.raises(PrepareFailed):
+            await task
+    assert (await rig.events()).count(("promote", "PREPARE_FAILED")) == 2
+
+
+async def test_an_unexpected_error_is_recorded_as_one_of_ours(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    async def broken() -> str:
+        raise KeyError("secret")
+
+    with pytest.raises(InternalError) as failed:
+        await rig.mutations.run(attempt(Action.PIN, version=1), broken)
+    assert "secret" not in failed.value.message
+    assert await rig.events() == [("pin", "INTERNAL")]
+
+
+async def test_closing_cancels_what_outlasts_the_grace_and_records_it(rig: Rig) -> None:
+    async def endless() -> str:
+        await asyncio.Event().wait()
+        return "{}"
+
+    task = asyncio.create_task(rig.mutations.run(attempt(Action.PIN, version=1), endless))
+    await asyncio.sleep(0)
+    await rig.mutations.close(0.01)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await rig.events() == [("pin", "CANCELLED")]
+    await rig.mutations.close(0.01)
