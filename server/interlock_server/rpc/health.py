@@ -69,13 +69,13 @@ class ReplicaHealth:
         """Send the state now and at each change."""
         last: int | None = None
         while True:
-            changed = self._changed
+            changed, stopping = self._changed, self._standing.stopping
             status = self._status(request.service)
             value = Status.SERVICE_UNKNOWN if status is None else status
             if value != last:
                 last = value
                 yield HealthCheckResponse(status=value)
-            if self._standing.stopping:
+            if stopping:
                 return
             await changed.wait()
 

@@ -143,7 +143,7 @@ class Rig:
 @asynccontextmanager
 async def running(engine: Engine, root: Path, **changes: object) -> AsyncIterator[Rig]:
     """Run a rig in a data directory."""
-    settings = Settings(data=root, apply_timeout_s=30.0, poll_s=0.05).model_copy(update=changes)
+    settings = Settings.load({"data": root, "apply_timeout_s": 30.0, "poll_s": 0.05, **changes}, None)
     data = DataDir(root)
     data.create()
     with tempfile.TemporaryDirectory(prefix="rig-") as sockets:  # a unix socket's path must be short

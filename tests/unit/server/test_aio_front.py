@@ -275,7 +275,7 @@ async def test_a_message_over_the_limit_is_refused_and_the_next_is_served() -> N
 
 async def test_stopping_lets_running_calls_finish() -> None:
     async with line(silent) as there:
-        call = asyncio.ensure_future(there.unary())  # type: ignore[arg-type]
+        call = asyncio.ensure_future(there.unary())
         await eventually_async(lambda: bool(there.handler.calls), "the call arrived")
         stopping = asyncio.create_task(there.front.stop(30.0))
         await asyncio.sleep(0)

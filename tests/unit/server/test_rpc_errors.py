@@ -63,8 +63,10 @@ async def channel() -> AsyncIterator[grpc.aio.Channel]:
 
 async def call(channel: grpc.aio.Channel, method: str, request: bytes) -> list[bytes]:
     if method == "One":
-        return [await channel.unary_unary(f"/{SERVICE}/One")(request)]
-    return [data async for data in channel.unary_stream(f"/{SERVICE}/Many")(request)]
+        one: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/{SERVICE}/One")
+        return [await one(request)]
+    many: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(f"/{SERVICE}/Many")
+    return [data async for data in many(request)]
 
 
 async def error_of(channel: grpc.aio.Channel, method: str, request: bytes) -> tuple[grpc.StatusCode, InterlockError]:

@@ -241,7 +241,7 @@ async def test_a_commit_that_cannot_be_read_back_is_answered_and_taken_over_late
     async def failing(call: Callable[[object], object]) -> object:
         if down.is_set():
             raise RegistryUnavailable("the disk is gone")
-        return await read(call)  # type: ignore[arg-type]
+        return await read(call)
 
     def gap(committed: Committed) -> bool:
         down.set()
