@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server import Refusal, Server, clean_environment, refused
+from tests.server import Refusal, Server, clean_environment, refused, serve_command
 
 NVIDIA = any(Path("/dev").glob("nvidia[0-9]*"))
 
@@ -249,10 +249,33 @@ def test_a_refused_start_leaves_no_process_and_no_socket_behind(tmp_path: Path) 
     assert list(scratch.glob("interlock-*")) == []
 
 
-def test_a_ctrl_c_while_it_starts_ends_it_quietly(tmp_path: Path) -> None:
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
+def test_a_stop_while_it_starts_is_quiet_and_clean(tmp_path: Path, signum: signal.Signals) -> None:
+    with subprocess.Popen(
+        serve_command(tmp_path / "data"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=clean_environment(),
+        start_new_session=True,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        before = ""
+        while "started control" not in before:
+            line = process.stderr.readline()
+            assert line, before
+            before += line
+        os.killpg(process.pid, signum)  # Ctrl-C on a terminal is for the whole group
+        output, after = process.communicate(timeout=30)
+        assert process.returncode == 0, after
+    assert output == "", "it was never ready"
+    assert "Traceback" not in after
+
+
+def test_a_ctrl_c_ends_a_running_server_quietly(tmp_path: Path) -> None:
     with Server(tmp_path / "data") as server:
         assert server.process is not None
-        os.killpg(server.process.pid, signal.SIGINT)  # as a terminal does: the whole group
+        os.killpg(server.process.pid, signal.SIGINT)
         assert server.process.wait(30) == 0
         assert "Traceback" not in server.log()
         server.kill_everything()

@@ -58,7 +58,8 @@ class _Child:
         """Start a fresh interpreter and hand it its boot message."""
         announce = self.boot.announce and self.starts == 0
         boot = Boot(**{**{name: getattr(self.boot, name) for name in Boot.__slots__}, "announce": announce})
-        self.process = subprocess.Popen([sys.executable, "-m", self.module], stdin=subprocess.PIPE)
+        # In a process group of its own: Ctrl-C on a terminal is the supervisor's to pass on, in its own order.
+        self.process = subprocess.Popen([sys.executable, "-m", self.module], stdin=subprocess.PIPE, process_group=0)
         self.started = time.monotonic()
         self.starts += 1
         assert self.process.stdin is not None
@@ -143,7 +144,8 @@ class Supervisor:
             for child in waiting:
                 status = child.reap()
                 if status is not None:
-                    clean = clean and status in (0, EXIT_REFUSED)
+                    # A child that was still starting had no handler for the signal yet, and nothing to finish.
+                    clean = clean and status in (0, EXIT_REFUSED, -signal.SIGTERM)
                     log.info("%s stopped (%s)", child.name, _describe(status))
             forced = any(number in (signal.SIGTERM, signal.SIGINT) for number in self._take_signals())
             if forced or time.monotonic() > deadline:
