@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from interlock.errors import DeadlineExceeded, RegistryUnavailable, WorkerUnavailable
+from interlock.model import ServableState
+from interlock.types import ModelRef
+from interlock_registry.domain import Action
+from interlock_registry.registry import Registry
+from interlock_server.control import database
+from interlock_server.control.last_known_good import LastKnownGood
+from interlock_server.control.workers import Workers
+from interlock_server.rpc.worker_link import WorkerLink, WorkerReport
+from interlock_server.snapshot import VersionKey
+from interlock_server.worker.engine import Engine
+
+from tests.support import eventually_async
+from tests.unit.server.builders import bare_spec, snapshot, version_spec
+from tests.unit.server.rig import Rig, attempt, running
+
+
+def promote_elsewhere(rig: Rig, version: int, model: str = "m") -> None:
+    """Promote as another process would: behind this one's back."""
+    registry = Registry.open(f"sqlite:///{rig.data.database}")
+    try:
+        move = registry.plan_promote(model, version, "stable")
+        registry.commit_move(move, attempt(Action.PROMOTE, model, version, "stable"), "{}")
+    finally:
+        registry.close()
+
+
+async def test_what_another_process_commits_is_taken_over(rig: Rig) -> None:
+    await rig.add()
+    await asyncio.to_thread(promote_elsewhere, rig, 1)
+    await eventually_async(lambda: rig.live() == 1, "the alias moved here too")
+
+
+async def test_a_commit_of_ours_after_one_of_another_takes_over_both(rig: Rig) -> None:
+    await rig.add("a")
+    await rig.add("b")
+    await rig.reconciler.close()
+    await asyncio.to_thread(promote_elsewhere, rig, 1, "a")
+    await rig.promote(1, "b")
+    assert (rig.live("a"), rig.live("b")) == (1, 1)
+
+
+async def test_polling_survives_what_nobody_expected(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    await rig.add()
+    read = rig.database.read
+    broken = True
+
+    async def failing(call: Callable[[Registry], object]) -> object:
+        if broken:
+            raise ZeroDivisionError("odd")
+        return await read(call)
+
+    rig.database.read = failing  # type: ignore[method-assign, assignment]
+    await eventually_async(lambda: "the registry could not be read" in caplog.text, "it failed at least once")
+    broken = False
+    await asyncio.to_thread(promote_elsewhere, rig, 1)
+    await eventually_async(lambda: rig.live() == 1, "it goes on")
+
+
+async def test_probing_survives_what_nobody_expected(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    (worker,) = rig.workers._workers
+    report = worker.link.report
+    broken = True
+
+    async def failing(timeout_s: float, *, with_metrics: bool = False) -> WorkerReport:
+        if broken:
+            raise ZeroDivisionError("odd")
+        return await report(timeout_s, with_metrics=with_metrics)
+
+    worker.link.report = failing  # type: ignore[method-assign]
+    worker.wake.set()
+    await eventually_async(lambda: "could not be probed" in caplog.text, "it failed at least once")
+    broken = False
+    await rig.promote(await rig.add())
+    await eventually_async(lambda: rig.workers.resident(VersionKey("m", 1)), "it goes on")
+
+
+async def test_what_is_committed_is_saved_and_what_is_prepared_is_not(rig: Rig) -> None:
+    await rig.promote(await rig.add())
+    saved = LastKnownGood(rig.data.state)
+
+    def epoch() -> int:
+        found = saved.load()
+        return -1 if found is None else found.epoch
+
+    await eventually_async(lambda: epoch() == rig.replica.epoch, "it is saved")
+    with rig.replica.preparing(bare_spec(9)):
+        await rig.add("other")
+        await eventually_async(lambda: epoch() == rig.replica.epoch, "it is saved")
+    found = saved.load()
+    assert found is not None and [spec.key for spec in found.keep] == [VersionKey("m", 1)]
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "_REOPEN_S", 0.05)
+
+
+@pytest.mark.usefixtures("quick")
+async def test_with_the_registry_down_the_last_known_good_is_served_until_it_is_back(
+    engine: Engine, tmp_path: Path
+) -> None:
+    root = tmp_path / "data"
+    async with running(engine, root) as rig:
+        await rig.promote(await rig.add())
+        await eventually_async(lambda: LastKnownGood(rig.data.state).exists, "it is saved")
+    good = (root / "registry.db").read_bytes()
+    for name in ("registry.db-wal", "registry.db-shm"):
+        (root / name).unlink(missing_ok=True)
+    (root / "registry.db").write_bytes(b"damaged " * 1000)
+    async with running(engine, root) as rig:
+        assert rig.standing.ready
+        assert rig.live() == 1
+        degraded = " ".join(rig.standing.degraded())
+        assert "registry unavailable" in degraded and "last-known-good" in degraded
+        assert not rig.standing.gauges().registry_up
+        with pytest.raises(RegistryUnavailable):
+            await rig.promote(1, alias="canary")
+        (root / "registry.db").write_bytes(good)
+        await eventually_async(lambda: not rig.replica.from_last_known_good, "the registry is read again")
+        await eventually_async(lambda: rig.standing.degraded() == (), "all is well")
+        await rig.promote(1, alias="canary")
+        assert rig.live(alias="canary") == 1
+
+
+async def test_without_a_registry_and_a_file_nothing_is_ready(engine: Engine, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    root.mkdir()
+    (root / "registry.db").write_bytes(b"damaged " * 1000)
+    async with running(engine, root) as rig:
+        assert not rig.standing.ready
+        assert rig.standing.degraded()
+
+
+# --- a control process meets a worker that was there before it ---
+
+
+async def test_a_candidate_that_a_predecessor_left_behind_is_dropped(rig: Rig, tmp_path: Path) -> None:
+    await rig.promote(await rig.add())
+    await rig.workers.close()  # the predecessor ends, after it had this prepared and before it committed it
+    assert rig.catalog.prepare(version_spec(tmp_path, 7), 10.0).state is ServableState.READY
+    (old,) = rig.workers._workers
+    successor = Workers(
+        [WorkerLink("worker-0", old.link._socket_path)],
+        rig.replica.snapshot,
+        apply_timeout_s=30.0,
+        prepare_timeout_s=10.0,
+    )
+    successor.start()
+    await eventually_async(lambda: [each.spec.version for each in rig.catalog.servables()] == [1], "it is dropped")
+    assert rig.catalog.resolve(ModelRef("m")).servable.state is ServableState.READY
+    assert successor.restarts == 0
+    await successor.close()
+    await successor.close()
+
+
+async def test_a_worker_that_is_away_is_named_as_lagging_and_prepares_nothing(tmp_path: Path) -> None:
+    workers = Workers(
+        [WorkerLink("worker-0", str(tmp_path / "none.sock"))],
+        lambda: snapshot(bare_spec(1)),
+        apply_timeout_s=1.0,
+        prepare_timeout_s=1.0,
+    )
+    try:
+        assert await workers.sync() == ("worker-0",)
+        with pytest.raises(WorkerUnavailable, match="no serving worker answers"):
+            await workers.prepare(bare_spec(1))
+        assert not workers.any_reachable and not workers.settled
+        assert not workers.resident(VersionKey("m", 1))
+        assert workers.serving(ModelRef("m")) is False
+        assert workers.serving(ModelRef("other")) is None
+        assert [status.reachable for status in workers.statuses()] == [False]
+        assert await workers.metrics() == b""
+    finally:
+        await workers.close()
+
+
+async def test_nobody_is_switched_before_there_is_a_picture(tmp_path: Path) -> None:
+    workers = Workers(
+        [WorkerLink("worker-0", str(tmp_path / "none.sock"))], lambda: None, apply_timeout_s=1.0, prepare_timeout_s=1.0
+    )
+    assert await workers.sync() == ()
+    assert workers.serving(ModelRef("m")) is None
+    await workers.close()
+
+
+async def test_a_link_tells_a_worker_that_is_gone_from_one_that_hangs(rig: Rig, tmp_path: Path) -> None:
+    gone = WorkerLink("worker-9", str(tmp_path / "none.sock"))
+    with pytest.raises(WorkerUnavailable, match="worker-9 does not answer"):
+        await gone.report(5.0)
+    assert gone.listener() == 0
+    await gone.close()
+    (worker,) = rig.workers._workers
+    stuck = await rig.add_stuck()
+    spec = rig.replica.spec(await rig.database.read(lambda registry: registry.desired_version("m", stuck)))
+    with pytest.raises(DeadlineExceeded):
+        await worker.link.prepare(spec, 0.2)
+
+
+async def test_metrics_of_a_replica_are_its_own_and_its_workers(rig: Rig) -> None:
+    await rig.promote(await rig.add())
+    text = rig.metrics.text().decode() + (await rig.workers.metrics()).decode()
+    assert 'interlock_mutations_total{action="promote",code="OK"} 1.0' in text
+    assert "interlock_ready 1.0" in text and "interlock_registry_up 1.0" in text
+    assert 'interlock_servable_state{model="m",state="READY",version="1"} 1.0' in text
