@@ -7,16 +7,20 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from interlock.errors import Cancelled, IdempotencyKeyReused, InterlockError, RegistryUnavailable
 from interlock.status import codes_of
 from interlock_registry.domain import Action, Attempt
+from interlock_registry.registry import Registry
 
 from interlock_server.control.database import Database
 from interlock_server.control.metrics import ControlMetrics
 from interlock_server.faults import opaque
 
 log = logging.getLogger("interlock.mutations")
+
+Plan = TypeVar("Plan")
 
 Answer = str
 """Canonical JSON of what a change answers with."""
@@ -35,6 +39,15 @@ class _InFlight:
     task: asyncio.Task[Answer]
 
 
+@dataclass(frozen=True, slots=True)
+class _Found(Generic[Plan]):
+    """What one visit to the registry found: an answer from before, or a plan, or why there is none."""
+
+    answer: Answer | None = None
+    refusal: InterlockError | None = None
+    planned: tuple[Plan, ...] = ()
+
+
 class Mutations:
     """Runs changes as tasks of its own: a caller that goes away does not stop one half-way."""
 
@@ -47,6 +60,12 @@ class Mutations:
 
     async def run(self, attempt: Attempt, work: Callable[[], Awaitable[Answer]]) -> Answer:
         """Answer a change: from the idempotency store, with a running twin's answer, or by doing it."""
+        return await self.run_planned(attempt, lambda registry: None, lambda _: work())
+
+    async def run_planned(
+        self, attempt: Attempt, plan: Callable[[Registry], Plan], work: Callable[[Plan], Awaitable[Answer]]
+    ) -> Answer:
+        """Answer a change as `run` does; `plan` reads what `work` needs in the same visit as the idempotency store."""
         key = _Key(attempt.actor, attempt.action, attempt.idempotency_key)
         twin = self._in_flight.get(key) if attempt.idempotency_key else None
         if twin is not None:
@@ -54,7 +73,7 @@ class Mutations:
                 async with self.refusing(attempt):
                     raise IdempotencyKeyReused(attempt.idempotency_key)
             return await asyncio.shield(twin.task)
-        task = asyncio.create_task(self._attempt(attempt, work))
+        task = asyncio.create_task(self._attempt(attempt, plan, work))
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         if attempt.idempotency_key:
@@ -69,10 +88,20 @@ class Mutations:
 
     async def recall(self, attempt: Attempt) -> Answer | None:
         """Return the stored answer of an attempt's key; raises the stored refusal, IdempotencyKeyReused (recorded)."""
-        if not attempt.idempotency_key:
-            return None
+        return (await self._look(attempt, lambda registry: None)).answer
+
+    async def _look(self, attempt: Attempt, plan: Callable[[Registry], Plan]) -> _Found[Plan]:
+        def look(registry: Registry) -> _Found[Plan]:
+            stored = registry.recall(attempt) if attempt.idempotency_key else None
+            if stored is not None:
+                return _Found(answer=stored)
+            try:
+                return _Found(planned=(plan(registry),))
+            except InterlockError as refusal:
+                return _Found(refusal=refusal)
+
         try:
-            return await self._database.read(lambda registry: registry.recall(attempt))
+            return await self._database.read(look)
         except IdempotencyKeyReused as error:
             await self._refuse(attempt, error)
             raise
@@ -94,12 +123,17 @@ class Mutations:
             await self._refuse(attempt, internal)
             raise internal from error
 
-    async def _attempt(self, attempt: Attempt, work: Callable[[], Awaitable[Answer]]) -> Answer:
-        stored = await self.recall(attempt)
-        if stored is not None:
-            return stored
+    async def _attempt(
+        self, attempt: Attempt, plan: Callable[[Registry], Plan], work: Callable[[Plan], Awaitable[Answer]]
+    ) -> Answer:
+        found = await self._look(attempt, plan)
+        if found.answer is not None:
+            return found.answer
         async with self.refusing(attempt):
-            answer = await work()
+            if found.refusal is not None:
+                raise found.refusal
+            (planned,) = found.planned
+            answer = await work(planned)
         self._metrics.mutation(attempt.action.value, "OK")
         return answer
 

@@ -18,6 +18,8 @@ log = logging.getLogger("interlock.reconciler")
 
 _HEARTBEAT_EVERY_S: Final = 2.0
 """A replica counts as live for 5 s after its last heartbeat."""
+_SAVE_AFTER_S: Final = 0.25
+"""Before last-known-good is written: one write for a burst of changes, and no fsync beside a commit's."""
 _FORGET_EVERY_S: Final = 3600.0
 """How often old idempotency keys are dropped."""
 
@@ -101,6 +103,7 @@ class Reconciler:
     async def _save(self) -> None:
         while True:
             await self._changed.wait()
+            await asyncio.sleep(_SAVE_AFTER_S)
             self._changed.clear()
             snapshot = self._replica.committed()
             try:

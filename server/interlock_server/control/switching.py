@@ -88,12 +88,11 @@ class Switching:
         if options.dry_run:
             return await self._dry_run(plan)
 
-        async def work() -> str:
-            move = await self._database.read(plan)
+        async def work(move: Move) -> str:
             async with self._prepared(attempt, move) as prepared:
                 return switch_answer(await self._commit(attempt, move, prepared))
 
-        return read_switch(await self._mutations.run(attempt, work))
+        return read_switch(await self._mutations.run_planned(attempt, plan, work))
 
     async def _dry_run(self, plan: Callable[[Registry], Move]) -> Switch:
         move = await self._database.read(plan)
