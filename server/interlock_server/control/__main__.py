@@ -26,7 +26,7 @@ from interlock_server.control.switching import Switching
 from interlock_server.control.workers import Workers
 from interlock_server.front.aio import server_options
 from interlock_server.process import logs
-from interlock_server.process.boot import Boot, receive, refuse, worker_socket
+from interlock_server.process.boot import Boot, freeze_heap, receive, refuse, worker_socket
 from interlock_server.process.datadir import DataDir
 from interlock_server.process.ports import listen
 from interlock_server.rpc.admin import AdminServicer
@@ -155,6 +155,7 @@ def main() -> int:
     boot = receive()
     settings = Settings.model_validate_json(boot.settings_json)
     logs.configure("control", settings.log_level, settings.log_format)
+    freeze_heap()
     return asyncio.run(run(boot, settings))
 
 

@@ -7,6 +7,7 @@ password, and not in its environment, which it would pass on.
 from __future__ import annotations
 
 import ctypes
+import gc
 import json
 import os
 import signal
@@ -57,6 +58,15 @@ def receive() -> Boot:
     if os.getppid() != boot.supervisor:  # it died before the signal was armed
         sys.exit(EXIT_REFUSED)
     return boot
+
+
+def freeze_heap() -> None:
+    """Take what the imports made out of the garbage collector's rounds.
+
+    A full round over some 50,000 objects stops every thread for 10 to 20 ms, and finds nothing among them.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def refuse(message: str) -> int:

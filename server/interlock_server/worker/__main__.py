@@ -13,7 +13,7 @@ from interlock.errors import StartupRefused
 
 from interlock_server.front.aio import AioFront
 from interlock_server.process import logs
-from interlock_server.process.boot import Boot, receive, refuse, worker_socket
+from interlock_server.process.boot import Boot, freeze_heap, receive, refuse, worker_socket
 from interlock_server.rpc import worker_service
 from interlock_server.settings import Settings
 from interlock_server.worker.catalog import Catalog
@@ -73,6 +73,7 @@ def main() -> int:
     except StartupRefused as error:
         return refuse(error.message)
     log.info("execution provider %s (%s)", engine.choice.provider, engine.choice.reason)
+    freeze_heap()
     asyncio.run(run(boot, settings, engine))
     return 0
 
