@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from pathlib import Path
 from typing import Literal, Self
+from urllib.parse import quote
 
 from interlock.errors import StartupRefused
 from interlock.golden import Tolerance
@@ -80,7 +81,8 @@ class Settings(BaseSettings):
     @property
     def database_url(self) -> str:
         """The registry's SQLAlchemy URL."""
-        return self.db or f"sqlite:///{self.data.absolute() / 'registry.db'}"
+        # Quoted, for a `?` or `%` in a directory's name means something in a URL.
+        return self.db or f"sqlite:///{quote(str(self.data.absolute() / 'registry.db'))}"
 
     @property
     def tolerance_cap(self) -> Tolerance:

@@ -220,6 +220,12 @@ def test_a_message_over_the_limit_is_resource_exhausted(stub: GRPCInferenceServi
     assert found.code is StatusCode.RESOURCE_EXHAUSTED
 
 
+def test_a_message_that_only_unpacked_is_over_the_limit_is_refused_too(stub: GRPCInferenceServiceStub) -> None:
+    bomb = request("m", INPUT, raw=[b"\0" * (100 * 1024 * 1024)])
+    found = requests.refused(lambda: stub.ModelInfer(bomb, timeout=30, compression=grpc.Compression.Gzip))
+    assert found.code is StatusCode.RESOURCE_EXHAUSTED
+
+
 def test_a_long_list_of_faults_is_cut(stub: GRPCInferenceServiceStub) -> None:
     many = request("m", *[(f"z{index}" * 20, "FP32", [1, 2]) for index in range(2000)], raw=[ONE_RAW] * 2000)
     found = requests.refused(lambda: stub.ModelInfer(many, timeout=10))
