@@ -6,14 +6,14 @@ import asyncio
 import gc
 import os
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import grpc.aio
 from interlock.golden import DEFAULT_TOLERANCES
-from interlock.model import MutationOptions, ServingConfig
+from interlock.model import MutationOptions, ServableState, ServingConfig
 from interlock.types import Signature
 from interlock.v1 import admin_pb2_grpc
 from interlock_registry.artifacts import LocalArtifactStore
@@ -236,3 +236,14 @@ async def running(engine: Engine, root: Path, **changes: object) -> AsyncIterato
 
 def with_key(made: Attempt, key: str, request_hash: str = "") -> Attempt:
     return replace(made, idempotency_key=key, request_hash=request_hash or made.request_hash)
+
+
+async def preparing(rig: Rig, work: Awaitable[None]) -> asyncio.Task[None]:
+    async def wait() -> None:
+        await work
+
+    task = asyncio.create_task(wait())
+    await eventually_async(
+        lambda: any(each.state is ServableState.LOADING for each in rig.catalog.servables()), "the candidate is loading"
+    )
+    return task

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
-from collections.abc import AsyncIterator, Awaitable, Iterable
-from pathlib import Path
+from collections.abc import AsyncIterator, Awaitable
 from typing import TYPE_CHECKING
 
 import grpc
@@ -18,12 +16,9 @@ from interlock.errors import (
     GenerationConflict,
     InterlockError,
     InvalidArgument,
-    InvalidModel,
     InvalidName,
     InvalidRef,
     ModelNotFound,
-    NotProven,
-    TooLarge,
     VersionInUse,
     VersionNotFound,
 )
@@ -32,11 +27,9 @@ from interlock.protocols.health_pb2 import HealthCheckRequest, HealthCheckRespon
 from interlock.status import from_wire
 from interlock.v1 import admin_pb2 as pb
 from interlock.v1 import admin_pb2_grpc
-from interlock_server.worker.engine import Engine
 
-from tests import models
 from tests.support import eventually_async
-from tests.unit.server.rig import Rig, running
+from tests.unit.server.rig import Rig
 
 if TYPE_CHECKING:
     from interlock.v1.admin_pb2_grpc import AdminServiceAsyncStub as Stub
@@ -273,136 +266,3 @@ async def test_a_replica_stays_ready_while_a_version_is_prepared(rig: Rig) -> No
     rig.let_go()
     with pytest.raises(FailedPrecondition):
         await promoting
-
-
-# --- uploads ---
-
-
-def header(path: Path, **changes: object) -> pb.RegisterVersionRequest:
-    content = path.read_bytes()
-    fields: dict[str, object] = {
-        "model": "m",
-        "files": [
-            pb.UploadFile(
-                name=path.name,
-                role=pb.FILE_ROLE_MODEL,
-                size_bytes=len(content),
-                sha256=hashlib.sha256(content).hexdigest(),
-            )
-        ],
-        **changes,
-    }
-    return pb.RegisterVersionRequest(header=pb.RegisterVersionRequest.Header(**fields))  # type: ignore[arg-type]
-
-
-def chunks(path: Path, size: int = 100) -> list[pb.RegisterVersionRequest]:
-    content = path.read_bytes()
-    return [pb.RegisterVersionRequest(chunk=content[at : at + size]) for at in range(0, len(content), size)]
-
-
-async def upload(admin: Stub, messages: Iterable[pb.RegisterVersionRequest]) -> pb.RegisterVersionResponse:
-    async def stream() -> AsyncIterator[pb.RegisterVersionRequest]:
-        for message in messages:
-            yield message
-
-    return await admin.RegisterVersion(stream())
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    return models.write(tmp_path / "m.onnx", models.affine(scale=2.0))
-
-
-def leftovers(rig: Rig) -> list[Path]:
-    return list(rig.data.uploads.iterdir())
-
-
-async def test_an_upload_becomes_a_version_and_leaves_nothing_behind(rig: Rig, admin: Stub, model: Path) -> None:
-    answer = await upload(admin, [header(model, note="n", tags={"run": "7"}), *chunks(model)])
-    assert (answer.version.version, answer.version.proven, answer.version.note) == (1, False, "n")
-    assert dict(answer.version.tags) == {"run": "7"}
-    assert leftovers(rig) == []
-    await rig.promote(1)
-    assert rig.live() == 1
-
-
-async def test_the_same_upload_under_the_same_key_is_one_version(rig: Rig, admin: Stub, model: Path) -> None:
-    message = header(model, options=pb.MutationOptions(idempotency_key="k"))
-    first, second = await asyncio.gather(*(upload(admin, [message, *chunks(model)]) for _ in range(2)))
-    third = await upload(admin, [message])
-    assert first == second == third
-    assert await rig.events() == [("register", "ok")]
-    assert leftovers(rig) == []
-
-
-async def test_an_uploader_that_leaves_does_not_take_the_files_from_under_the_change(
-    rig: Rig, admin: Stub, model: Path
-) -> None:
-    task = asyncio.create_task(upload(admin, [header(model), *chunks(model)]))
-    await eventually_async(lambda: bool(rig.mutations._tasks), "it is being validated")
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    await eventually_async(lambda: not rig.mutations._tasks, "it came to an end")
-    assert await rig.events() == [("register", "ok")]
-    await eventually_async(lambda: leftovers(rig) == [], "its files are gone")
-
-
-def spoiled(message: pb.RegisterVersionRequest, **changes: object) -> pb.RegisterVersionRequest:
-    for name, value in changes.items():
-        setattr(message.header.files[0], name, value)
-    return message
-
-
-async def test_uploads_that_are_not_what_they_announce_are_refused(rig: Rig, admin: Stub, model: Path) -> None:
-    size = len(model.read_bytes())
-    doubled = header(model)
-    doubled.header.files.append(doubled.header.files[0])
-    golden_only = spoiled(header(model), role=pb.FILE_ROLE_GOLDEN)
-    cases: list[tuple[list[pb.RegisterVersionRequest], type[InterlockError], str]] = [
-        ([], InvalidArgument, "must be its header"),
-        ([*chunks(model)], InvalidArgument, "must be its header"),
-        ([header(model), header(model)], InvalidArgument, "chunks only"),
-        ([header(model), *chunks(model)[:-1]], InvalidArgument, "bytes before its announced size"),
-        ([header(model), *chunks(model), *chunks(model)], InvalidArgument, "more bytes came"),
-        ([spoiled(header(model), sha256="0" * 64), *chunks(model)], InvalidArgument, "hashes to"),
-        ([spoiled(header(model), sha256="zz")], InvalidArgument, "sha256 in hexadecimal"),
-        ([spoiled(header(model), size_bytes=-1)], InvalidArgument, "needs its size"),
-        ([spoiled(header(model), size_bytes=2**40)], TooLarge, "max_upload_bytes"),
-        ([spoiled(header(model), size_bytes=size + 1), *chunks(model)], InvalidArgument, "ended 1 bytes before"),
-        ([doubled], InvalidArgument, "one model file"),
-        ([golden_only], InvalidArgument, "one model file"),
-        ([header(model, files=[])], InvalidArgument, "one model file"),
-        ([header(model, model="a b")], InvalidName, "not a valid model name"),
-        ([header(model, note="x" * 9000)], InvalidArgument, "note is over"),
-        ([header(model, tags={str(n): "" for n in range(65)})], InvalidArgument, "at most 64 tags"),
-        ([header(model, config={"max_queue_size": 0})], InvalidArgument, "max_queue_size is 0"),
-        ([header(model, config={"max_batch_size": -1, "max_queue_size": 1})], InvalidArgument, "max_batch_size is -1"),
-    ]
-    for messages, error, why in cases:
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await upload(admin, messages)
-        found = from_wire(caught.value.code(), caught.value.details() or "", list(caught.value.trailing_metadata()))
-        assert type(found) is error, (why, found)
-        assert why in found.message
-    assert leftovers(rig) == []
-    assert all(outcome != "ok" for _, outcome in await rig.events())
-
-
-async def test_what_is_no_model_is_refused_and_recorded(rig: Rig, admin: Stub, tmp_path: Path) -> None:
-    path = tmp_path / "m.onnx"
-    path.write_bytes(b"this is no ONNX file")
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await upload(admin, [header(path), *chunks(path)])
-    assert type(from_wire(caught.value.code(), "", list(caught.value.trailing_metadata()))) is InvalidModel
-    assert await rig.events() == [("register", "INVALID_MODEL")]
-
-
-async def test_a_policy_for_golden_samples_is_kept(engine: Engine, tmp_path: Path, model: Path) -> None:
-    async with (
-        running(engine, tmp_path / "strict", require_golden=True) as rig,
-        grpc.aio.insecure_channel(rig.admin_address) as channel,
-    ):
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await upload(Stub(channel), [header(model), *chunks(model)])
-        assert type(from_wire(caught.value.code(), "", list(caught.value.trailing_metadata()))) is NotProven

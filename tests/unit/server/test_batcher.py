@@ -4,98 +4,18 @@ import gc
 import threading
 import time
 import weakref
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from interlock.errors import Cancelled, DeadlineExceeded, Draining, InterlockError, InternalError, QueueFull
+from interlock.errors import Cancelled, DeadlineExceeded, Draining, InternalError, QueueFull
 from interlock.model import ServingConfig
 from interlock.types import Array
-from interlock_server.worker.batcher import Batcher, Timing, Work
-from interlock_server.worker.engine import Run, RunTerminated
+from interlock_server.worker.batcher import Batcher, Work
+from interlock_server.worker.engine import Run
 
 from tests.support import eventually
-
-FOREVER = float("inf")
-
-
-class Doubler:
-    """A session that doubles its input, holds on request, and remembers the rows of each run."""
-
-    def __init__(self) -> None:
-        self.runs: list[int] = []
-        self.gate = threading.Event()
-        self.gate.set()
-        self.entered = threading.Semaphore(0)
-
-    def run(self, inputs: Sequence[Array], run: Run) -> list[Array]:
-        self.runs.append(int(inputs[0].shape[0]))
-        self.entered.release()
-        while not self.gate.wait(0.002):
-            if run.options.terminate:
-                raise RunTerminated
-        self.check(inputs[0])
-        return [np.multiply(inputs[0], 2)]
-
-    def check(self, array: Array) -> None:
-        """Fail where a subclass does."""
-
-
-@dataclass
-class Outcome:
-    """What one request was told."""
-
-    answers: list[Array] = field(default_factory=list)
-    timings: list[Timing] = field(default_factory=list)
-    errors: list[InterlockError] = field(default_factory=list)
-
-    @property
-    def told(self) -> int:
-        return len(self.answers) + len(self.errors)
-
-    @property
-    def error(self) -> InterlockError:
-        assert self.told == 1
-        return self.errors[0]
-
-
-def work(outcome: Outcome, value: float = 1.0, rows: int | None = 1, deadline: float = FOREVER, width: int = 2) -> Work:
-    def on_outputs(outputs: list[Array], timing: Timing) -> None:
-        outcome.answers.append(outputs[0])
-        outcome.timings.append(timing)
-
-    inputs = [np.full((1 if rows is None else rows, width), value, np.float32)]
-    return Work(inputs, rows=rows, deadline=deadline, on_outputs=on_outputs, on_error=outcome.errors.append)
-
-
-@dataclass
-class Bench:
-    """A batcher whose session is held until the test lets it go."""
-
-    session: Doubler
-    batcher: Batcher
-
-    def occupy(self) -> Outcome:
-        """Have one request run, and hold it there."""
-        self.session.gate.clear()
-        outcome = Outcome()
-        self.batcher.submit(work(outcome))
-        assert self.session.entered.acquire(timeout=10)
-        return outcome
-
-    def submit(self, *outcomes: Outcome) -> list[Work]:
-        works = [work(outcome) for outcome in outcomes]
-        for each in works:
-            self.batcher.submit(each)
-        return works
-
-    def let_go(self) -> None:
-        self.session.gate.set()
-
+from tests.unit.server.batching import FOREVER, Bench, Doubler, Outcome, Picky, settle, work
 
 Make = Callable[..., Bench]
 
@@ -115,10 +35,6 @@ def make() -> Iterator[Make]:
         bench.session.gate.set()
         bench.batcher.close(10)
         assert not bench.batcher._thread.is_alive()
-
-
-def settle(*outcomes: Outcome) -> None:
-    eventually(lambda: all(outcome.told for outcome in outcomes), "every request was told something")
 
 
 def test_one_request_is_answered_with_its_own_rows(make: Make) -> None:
@@ -351,18 +267,6 @@ def test_close_does_not_wait_longer_than_it_is_told(make: Make) -> None:
     settle(first)
 
 
-class Picky(Doubler):
-    """Fails on any batch that holds a 13, in whatever way it is given."""
-
-    def __init__(self, failure: Exception) -> None:
-        super().__init__()
-        self._failure = failure
-
-    def check(self, array: Array) -> None:
-        if np.any(array == 13.0):
-            raise self._failure
-
-
 @pytest.mark.parametrize("failure", [InternalError("index out of range"), MemoryError("too big"), ValueError("odd")])
 def test_one_bad_request_of_a_batch_fails_alone_and_the_thread_goes_on(make: Make, failure: Exception) -> None:
     bench = make(Picky(failure))
@@ -426,71 +330,6 @@ def test_an_idle_batcher_keeps_nothing_of_what_it_ran(make: Make) -> None:
     del each
     outcome.answers.clear()
     eventually(lambda: gc.collect() >= 0 and array() is None, "the request's arrays are gone")
-
-
-STEPS = st.lists(
-    st.one_of(
-        st.tuples(st.just("submit"), st.integers(1, 3)),
-        st.tuples(st.just("alone"), st.just(1)),
-        st.tuples(st.just("expired"), st.integers(1, 3)),
-        st.tuples(st.just("poison"), st.just(1)),
-        st.tuples(st.just("cancel"), st.integers(0, 30)),
-        st.tuples(st.just("hold"), st.just(0)),
-        st.tuples(st.just("let go"), st.just(0)),
-    ),
-    max_size=40,
-)
-
-
-@settings(max_examples=150, deadline=None)
-@given(steps=STEPS, max_batch_size=st.integers(1, 6), delay_us=st.sampled_from([0, 0, 300]))
-def test_whatever_happens_each_request_is_told_exactly_once_and_nothing_wrong(
-    steps: list[tuple[str, int]], max_batch_size: int, delay_us: int
-) -> None:
-    session = Picky(InternalError("13"))
-    config = ServingConfig(max_batch_size=max_batch_size, max_queue_delay_us=delay_us, max_queue_size=8)
-    batcher = Batcher("m@1", session, config)
-    asked: list[tuple[str, Work, Outcome, float]] = []
-    refused = 0
-    cancelled: Counter[int] = Counter()
-    for index, (step, number) in enumerate(steps):
-        if step == "hold":
-            session.gate.clear()
-        elif step == "let go":
-            session.gate.set()
-        elif step == "cancel":
-            if asked:
-                chosen = number % len(asked)
-                cancelled[chosen] += 1
-                batcher.cancel(asked[chosen][1])
-        else:
-            outcome = Outcome()
-            value = 13.0 if step == "poison" else 100.0 + index
-            rows = None if step == "alone" else min(number, max_batch_size)
-            deadline = time.monotonic() if step == "expired" else FOREVER
-            each = work(outcome, value, rows, deadline)
-            try:
-                batcher.submit(each)
-            except QueueFull:
-                refused += 1
-                assert outcome.told == 0
-            else:
-                asked.append((step, each, outcome, value))
-    session.gate.set()
-    batcher.close(10)
-
-    assert all(rows <= max_batch_size for rows in session.runs)
-    for place, (step, each, outcome, value) in enumerate(asked):
-        assert outcome.told == 1, (step, outcome)
-        if outcome.answers:
-            assert step in ("submit", "alone")
-            np.testing.assert_array_equal(outcome.answers[0], each.inputs[0] * 2)
-        elif step == "expired":
-            assert isinstance(outcome.error, DeadlineExceeded)
-        else:
-            assert isinstance(outcome.error, Cancelled) == (cancelled[place] > 0 and outcome.error.reason != "INTERNAL")
-            assert step == "poison" or cancelled[place]
-        assert value == each.inputs[0][0, 0]
 
 
 def test_many_threads_that_submit_and_cancel_leave_no_request_untold(make: Make) -> None:

@@ -1,17 +1,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 from interlock.errors import (
     FailedPrecondition,
     GenerationConflict,
-    IdempotencyKeyReused,
     IncompatibleSignature,
     InterlockError,
-    InternalError,
     NothingToRollBack,
     Preempted,
     PrepareFailed,
@@ -26,7 +24,7 @@ from interlock_server.snapshot import VersionKey
 
 from tests.support import eventually_async
 from tests.unit.server.builders import sha256, signature
-from tests.unit.server.rig import Rig, attempt, with_key
+from tests.unit.server.rig import Rig, attempt, preparing
 
 OK = "ok"
 
@@ -126,17 +124,6 @@ async def test_a_pin_loads_a_version_and_its_end_unloads_it(rig: Rig) -> None:
 
 
 # --- rollback against promote ---
-
-
-async def preparing(rig: Rig, work: Awaitable[None]) -> asyncio.Task[None]:
-    async def wait() -> None:
-        await work
-
-    task = asyncio.create_task(wait())
-    await eventually_async(
-        lambda: any(each.state is ServableState.LOADING for each in rig.catalog.servables()), "the candidate is loading"
-    )
-    return task
 
 
 async def test_a_rollback_overtakes_a_promote_that_is_still_preparing(rig: Rig) -> None:
@@ -267,90 +254,3 @@ async def test_a_caller_that_leaves_does_not_stop_a_change(rig: Rig) -> None:
         await task
     await eventually_async(lambda: rig.live() == 1, "it is done all the same")
     assert (await rig.events())[-1] == ("promote", OK)
-
-
-# --- idempotency ---
-
-
-async def test_the_same_key_and_request_get_the_same_answer_and_no_second_event(rig: Rig) -> None:
-    await rig.add()
-    made = with_key(attempt(Action.PROMOTE, "m", 1, "stable"), "k")
-    first = await rig.switching.promote(made, MutationOptions())
-    before = await rig.events()
-    again = await rig.switching.promote(made, MutationOptions())
-    assert (again.to_version, again.generation) == (first.to_version, first.generation)
-    assert await rig.events() == before
-
-
-async def test_the_same_key_while_it_runs_joins_it(rig: Rig) -> None:
-    await rig.add()
-    made = with_key(attempt(Action.PROMOTE, "m", 1, "stable"), "k")
-    answers = await asyncio.gather(*(rig.switching.promote(made, MutationOptions()) for _ in range(5)))
-    assert len(set(answers)) == 1
-    assert await rig.events() == [("register", OK), ("promote", OK)]
-
-
-@pytest.mark.parametrize("in_flight", [True, False], ids=["while it runs", "after it"])
-async def test_a_key_reused_for_another_request_is_refused_and_recorded(rig: Rig, in_flight: bool) -> None:
-    await rig.add()
-    made = with_key(attempt(Action.PROMOTE, "m", 1, "stable"), "k")
-    task = asyncio.create_task(rig.switching.promote(made, MutationOptions()))
-    await (asyncio.sleep(0) if in_flight else asyncio.wait([task]))
-    with pytest.raises(IdempotencyKeyReused):
-        await rig.switching.promote(with_key(made, "k", "another request"), MutationOptions())
-    await task
-    assert sorted(await rig.events())[:2] == [("promote", "IDEMPOTENCY_KEY_REUSED"), ("promote", OK)]
-
-
-async def test_another_actor_s_key_is_another_key(rig: Rig) -> None:
-    await rig.add()
-    made = with_key(attempt(Action.PROMOTE, "m", 1, "stable"), "k")
-    await rig.switching.promote(made, MutationOptions())
-    await rig.switching.promote(replace(made, actor="bob", request_hash="other"), MutationOptions())
-
-
-async def test_a_refusal_by_the_domain_is_the_answer_to_its_key(rig: Rig) -> None:
-    await rig.promote(await rig.add())
-    made = with_key(attempt(Action.ROLLBACK, "m", 0, "stable"), "k")
-    for _ in range(2):
-        with pytest.raises(NothingToRollBack):
-            await rig.switching.rollback(made, MutationOptions())
-    await rig.promote(await rig.add(scale=2.0))
-    with pytest.raises(NothingToRollBack):
-        await rig.switching.rollback(made, MutationOptions())
-    assert (await rig.events()).count(("rollback", "NOTHING_TO_ROLL_BACK")) == 1
-
-
-async def test_a_failed_preparation_is_no_final_answer(rig: Rig) -> None:
-    stuck = await rig.add_stuck()
-    made = with_key(attempt(Action.PROMOTE, "m", stuck, "stable"), "k")
-    for _ in range(2):
-        task = await preparing(rig, rig.promote(stuck, key="k", request_hash=made.request_hash))
-        rig.let_go()
-        with pytest.raises(PrepareFailed):
-            await task
-    assert (await rig.events()).count(("promote", "PREPARE_FAILED")) == 2
-
-
-async def test_an_unexpected_error_is_recorded_as_one_of_ours(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
-    async def broken() -> str:
-        raise KeyError("secret")
-
-    with pytest.raises(InternalError) as failed:
-        await rig.mutations.run(attempt(Action.PIN, version=1), broken)
-    assert "secret" not in failed.value.message
-    assert await rig.events() == [("pin", "INTERNAL")]
-
-
-async def test_closing_cancels_what_outlasts_the_grace_and_records_it(rig: Rig) -> None:
-    async def endless() -> str:
-        await asyncio.Event().wait()
-        return "{}"
-
-    task = asyncio.create_task(rig.mutations.run(attempt(Action.PIN, version=1), endless))
-    await asyncio.sleep(0)
-    await rig.mutations.close(0.01)
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert await rig.events() == [("pin", "CANCELLED")]
-    await rig.mutations.close(0.01)

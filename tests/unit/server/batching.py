@@ -1,0 +1,107 @@
+"""A session under control, and what its requests were told: for the batcher's tests."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from interlock.errors import InterlockError
+from interlock.types import Array
+from interlock_server.worker.batcher import Batcher, Timing, Work
+from interlock_server.worker.engine import Run, RunTerminated
+
+from tests.support import eventually
+
+FOREVER = float("inf")
+
+
+class Doubler:
+    """A session that doubles its input, holds on request, and remembers the rows of each run."""
+
+    def __init__(self) -> None:
+        self.runs: list[int] = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = threading.Semaphore(0)
+
+    def run(self, inputs: Sequence[Array], run: Run) -> list[Array]:
+        self.runs.append(int(inputs[0].shape[0]))
+        self.entered.release()
+        while not self.gate.wait(0.002):
+            if run.options.terminate:
+                raise RunTerminated
+        self.check(inputs[0])
+        return [np.multiply(inputs[0], 2)]
+
+    def check(self, array: Array) -> None:
+        """Fail where a subclass does."""
+
+
+@dataclass
+class Outcome:
+    """What one request was told."""
+
+    answers: list[Array] = field(default_factory=list)
+    timings: list[Timing] = field(default_factory=list)
+    errors: list[InterlockError] = field(default_factory=list)
+
+    @property
+    def told(self) -> int:
+        return len(self.answers) + len(self.errors)
+
+    @property
+    def error(self) -> InterlockError:
+        assert self.told == 1
+        return self.errors[0]
+
+
+def work(outcome: Outcome, value: float = 1.0, rows: int | None = 1, deadline: float = FOREVER, width: int = 2) -> Work:
+    def on_outputs(outputs: list[Array], timing: Timing) -> None:
+        outcome.answers.append(outputs[0])
+        outcome.timings.append(timing)
+
+    inputs = [np.full((1 if rows is None else rows, width), value, np.float32)]
+    return Work(inputs, rows=rows, deadline=deadline, on_outputs=on_outputs, on_error=outcome.errors.append)
+
+
+@dataclass
+class Bench:
+    """A batcher whose session is held until the test lets it go."""
+
+    session: Doubler
+    batcher: Batcher
+
+    def occupy(self) -> Outcome:
+        """Have one request run, and hold it there."""
+        self.session.gate.clear()
+        outcome = Outcome()
+        self.batcher.submit(work(outcome))
+        assert self.session.entered.acquire(timeout=10)
+        return outcome
+
+    def submit(self, *outcomes: Outcome) -> list[Work]:
+        works = [work(outcome) for outcome in outcomes]
+        for each in works:
+            self.batcher.submit(each)
+        return works
+
+    def let_go(self) -> None:
+        self.session.gate.set()
+
+
+def settle(*outcomes: Outcome) -> None:
+    eventually(lambda: all(outcome.told for outcome in outcomes), "every request was told something")
+
+
+class Picky(Doubler):
+    """Fails on any batch that holds a 13, in whatever way it is given."""
+
+    def __init__(self, failure: Exception) -> None:
+        super().__init__()
+        self._failure = failure
+
+    def check(self, array: Array) -> None:
+        if np.any(array == 13.0):
+            raise self._failure
