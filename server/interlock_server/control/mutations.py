@@ -97,12 +97,14 @@ class Mutations:
                 return _Found(answer=stored)
             try:
                 return _Found(planned=(plan(registry),))
+            except RegistryUnavailable:
+                raise  # no refusal: the database has to note it
             except InterlockError as refusal:
                 return _Found(refusal=refusal)
 
         try:
             return await self._database.read(look)
-        except IdempotencyKeyReused as error:
+        except (IdempotencyKeyReused, RegistryUnavailable) as error:
             await self._refuse(attempt, error)
             raise
 

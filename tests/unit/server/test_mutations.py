@@ -9,9 +9,11 @@ from interlock.errors import (
     InternalError,
     NothingToRollBack,
     PrepareFailed,
+    RegistryUnavailable,
 )
 from interlock.model import MutationOptions
 from interlock_registry.domain import Action
+from interlock_registry.registry import Registry
 
 from tests.unit.server.rig import Rig, attempt, preparing, with_key
 
@@ -100,3 +102,19 @@ async def test_closing_cancels_what_outlasts_the_grace_and_records_it(rig: Rig) 
         await task
     assert await rig.events() == [("pin", "CANCELLED")]
     await rig.mutations.close(0.01)
+
+
+async def test_a_registry_that_is_gone_is_an_outage_and_not_a_refusal(rig: Rig) -> None:
+    def plan(_: Registry) -> None:
+        raise RegistryUnavailable("the disk is gone")
+
+    async def work(_: None) -> str:
+        raise AssertionError("there is no plan to work by")
+
+    await rig.reconciler.close()
+    with pytest.raises(RegistryUnavailable):
+        await rig.mutations.run_planned(attempt(Action.PROMOTE), plan, work)
+    assert rig.database.down == "the disk is gone"
+    assert 'interlock_mutations_total{action="promote",code="UNAVAILABLE"} 1.0' in rig.metrics.text().decode()
+    assert await rig.events() == []
+    assert rig.database.down == ""

@@ -20,7 +20,8 @@ from interlock.model import MutationOptions, ServableState
 from interlock.types import DType, ModelRef
 from interlock_registry.domain import Action, Committed
 from interlock_registry.manifest import Blob
-from interlock_server.snapshot import VersionKey
+from interlock_server.control.workers import Prepared
+from interlock_server.snapshot import VersionKey, VersionSpec
 
 from tests.support import eventually_async
 from tests.unit.server.builders import sha256, signature
@@ -162,14 +163,14 @@ async def test_a_candidate_stays_loaded_whatever_else_is_switched_meanwhile(rig:
     worker_prepare = rig.workers.prepare
     seen: list[ServableState] = []
 
-    async def prepare_and_meddle(spec: object) -> object:
-        prepared = await worker_prepare(spec)  # type: ignore[arg-type]
-        if spec.key == VersionKey("m", second):  # type: ignore[attr-defined]
+    async def prepare_and_meddle(spec: VersionSpec) -> Prepared:
+        prepared = await worker_prepare(spec)
+        if spec.key == VersionKey("m", second):
             await rig.promote(other, "other")
             seen.append(rig.catalog.resolve(ModelRef("m", version=second)).servable.state)
         return prepared
 
-    rig.workers.prepare = prepare_and_meddle  # type: ignore[method-assign, assignment]
+    rig.workers.prepare = prepare_and_meddle  # type: ignore[method-assign]
     await rig.promote(second)
     assert seen == [ServableState.READY]
     assert (rig.live(), rig.live("other")) == (second, other)
@@ -247,10 +248,19 @@ async def test_a_commit_that_cannot_be_read_back_is_answered_and_taken_over_late
 
 async def test_a_caller_that_leaves_does_not_stop_a_change(rig: Rig) -> None:
     await rig.add()
+    prepare, entered, gate = rig.workers.prepare, asyncio.Event(), asyncio.Event()
+
+    async def held(spec: VersionSpec) -> Prepared:
+        entered.set()
+        await gate.wait()
+        return await prepare(spec)
+
+    rig.workers.prepare = held  # type: ignore[method-assign]
     task = asyncio.create_task(rig.promote(1))
-    await eventually_async(lambda: bool(rig.catalog.servables()), "it is being prepared")
+    await entered.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await eventually_async(lambda: rig.live() == 1, "it is done all the same")
+    gate.set()
+    await eventually_async(lambda: rig.live() == 1 and not rig.mutations._tasks, "it is done all the same")
     assert (await rig.events())[-1] == ("promote", OK)
