@@ -17,6 +17,8 @@ import interlock
 import onnxruntime
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
+_DISTURBING: Final = 0.2
+"""Cores of other work from which on latency is theirs as much as ours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +93,13 @@ def others_cores(before: Busy, after: Busy) -> float:
     """Return how many cores other work (and the hypervisor) took meanwhile: what spoils a measurement."""
     others_s = (after.machine_s - before.machine_s) - (after.ours_s - before.ours_s)
     return max(0.0, others_s / (after.at - before.at))
+
+
+def warning(cores: float) -> str:
+    """Say so where other work took so much that figures of time mean little; "" where it did not."""
+    if cores <= _DISTURBING:
+        return ""
+    return f"other work took {cores:.2f} cores of this machine meanwhile: figures of time are worse than the server's"
 
 
 def family(pid: int) -> list[int]:

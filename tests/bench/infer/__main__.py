@@ -18,7 +18,7 @@ from tests.bench.infer import targets
 from tests.bench.infer.measure import Measured, measure, middle
 from tests.bench.infer.report import Report, table
 from tests.bench.load import questions
-from tests.bench.machine import this_machine
+from tests.bench.machine import this_machine, warning
 
 _WIDTH: Final = 10
 _HIDDEN: Final = 20
@@ -75,6 +75,9 @@ def main(rounds: int, seconds: float, quick: bool, out: Path) -> None:
     wide = Console(width=None if sys.stdout.isatty() else 120)
     wide.print(table(report))
     wide.print(f"{machine.processor}, {machine.cores} cores, load before {machine.load_average:.2f}; all in {path}")
+    disturbed = max(each.others_cores for each in measured)
+    if warning(disturbed):
+        wide.print(f"[yellow]{warning(disturbed)}[/yellow]")
     bad = [each for each in measured if each.failed or each.wrong]
     for each in bad:
         click.echo(

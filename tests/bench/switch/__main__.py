@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from tests.bench.machine import this_machine
+from tests.bench.machine import this_machine, warning
 from tests.bench.switch.report import Report, table
 from tests.bench.switch.scenario import BIG, TINY, Outcome, Plan, Scenario
 
@@ -43,6 +43,9 @@ def main(pairs: int, seconds: float, clients: int, processes: int, only: str | N
     wide = Console(width=None if sys.stdout.isatty() else 160)
     wide.print(table(report))
     wide.print(f"{machine.processor}, {machine.cores} cores, load before {machine.load_average:.2f}; all in {path}")
+    disturbed = max(max(each.closed_loop.others_cores, each.half_load.others_cores) for each in outcomes)
+    if warning(disturbed):
+        wide.print(f"[yellow]{warning(disturbed)}[/yellow]")
     for problem in problems:
         click.echo(f"problem: {problem}", err=True)
     for outcome in outcomes:
