@@ -104,18 +104,25 @@ class Reconciler:
         while True:
             await self._changed.wait()
             await asyncio.sleep(_SAVE_AFTER_S)
-            self._changed.clear()
-            snapshot = self._replica.committed()
-            try:
-                await asyncio.to_thread(self._saved.save, snapshot)
-            except Exception:
-                log.exception("last-known-good could not be written")
+            if not await self._write():
                 await asyncio.sleep(self._poll_s)
                 self._changed.set()
 
+    async def _write(self) -> bool:
+        self._changed.clear()
+        snapshot = self._replica.committed()
+        try:
+            await asyncio.to_thread(self._saved.save, snapshot)
+        except Exception:
+            log.exception("last-known-good could not be written")
+            return False
+        return True
+
     async def close(self) -> None:
-        """Stop polling. Idempotent."""
+        """Stop polling, and write last-known-good if it is behind. Idempotent."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
+        if self._changed.is_set():
+            await self._write()
