@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import threading
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +31,8 @@ class LastKnownGood:
         self._folder = folder
         self._current = folder / "last-known-good"
         self._previous = folder / "last-known-good.previous"
+        # A save whose waiting task was cancelled goes on; the next one must not write the same file beside it.
+        self._writing = threading.Lock()
 
     @property
     def exists(self) -> bool:
@@ -39,6 +42,10 @@ class LastKnownGood:
     def save(self, snapshot: Snapshot) -> None:
         """Write a snapshot so that a crash leaves it or its predecessor whole; raises OSError."""
         body = snapshot_message(snapshot).SerializeToString(deterministic=True)
+        with self._writing:
+            self._write(body)
+
+    def _write(self, body: bytes) -> None:
         temporary = self._folder / ".last-known-good.new"
         with temporary.open("wb") as file:
             file.write(_MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n" + body)

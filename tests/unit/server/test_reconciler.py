@@ -98,6 +98,12 @@ async def test_what_is_committed_is_saved_and_what_is_prepared_is_not(rig: Rig) 
     assert found is not None and [spec.key for spec in found.keep] == [VersionKey("m", 1)]
 
 
+async def test_what_was_still_to_be_saved_is_saved_at_the_end(rig: Rig) -> None:
+    await rig.promote(await rig.add())
+    await rig.reconciler.close()
+    assert LastKnownGood(rig.data.state).load() == rig.replica.committed()
+
+
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "_REOPEN_S", 0.05)
