@@ -158,7 +158,10 @@ class Server:
     def pid_of(self, module: str) -> int:
         """Return the process id of the child that runs `interlock_server.<module>`: worker or control."""
         for pid in self._children():
-            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            try:
+                command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # it ended just now
             if f"interlock_server.{module}".encode() in command:
                 return pid
         raise LookupError(f"no child runs {module}")
