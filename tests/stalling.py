@@ -23,8 +23,9 @@ FOR_EVER: Final = 1 << 60
 """Rounds that no test outlives."""
 
 
-def stalling(bias: int = 0) -> bytes:
-    """n INT64[] → y INT64[] = n + bias, after n rounds of a loop whose steps are short, so that it can be ended."""
+def stalling(bias: int = 0, always: int = 0) -> bytes:
+    """n INT64[] → y INT64[] = n + bias, after n + `always` rounds of a loop whose steps are short, so that it can be
+    ended. With `always` its warm-up takes time too, and so does every PREPARE of it."""
     carried = helper.make_tensor_value_info("state", TensorProto.FLOAT, [32, 32])
     body = helper.make_graph(
         [
@@ -43,7 +44,8 @@ def stalling(bias: int = 0) -> bytes:
         ],
     )
     nodes: list[onnx.NodeProto] = [
-        helper.make_node("Loop", ["n", "yes", "start"], ["end"], body=body),
+        helper.make_node("Add", ["n", "always"], ["rounds"]),
+        helper.make_node("Loop", ["rounds", "yes", "start"], ["end"], body=body),
         # The answer depends on the loop's end, or ONNX Runtime would leave the loop out.
         helper.make_node("ReduceSum", ["end"], ["sum"], keepdims=0),
         helper.make_node("Cast", ["sum"], ["zero"], to=TensorProto.INT64),
@@ -55,6 +57,7 @@ def stalling(bias: int = 0) -> bytes:
         [models.value("n", DType.INT64, ())],
         [models.value("y", DType.INT64, ())],
         [
+            models.constant("always", np.asarray(always, np.int64)),
             models.constant("yes", np.asarray(True)),
             models.constant("start", np.zeros((32, 32), np.float32)),
             models.constant("weights", np.eye(32, dtype=np.float32)),
@@ -63,9 +66,11 @@ def stalling(bias: int = 0) -> bytes:
     )
 
 
-def register(admin: Admin, folder: Path, model: str, *, bias: int = 0, max_queue_size: int = 1024) -> None:
+def register(
+    admin: Admin, folder: Path, model: str, *, bias: int = 0, always: int = 0, max_queue_size: int = 1024
+) -> None:
     """Register a stalling model as the next version of a name."""
-    file = models.write(folder / f"{model}-{bias}.onnx", stalling(bias))
+    file = models.write(folder / f"{model}-{bias}.onnx", stalling(bias, always))
     admin.register(model, file, config=ServingConfig(max_queue_size=max_queue_size))
 
 

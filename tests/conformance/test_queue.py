@@ -236,7 +236,7 @@ def test_a_request_that_is_long_to_read_holds_up_nobody(
             client.infer("m", {"x": one})
             seconds.append(time.monotonic() - began)
             if len(seconds) % 50 == 25:
-                assert admin.promote("m", 1 + len(seconds) // 50 % 2, alias="beta").lagging == ()
+                assert admin.promote("m", 1 + len(seconds) // 50 % 2, alias="other").lagging == ()
         sender.join()
     print(f"{len(seconds)} neighbours of {elements} {dtype.value}, slowest {1000 * max(seconds):.0f} ms")
     assert list(replies[0].outputs[0].shape) == [1, elements]

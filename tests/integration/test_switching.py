@@ -31,7 +31,7 @@ from interlock.v1 import admin_pb2_grpc
 from interlock_client import Admin
 from onnx import helper
 
-from tests import models
+from tests import models, stalling
 from tests.load import Load
 from tests.server import Server
 from tests.support import eventually
@@ -263,14 +263,15 @@ def test_promotes_at_once_that_expect_nothing_leave_a_history_that_adds_up(admin
 
 @pytest.fixture(scope="module")
 def heavy(running: Server, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A model whose version 3 takes a while to load; 2 is live, 1 under it."""
+    """A model whose version 3 takes a second or two to warm up; 2 is live, 1 under it."""
     folder = tmp_path_factory.mktemp("heavy")
     with running.admin() as admin:
-        for seed, hidden in ((1, 16), (2, 16), (3, 4096)):
-            content = models.mlp(width=4, hidden=hidden, classes=2, layers=4, seed=seed)
-            admin.register("heavy", models.write(folder / "heavy.onnx", content))
+        stalling.register(admin, folder, "heavy", bias=1)
         admin.promote("heavy", 1)
+        stalling.register(admin, folder, "heavy", bias=2)
         admin.promote("heavy", 2)
+        always = stalling.rounds_for(running.client, "heavy", seconds=1.5)
+        stalling.register(admin, folder, "heavy", bias=3, always=always)
     return "heavy"
 
 
@@ -330,7 +331,7 @@ def test_a_caller_that_goes_away_does_not_stop_its_promote(running: Server, heav
         assert admin.log(heavy)[0].outcome == "ok"
         admin.rollback(heavy)
     with running.client() as client:
-        assert client.infer(heavy, {"x": np.ones((1, 4), np.float32)}).version == before[0]
+        assert client.infer(heavy, {"n": np.int64(1)}).version == before[0]
 
 
 # --- idempotency ---

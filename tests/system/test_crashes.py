@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from interlock.errors import InterlockError, ServerUnreachable
+from interlock.errors import InterlockError, Unavailable
 
 from tests.load import Load
 from tests.server import Server
@@ -52,7 +52,7 @@ def test_a_killed_worker_is_back_with_the_same_versions(serving: Server) -> None
 
     load.check_answers(at_least=200)
     assert load.versions == {2}
-    assert all(isinstance(failure.error, ServerUnreachable) for failure in load.failures), load.failures[:3]
+    assert all(isinstance(failure.error, Unavailable) for failure in load.failures), load.failures[:3]
     assert worker_pid(serving) != old
     print(f"worker killed: no answer for {outage:.2f} s, {len(load.failures)} refused meanwhile")
     eventually(lambda: serving.status().ready, "the replica is ready again", BOUND_S)

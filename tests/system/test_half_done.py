@@ -22,7 +22,7 @@ from interlock.v1 import admin_pb2_grpc
 from interlock_client import Admin
 from interlock_registry.registry import Registry
 
-from tests import models
+from tests import models, stalling
 from tests.load import Load, X
 from tests.server import Server
 from tests.support import eventually
@@ -91,10 +91,10 @@ def test_an_upload_that_a_stop_interrupts_holds_it_up_for_the_grace_only(tmp_pat
 
 def test_a_stop_in_the_middle_of_a_promote_leaves_no_half_of_it(server: Server, tmp_path: Path) -> None:
     with server.admin() as admin:
-        for hidden in (16, 3072):
-            content = models.mlp(width=4, hidden=hidden, classes=2, layers=4)
-            admin.register("heavy", models.write(tmp_path / "heavy.onnx", content))
+        stalling.register(admin, tmp_path, "heavy")
         admin.promote("heavy", 1)
+        always = stalling.rounds_for(server.client, "heavy", seconds=1.5)
+        stalling.register(admin, tmp_path, "heavy", bias=1, always=always)
         outcomes: list[Any] = []
 
         def promote() -> None:
@@ -112,7 +112,7 @@ def test_a_stop_in_the_middle_of_a_promote_leaves_no_half_of_it(server: Server, 
         promoter.join()
     server.start()
     with server.admin() as admin, server.client() as client:
-        version = client.infer("heavy", {"x": np.ones((1, 4), np.float32)}).version
+        version = client.infer("heavy", {"n": np.int64(1)}).version
         assert version == (1 if isinstance(outcomes[0], InterlockError) else 2), outcomes
         assert admin.log("heavy")[0].action == "promote"
 
