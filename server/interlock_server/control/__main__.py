@@ -146,8 +146,11 @@ def _replica_id(data: DataDir) -> str:
     try:
         return path.read_text().strip()
     except FileNotFoundError:
-        path.write_text(f"{uuid.uuid4()}\n")
-        return path.read_text().strip()
+        made = str(uuid.uuid4())
+        new = path.with_suffix(".new")
+        new.write_text(f"{made}\n")
+        new.replace(path)
+        return made
 
 
 def main() -> int:

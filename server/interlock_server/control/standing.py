@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import interlock
@@ -35,7 +34,6 @@ class Standing:
         self._database = database
         self._replica = replica
         self._workers = workers
-        self._listeners: list[Callable[[], None]] = []
         self.stopping = False
 
     @property

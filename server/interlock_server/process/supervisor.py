@@ -31,6 +31,9 @@ from interlock_server.process.ports import PortInUse, ReservedPort
 
 log = logging.getLogger("interlock.supervisor")
 
+_CHILD_ENVIRONMENT: Final = {
+    "PROMETHEUS_DISABLE_CREATED_SERIES": "true",  # a second series for each counter, which nobody asks for
+}
 _POLL_S: Final = 1.0
 _KILL_AFTER_GRACE_S: Final = 10.0
 """What a child gets beyond its own drain grace before it is killed."""
@@ -59,7 +62,12 @@ class _Child:
         announce = self.boot.announce and self.starts == 0
         boot = Boot(**{**{name: getattr(self.boot, name) for name in Boot.__slots__}, "announce": announce})
         # In a process group of its own: Ctrl-C on a terminal is the supervisor's to pass on, in its own order.
-        self.process = subprocess.Popen([sys.executable, "-m", self.module], stdin=subprocess.PIPE, process_group=0)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", self.module],
+            stdin=subprocess.PIPE,
+            process_group=0,
+            env={**os.environ, **_CHILD_ENVIRONMENT},
+        )
         self.started = time.monotonic()
         self.starts += 1
         assert self.process.stdin is not None
