@@ -16,6 +16,8 @@ WINDOW_S: Final = 0.25
 SETTLE_S: Final = 0.35
 """After a switch, until the time counts as quiet again."""
 _RESAMPLES: Final = 400
+_ENOUGH: Final = 30
+"""Requests that a window needs for a p99 of its own."""
 
 PROMOTE: Final = "promote"
 ROLLBACK: Final = "rollback"
@@ -66,6 +68,9 @@ class Latency:
     ratio_low: float
     ratio_high: float
     """95 % of what the ratio is when windows are drawn again with replacement: how much of it is chance."""
+    typical: float
+    """Median over the windows of p99 over that of the quiet window just before each: a burst of other work spoils one
+    window of many. NaN where windows hold too few requests."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,7 +220,7 @@ def latency(records: Records, windows: Sequence[Window], quiet: Sequence[Window]
     here = _latencies(records, windows)
     there = _latencies(records, quiet)
     if not here or not there:
-        return Latency(len(windows), 0, *([float("nan")] * 5))
+        return Latency(len(windows), 0, *([float("nan")] * 6))
     everything = np.concatenate(here)
     generator = np.random.default_rng(5)
     ratios = [_p99(_redrawn(here, generator)) / _p99(_redrawn(there, generator)) for _ in range(_RESAMPLES)]
@@ -228,7 +233,18 @@ def latency(records: Records, windows: Sequence[Window], quiet: Sequence[Window]
         ratio=_p99(everything) / _p99(np.concatenate(there)),
         ratio_low=float(low),
         ratio_high=float(high),
+        typical=_typical(records, windows, quiet),
     )
+
+
+def _typical(records: Records, windows: Sequence[Window], quiet: Sequence[Window]) -> float:
+    ratios: list[float] = []
+    for window in windows:
+        before = [each for each in quiet if each.start < window.start]
+        here, there = (_latencies(records, each) for each in ([window], before[-1:]))
+        if here and there and min(len(here[0]), len(there[0])) >= _ENOUGH:
+            ratios.append(_p99(here[0]) / _p99(there[0]))
+    return float(np.median(ratios)) if ratios else float("nan")
 
 
 def _latencies(records: Records, windows: Sequence[Window]) -> list[Times]:

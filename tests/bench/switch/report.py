@@ -78,9 +78,12 @@ def _rows() -> Sequence[tuple[str, _Cell]]:
         ("  of it PREPARE, median · p99 ms", lambda f, _: _spread(f.promote_prepare)),
         ("quiet p50 · p99 ms", lambda f, _: f"{f.quiet.p50_ms:.2f} · {f.quiet.p99_ms:.2f}"),
         ("  quiet over quiet p99 (chance)", lambda f, _: f"{f.quiet.ratio_low:.2f}–{f.quiet.ratio_high:.2f}"),
-        ("rollback commit ± 250 ms, p99 over quiet (≤ 1.1)", lambda f, _: _ratio(f.around_rollback, COMMIT_RATIO)),
-        ("promote commit ± 250 ms, p99 over quiet (its PREPARE is in it)", lambda f, _: _ratio(f.around_promote)),
-        ("during PREPARE, p99 over quiet (half load ≤ 1.5)", _prepare),
+        (
+            "rollback commit ± 250 ms, p99 over quiet (≤ 1.1) · typical",
+            lambda f, _: _ratio(f.around_rollback, COMMIT_RATIO),
+        ),
+        ("promote commit ± 250 ms, with the end of its PREPARE · typical", lambda f, _: _ratio(f.around_promote)),
+        ("during PREPARE, p99 over quiet (half load ≤ 1.5) · typical", _prepare),
     ]
 
 
@@ -112,6 +115,8 @@ def _longest(spread: Spread) -> str:
 
 def _ratio(latency: Latency, target: float | None = None) -> str:
     text = f"{latency.ratio:.2f} ({latency.ratio_low:.2f}–{latency.ratio_high:.2f})"
+    if math.isfinite(latency.typical):
+        text += f" · {latency.typical:.2f}"
     return text if target is None else _judged(text, latency.ratio <= target)
 
 

@@ -124,3 +124,20 @@ def test_incidents_are_counted_by_kind() -> None:
     found = analysis.figures("test", records((1.0, 1.1, 1), incidents=incidents), EVENTS, 0.0, END, 0.0)
 
     assert (found.failed, found.wrong) == (2, 1)
+
+
+def test_a_burst_of_other_work_spoils_one_window_and_not_what_is_typical() -> None:
+    quiet, windows = [Window(k, k + 0.5) for k in range(5)], [Window(k + 0.5, k + 1.0) for k in range(5)]
+    calm = [(k + i / 100, k + i / 100 + (0.010 if i < 50 else 0.012), 1) for k in range(4) for i in range(100)]
+    burst = [(4 + i / 100, 4 + i / 100 + (0.010 if i < 50 else 0.900), 1) for i in range(100)]
+
+    found = analysis.latency(records(*calm, *burst), windows, quiet)
+
+    assert found.ratio == pytest.approx(90.0)
+    assert found.typical == pytest.approx(1.2)
+
+
+def test_nothing_is_typical_of_windows_with_few_requests() -> None:
+    quiet = [Window(0.0, 1.0)]
+
+    assert np.isnan(analysis.latency(records((0.5, 0.6, 1)), quiet, quiet).typical)
