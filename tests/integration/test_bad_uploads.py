@@ -299,7 +299,14 @@ def test_a_note_or_tags_over_their_limits_are_refused(running: Server, admin: Ad
 # --- bytes that rot ---
 
 
-@pytest.mark.parametrize("harm", ["a flipped bit", "cut short", "gone"])
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "a flipped bit",
+        pytest.param("cut short", marks=pytest.mark.slow),
+        pytest.param("gone", marks=pytest.mark.slow),
+    ],
+)
 def test_a_rotten_blob_is_never_served_and_the_old_version_goes_on(server: Server, tmp_path: Path, harm: str) -> None:
     files = [models.write(tmp_path / f"{scale}.onnx", models.affine(scale=scale)) for scale in (2.0, 3.0)]
     with server.admin() as admin:

@@ -123,7 +123,7 @@ def test_removing_an_alias_unloads_what_only_it_held(running: Server, tmp_path: 
         assert admin.promote("gone", 2, alias="beta").generation == 3
 
 
-@pytest.mark.parametrize("depth", [0, 2])
+@pytest.mark.parametrize("depth", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_the_depth_of_what_is_kept_is_a_setting(tmp_path: Path, depth: int) -> None:
     with Server(tmp_path / "data", env={"INTERLOCK_KEEP_DEPTH": str(depth)}) as server, server.admin() as admin:
         register(admin, tmp_path, "m", 4)
@@ -162,11 +162,11 @@ def test_memory_does_not_grow_with_the_number_of_switches(server: Server, tmp_pa
         cycle()
         eventually(lambda: unloaded(server), "what was dropped has been unloaded")
         before = resident_bytes(server)
-        for _ in range(9):
+        for _ in range(6):
             cycle()
         eventually(lambda: resident_bytes(server) < before + size, "memory is given back", 30.0)
         after = resident_bytes(server)
-    print(f"a model of {size >> 20} MiB: {before >> 20} MiB after one cycle, {after >> 20} MiB after ten")
+    print(f"a model of {size >> 20} MiB: {before >> 20} MiB after one cycle, {after >> 20} MiB after seven")
 
 
 def unloaded(server: Server) -> bool:

@@ -252,7 +252,7 @@ def rounds_of_registering(folder: Path, count: int) -> int:
 
 
 def test_no_acknowledged_version_is_lost_by_killing_everything(tmp_path: Path) -> None:
-    print(f"{rounds_of_registering(tmp_path, 3)} acknowledged registrations")
+    print(f"{rounds_of_registering(tmp_path, 2)} acknowledged registrations")
 
 
 @pytest.mark.slow

@@ -118,7 +118,7 @@ def rounds(folder: Path, count: int, seconds: float) -> int:
 
 
 def test_no_acknowledged_move_is_lost_by_killing_everything(tmp_path: Path) -> None:
-    assert rounds(tmp_path, count=5, seconds=25) >= 2
+    assert rounds(tmp_path, count=3, seconds=15) >= 2
 
 
 @pytest.mark.slow

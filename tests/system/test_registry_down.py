@@ -146,6 +146,7 @@ def test_a_locked_registry_fails_changes_in_bounded_time_and_nothing_else(server
     registry.close()
 
 
+@pytest.mark.slow
 def test_a_restart_of_control_on_a_locked_registry_serves_and_recovers(server: Server, tmp_path: Path) -> None:
     serve_two(server, tmp_path)
     other = sqlite3.connect(server.data / "registry.db", isolation_level=None)
