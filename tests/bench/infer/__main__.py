@@ -16,7 +16,7 @@ from rich.progress import Progress
 from tests import models
 from tests.bench.infer import targets
 from tests.bench.infer.measure import Measured, measure, middle
-from tests.bench.infer.report import Report, table
+from tests.bench.infer.report import Report, grid
 from tests.bench.load import questions
 from tests.bench.machine import this_machine, warning
 
@@ -73,7 +73,7 @@ def main(rounds: int, seconds: float, quick: bool, out: Path) -> None:
     path = out / "infer.json"
     report.write(path)
     wide = Console(width=None if sys.stdout.isatty() else 120)
-    wide.print(table(report))
+    wide.print(grid(report).table())
     wide.print(f"{machine.processor}, {machine.cores} cores, load before {machine.load_average:.2f}; all in {path}")
     disturbed = max(each.others_cores for each in measured)
     if warning(disturbed):

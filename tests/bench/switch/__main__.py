@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from tests.bench.machine import this_machine, warning
-from tests.bench.switch.report import Report, table
+from tests.bench.switch.report import Report, grid
 from tests.bench.switch.scenario import BIG, TINY, Outcome, Plan, Scenario
 
 
@@ -41,7 +41,7 @@ def main(pairs: int, seconds: float, clients: int, processes: int, only: str | N
     path = out / "switch.json"
     report.write(path)
     wide = Console(width=None if sys.stdout.isatty() else 160)
-    wide.print(table(report))
+    wide.print(grid(report).table())
     wide.print(f"{machine.processor}, {machine.cores} cores, load before {machine.load_average:.2f}; all in {path}")
     disturbed = max(max(each.closed_loop.others_cores, each.half_load.others_cores) for each in outcomes)
     if warning(disturbed):
