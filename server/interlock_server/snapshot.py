@@ -56,6 +56,8 @@ class Snapshot:
     epoch: int
     routes: tuple[Route, ...]
     keep: tuple[VersionSpec, ...]
+    models: tuple[str, ...] = ()
+    """Every registered model, also one of which nothing is kept."""
 
 
 def primary(route: Route) -> int:

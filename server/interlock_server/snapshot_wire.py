@@ -68,6 +68,7 @@ def snapshot_message(snapshot: Snapshot) -> worker_pb2.Snapshot:
             for route in snapshot.routes
         ],
         keep=[spec_message(spec) for spec in snapshot.keep],
+        models=snapshot.models,
     )
 
 
@@ -89,4 +90,5 @@ def snapshot_value(message: worker_pb2.Snapshot) -> Snapshot:
             for route in message.routes
         ),
         keep=tuple(spec_value(spec) for spec in message.keep),
+        models=tuple(message.models),
     )

@@ -209,9 +209,12 @@ def test_metadata_and_readiness_of_what_is_not_there(
     assert requests.refused(lambda: stub.ModelReady(ready, timeout=10)).code is code
 
 
-def test_a_model_that_nothing_serves_is_not_found(stub: GRPCInferenceServiceStub) -> None:
+def test_a_registered_model_that_nothing_serves_says_what_to_do(stub: GRPCInferenceServiceStub) -> None:
     found = requests.refused(lambda: stub.ModelInfer(request("unserved", INPUT, raw=[ONE_RAW]), timeout=10))
-    assert found.code is StatusCode.NOT_FOUND and "unserved" in found.details
+    assert found.code is StatusCode.NOT_FOUND and "interlock promote unserved" in found.details
+    numbered = request("unserved", INPUT, raw=[ONE_RAW], version="1")
+    found = requests.refused(lambda: stub.ModelInfer(numbered, timeout=10))
+    assert found.code is StatusCode.FAILED_PRECONDITION and "interlock pin unserved 1" in found.details
 
 
 def test_a_message_over_the_limit_is_resource_exhausted(stub: GRPCInferenceServiceStub) -> None:

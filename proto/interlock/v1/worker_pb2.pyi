@@ -186,6 +186,7 @@ class Snapshot(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     ROUTES_FIELD_NUMBER: _builtins.int
     KEEP_FIELD_NUMBER: _builtins.int
+    MODELS_FIELD_NUMBER: _builtins.int
     incarnation: _builtins.str
     """The registry's incarnation: within one, the epoch never goes back."""
     epoch: _builtins.int
@@ -195,6 +196,10 @@ class Snapshot(_message.Message):
     def keep(self) -> _containers.RepeatedCompositeFieldContainer[Global___VersionSpec]:
         """Versions to have loaded; all others are drained and unloaded."""
 
+    @_builtins.property
+    def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Every registered model, also one of which nothing is kept: it is asked in vain, but it is not unknown."""
+
     def __init__(
         self,
         *,
@@ -202,10 +207,11 @@ class Snapshot(_message.Message):
         epoch: _builtins.int = ...,
         routes: _abc.Iterable[Global___Route] | None = ...,
         keep: _abc.Iterable[Global___VersionSpec] | None = ...,
+        models: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "incarnation", b"incarnation", "keep", b"keep", "routes", b"routes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "incarnation", b"incarnation", "keep", b"keep", "models", b"models", "routes", b"routes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

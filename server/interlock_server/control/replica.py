@@ -130,4 +130,5 @@ class Replica:
             epoch=self._desired.epoch,
             routes=tuple(route for model in self._desired.models for route in model.routes),
             keep=tuple(self.spec(version) for model in self._desired.models for version in model.keep),
+            models=tuple(model.name for model in self._desired.models),
         )

@@ -130,7 +130,7 @@ class Catalog:
                 self._add(wanted[key])
             dropped = [self._servables.pop(key) for key in self._servables.keys() - wanted.keys()]
             self._snapshot = snapshot
-            self._table = RouteTable.build(snapshot.routes, self._servables)
+            self._table = self._build(snapshot)
             applied = self._applied(snapshot)
         for servable in dropped:
             self._drains.put(servable)
@@ -147,7 +147,7 @@ class Catalog:
             resident = servable is not None and servable.state is ServableState.READY
             if servable is None or servable.state is ServableState.FAILED:
                 servable = self._add(spec)
-                self._table = RouteTable.build(self._snapshot.routes if self._snapshot else (), self._servables)
+                self._table = self._build(self._snapshot) if self._snapshot else RouteTable.build((), self._servables)
         if not servable.wait_settled(timeout_s):
             raise NotReady(f"{spec.key} was not loaded within {timeout_s:g} s (setting prepare_timeout_s)")
         return Prepared(servable.state, servable.reason, resident, servable.load_s)
@@ -169,6 +169,9 @@ class Catalog:
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         self._loader.close()
+
+    def _build(self, snapshot: Snapshot) -> RouteTable:
+        return RouteTable.build(snapshot.routes, self._servables, snapshot.models)
 
     def _add(self, spec: VersionSpec) -> Servable:
         servable = self._servables[spec.key] = Servable(spec)

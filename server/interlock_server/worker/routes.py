@@ -37,9 +37,14 @@ class RouteTable:
     models: Mapping[str, _ModelRoutes]
 
     @classmethod
-    def build(cls, routes: Iterable[Route], servables: Mapping[VersionKey, Servable]) -> Self:
-        """Make a table; a route to a version that is not among the servables is left out."""
-        models: dict[str, _ModelRoutes] = {}
+    def build(
+        cls, routes: Iterable[Route], servables: Mapping[VersionKey, Servable], known: Iterable[str] = ()
+    ) -> Self:
+        """Make a table; a route to a version that is not among the servables is left out.
+
+        `known` are models that exist even if nothing of them is loaded.
+        """
+        models: dict[str, _ModelRoutes] = {name: _ModelRoutes() for name in known}
         for key, servable in servables.items():
             versions = models.setdefault(key.model, _ModelRoutes()).versions
             versions[key.version] = Resolved(servable, "", 0)

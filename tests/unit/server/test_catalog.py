@@ -294,3 +294,14 @@ def test_unloading_gives_the_session_back(catalog: Catalog, tmp_path: Path) -> N
     servable = weakref.ref(catalog.servables()[0])
     catalog.apply(snapshot(epoch=2))
     eventually(lambda: gc.collect() >= 0 and servable() is None, "nothing holds the servable any more")
+
+
+def test_a_registered_model_of_which_nothing_is_loaded_is_known() -> None:
+    table = RouteTable.build([], {}, ["idle"])
+
+    with pytest.raises(AliasNotFound, match="interlock promote idle"):
+        table.resolve(ModelRef.parse("idle"))
+    with pytest.raises(VersionNotLoaded, match="interlock pin idle 1"):
+        table.resolve(ModelRef.parse("idle@1"))
+    with pytest.raises(ModelNotFound):
+        table.resolve(ModelRef.parse("nobody"))
