@@ -22,6 +22,8 @@ from interlock_server.worker.servable import Servable
 
 log = logging.getLogger("interlock.catalog")
 
+_UNLOAD_AFTER_S: Final = 1.0
+"""How long a dropped version stays: giving memory back costs CPU, which a switch needs for those who feel it."""
 _NO_ROUTES: Final = RouteTable({})
 
 
@@ -44,6 +46,15 @@ class Prepared:
     load_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Dropped:
+    """A servable that nothing leads to any more."""
+
+    servable: Servable
+    due: float
+    """When to unload it, on the monotonic clock."""
+
+
 class Catalog:
     """Servables by version, and the current routing table.
 
@@ -61,7 +72,8 @@ class Catalog:
         self._table = _NO_ROUTES
         self._settled = False
         self._loads: queue.SimpleQueue[Servable | None] = queue.SimpleQueue()
-        self._drains: queue.SimpleQueue[Servable | None] = queue.SimpleQueue()
+        self._drains: queue.SimpleQueue[_Dropped | None] = queue.SimpleQueue()
+        self._closing = threading.Event()
         self._threads = (
             threading.Thread(target=self._load_loop, name="loader", daemon=True),
             threading.Thread(target=self._drain_loop, name="drainer", daemon=True),
@@ -133,7 +145,7 @@ class Catalog:
             self._table = self._build(snapshot)
             applied = self._applied(snapshot)
         for servable in dropped:
-            self._drains.put(servable)
+            self._drains.put(_Dropped(servable, time.monotonic() + _UNLOAD_AFTER_S))
         self._on_change()
         return applied
 
@@ -158,11 +170,12 @@ class Catalog:
             servables = list(self._servables.values())
             self._servables.clear()
         for servable in servables:
-            self._drains.put(servable)
+            self._drains.put(_Dropped(servable, time.monotonic()))
         self.close()
 
     def close(self) -> None:
         """End the threads after what they have begun. Idempotent."""
+        self._closing.set()
         self._loads.put(None)
         self._drains.put(None)
         deadline = time.monotonic() + self._drain_grace_s
@@ -195,9 +208,11 @@ class Catalog:
             del servable  # waiting for the next one must not keep this one's session
 
     def _drain_loop(self) -> None:
-        while (servable := self._drains.get()) is not None:
-            self._drain(servable)
-            del servable  # the last reference: its session goes with it
+        low_priority_thread()
+        while (dropped := self._drains.get()) is not None:
+            self._closing.wait(dropped.due - time.monotonic())
+            self._drain(dropped.servable)
+            del dropped  # the last reference: its session goes with it
             give_back_memory()
             self._on_change()
 
@@ -205,7 +220,7 @@ class Catalog:
         if servable.advance(ServableState.NEW, ServableState.UNLOADED):
             return
         if not servable.wait_settled(self._drain_grace_s):
-            self._drains.put(servable)  # still loading: its turn comes again
+            self._drains.put(_Dropped(servable, time.monotonic()))  # still loading: its turn comes again
             return
         if servable.state is ServableState.READY:
             if not servable.drain(self._drain_grace_s):
