@@ -109,7 +109,9 @@ class Loader:
 
 def low_priority_thread() -> None:
     """Make the calling thread give way: what it loads must not slow what is served."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOW_PRIORITY)
+    thread = threading.get_native_id()
+    # Never up, which is not allowed: the whole server may have been started at a lower priority still.
+    os.setpriority(os.PRIO_PROCESS, thread, max(_LOW_PRIORITY, os.getpriority(os.PRIO_PROCESS, thread)))
 
 
 def check_golden(samples: Golden, spec: VersionSpec, session: Session, tolerance: golden.Tolerance) -> None:
