@@ -108,11 +108,6 @@ class Engine:
         self._threads: Final = intra_op_threads or len(os.sched_getaffinity(0))
         self.choice: Final = _choose(asked)
 
-    @property
-    def runtime_version(self) -> str:
-        """ONNX Runtime's version."""
-        return str(ort.__version__)
-
     def load(self, path: str, signature: Signature) -> Session:
         """Load a graph from a path (from bytes it would hold the GIL); raises InternalError."""
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from interlock.model import ServingConfig
 from interlock.v1 import admin_pb2 as pb
 from interlock_client import AsyncAdmin
 
+from tests.support import eventually_async
 from tests.unit.client.kinds import Kind
 from tests.unit.client.scripted import ScriptedServer, a_version, receive, registered, unavailable
 
@@ -165,10 +165,7 @@ async def test_a_cancelled_upload_is_cancelled_on_the_server(server: ScriptedSer
     server.behaviours["RegisterVersion"] = register
     async with AsyncAdmin(server.address) as admin:
         task = asyncio.create_task(admin.register("digits", files[0]))
-        deadline = time.monotonic() + 10
-        while not server.calls:
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.01)
+        await eventually_async(lambda: bool(server.calls), "the upload has reached the server")
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
