@@ -16,9 +16,7 @@ from typing import Final
 
 from interlock.errors import DataLoss, InterlockError, StorageFull, Unavailable
 
-from interlock_registry.manifest import Blob, Manifest, NamedBlob, SourceFile, checked_digest
-
-__all__ = ["Blob", "LocalArtifactStore", "Manifest", "NamedBlob", "SourceFile"]
+from interlock_registry.manifest import Blob, checked_digest
 
 _CHUNK: Final = 1 << 20
 _TEMPORARY: Final = ".incoming-"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 
 from interlock.errors import DataLoss, InvalidArgument
@@ -40,11 +40,49 @@ class Blob:
 
 
 @dataclass(frozen=True, slots=True)
-class NamedBlob:
+class TensorBlob:
     """A tensor of the graph that lives in a blob of its own."""
 
     name: str
+    """Unique in the artifact; a tensor of a subgraph or of a node's attribute has a path of names with slashes."""
+    dtype: str
+    """ONNX's name of the element type: "FLOAT", "BFLOAT16"."""
+    dims: tuple[int, ...]
     blob: Blob
+    """Its elements in row-major order, little-endian, and nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
+class InlineTensor:
+    """A tensor that stays inside the graph: small, of text, sparse, or of elements smaller than a byte."""
+
+    name: str
+    """As of a `TensorBlob`."""
+    dtype: str
+    dims: tuple[int, ...]
+    sha256: str
+    """Of its elements as a `TensorBlob` has them; text as its length in four bytes, little-endian, and its UTF-8."""
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """How often the graph, with its subgraphs and functions, has an operator."""
+
+    domain: str
+    """"ai.onnx" for ONNX's own, whichever way the graph spells it."""
+    op_type: str
+    opset: int
+    """The version of the domain's operator set that the graph imports; 0 where it names none."""
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Opset:
+    """An operator set that the graph imports."""
+
+    domain: str
+    version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,23 +96,40 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The blobs of one artifact."""
+    """The blobs of one artifact, and what the graph is made of. Tables are sorted by their first fields."""
 
     graph: Blob
-    tensors: tuple[NamedBlob, ...] = ()
+    tensors: tuple[TensorBlob, ...] = ()
+    inline: tuple[InlineTensor, ...] = ()
+    operators: tuple[Operator, ...] = ()
+    opsets: tuple[Opset, ...] = ()
+    ir_version: int = 0
+    producer: str = ""
+    """The program that wrote the file, as it says."""
     sources: tuple[SourceFile, ...] = ()
     format: int = FORMAT
 
     @property
     def digest(self) -> str:
         """The artifact's name: sha256 of the canonical JSON."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()
+        return self.document.digest
+
+    @property
+    def document(self) -> Blob:
+        """Its own JSON, which is a blob among the others: whoever has the directory needs no database to read it."""
+        data = self.to_json().encode()
+        return Blob(hashlib.sha256(data).hexdigest(), len(data))
+
+    @property
+    def blobs(self) -> tuple[Blob, ...]:
+        """Every blob once, its own document and the graph first: what has to be there for the artifact to be whole."""
+        named = (self.document, self.graph, *(tensor.blob for tensor in self.tensors))
+        return tuple({each.digest: each for each in named}.values())
 
     @property
     def size_bytes(self) -> int:
         """All blobs together; a blob that two tensors share counts once."""
-        sizes = {each.blob.digest: each.blob.size_bytes for each in self.tensors}
-        return sum({**sizes, self.graph.digest: self.graph.size_bytes}.values())
+        return sum(each.size_bytes for each in self.blobs)
 
     def to_json(self) -> str:
         """Return the canonical JSON."""
@@ -82,10 +137,16 @@ class Manifest:
             {
                 "format": self.format,
                 "graph": _blob_document(self.graph),
-                "tensors": [{"name": each.name, **_blob_document(each.blob)} for each in self.tensors],
-                "sources": [
-                    {"name": each.name, "size_bytes": each.size_bytes, "sha256": each.sha256} for each in self.sources
+                "tensors": [
+                    {"name": each.name, "dtype": each.dtype, "dims": list(each.dims), **_blob_document(each.blob)}
+                    for each in self.tensors
                 ],
+                "inline": [{**asdict(each), "dims": list(each.dims)} for each in self.inline],
+                "operators": [asdict(each) for each in self.operators],
+                "opsets": [asdict(each) for each in self.opsets],
+                "ir_version": self.ir_version,
+                "producer": self.producer,
+                "sources": [asdict(each) for each in self.sources],
             }
         )
 
@@ -100,9 +161,17 @@ class Manifest:
             return cls(
                 format=found,
                 graph=_read_blob(document["graph"]),
-                tensors=tuple(NamedBlob(str(each["name"]), _read_blob(each)) for each in document["tensors"]),
+                tensors=tuple(map(_read_tensor, document["tensors"])),
+                inline=tuple(map(_read_inline, document["inline"])),
+                operators=tuple(
+                    Operator(str(each["domain"]), str(each["op_type"]), _count(each, "opset"), _count(each, "count"))
+                    for each in document["operators"]
+                ),
+                opsets=tuple(Opset(str(each["domain"]), _count(each, "version")) for each in document["opsets"]),
+                ir_version=_count(document, "ir_version"),
+                producer=str(document["producer"]),
                 sources=tuple(
-                    SourceFile(str(each["name"]), int(each["size_bytes"]), checked_digest(each["sha256"]))
+                    SourceFile(str(each["name"]), _count(each, "size_bytes"), checked_digest(each["sha256"]))
                     for each in document["sources"]
                 ),
             )
@@ -115,7 +184,35 @@ def _blob_document(blob: Blob) -> dict[str, object]:
 
 
 def _read_blob(document: dict[str, object]) -> Blob:
-    size = document["size_bytes"]
-    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
-        raise ValueError(f"size_bytes is {size!r}")
-    return Blob(digest=checked_digest(str(document["digest"])), size_bytes=size)
+    return Blob(digest=checked_digest(str(document["digest"])), size_bytes=_count(document, "size_bytes"))
+
+
+def _read_tensor(document: dict[str, object]) -> TensorBlob:
+    return TensorBlob(str(document["name"]), str(document["dtype"]), _dims(document), _read_blob(document))
+
+
+def _read_inline(document: dict[str, object]) -> InlineTensor:
+    return InlineTensor(
+        name=str(document["name"]),
+        dtype=str(document["dtype"]),
+        dims=_dims(document),
+        sha256=checked_digest(str(document["sha256"])),
+        size_bytes=_count(document, "size_bytes"),
+    )
+
+
+def _dims(document: dict[str, object]) -> tuple[int, ...]:
+    dims = document["dims"]
+    if not isinstance(dims, list):
+        raise ValueError(f"dims is {dims!r}")
+    return tuple(_natural("dims", each) for each in dims)
+
+
+def _count(document: dict[str, object], key: str) -> int:
+    return _natural(key, document[key])
+
+
+def _natural(key: str, value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"{key} is {value!r}")
+    return value

@@ -20,6 +20,7 @@ from interlock_registry.domain import (
     Move,
     Page,
 )
+from interlock_registry.manifest import Manifest
 from interlock_registry.sql.database import Database
 from interlock_registry.sql.reader import Reader
 from interlock_registry.stack import Position
@@ -88,6 +89,10 @@ class RegistryReader:
             return reader.version(ref.model, record.version)
 
         return self._database.read(work)
+
+    def manifest(self, model: str, version: int) -> Manifest:
+        """Return the manifest of a version's artifact, a deleted one's too; raises ModelNotFound, VersionNotFound."""
+        return self._database.read(lambda reader: reader.manifest(model, version))
 
     def alias(self, model: str, alias: str) -> Alias | None:
         """Return an alias, or None where the model has none of that name."""

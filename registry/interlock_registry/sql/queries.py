@@ -99,6 +99,11 @@ DESIRED_VERSIONS: Final[AnySelect] = (
     .order_by(t.versions.c.model, t.versions.c.version)
 )
 
+MANIFEST: Final[AnySelect] = (
+    select(t.versions.c.model, t.versions.c.version, t.versions.c.digest, t.artifacts.c.manifest)
+    .join(t.artifacts, t.artifacts.c.digest == t.versions.c.digest)
+    .where(t.versions.c.model == bindparam("model"), t.versions.c.version == bindparam("version"))
+)
 ARTIFACT: Final[AnySelect] = select(t.artifacts.c.digest).where(t.artifacts.c.digest == bindparam("digest"))
 
 ANSWER: Final[AnySelect] = select(t.idempotency_keys).where(

@@ -25,6 +25,7 @@ from interlock_registry.domain import (
     Route,
 )
 from interlock_registry.keep import keep_set
+from interlock_registry.manifest import Manifest
 from interlock_registry.sql import queries as q
 from interlock_registry.sql import rows
 from interlock_registry.sql import tables as t
@@ -185,6 +186,13 @@ class Reader:
         if row is None:
             raise self._no_version(model, number)
         return rows.desired_version(row)
+
+    def manifest(self, model: str, number: int) -> Manifest:
+        """Return what a version's artifact consists of; raises ModelNotFound, VersionNotFound."""
+        row = self._connection.execute(q.MANIFEST, {"model": model, "version": number}).one_or_none()
+        if row is None:
+            raise self._no_version(model, number)
+        return rows.manifest(row)
 
     # --- idempotency ---
 

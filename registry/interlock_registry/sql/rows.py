@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 
 from interlock.errors import DataLoss
 from interlock.model import Alias, Version, VersionState
@@ -84,21 +86,27 @@ def route(found: Sequence[AnyRow]) -> Route:
     )
 
 
-def desired_version(row: AnyRow) -> DesiredVersion:
-    """Read a row of versions joined with its artifact and its golden samples."""
-    manifest = Manifest.from_json(row.manifest)
-    if manifest.digest != row.digest:
+def manifest(row: AnyRow) -> Manifest:
+    """Read the manifest in a row of versions joined with its artifact."""
+    found = _manifest(row.manifest)
+    if found.digest != row.digest:
         raise DataLoss(
             f"the stored manifest of version {row.version} of {row.model!r} does not have its digest {row.digest}; "
             "restore the registry from a backup",
             facts={"model": row.model, "version": str(row.version), "digest": row.digest},
         )
+    return found.manifest
+
+
+def desired_version(row: AnyRow) -> DesiredVersion:
+    """Read a row of versions joined with its artifact and its golden samples."""
+    artifact = manifest(row)
     golden = None if row.golden_digest is None else Blob(digest=row.golden_digest, size_bytes=row.golden_size_bytes)
     return DesiredVersion(
         model=row.model,
         version=row.version,
         digest=row.digest,
-        graph=manifest.graph,
+        graph=artifact.graph,
         golden=golden,
         signature=documents.read_signature(row.signature),
         config=documents.read_config(row.config),
@@ -110,6 +118,19 @@ def desired_version(row: AnyRow) -> DesiredVersion:
 def link(row: AnyRow) -> Link:
     """Read a row of events."""
     return Link(seq=row.seq, time=row.time, model=row.model, body=bytes(row.body), hash=row.hash)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parsed:
+    digest: str
+    manifest: Manifest
+
+
+@lru_cache(maxsize=256)
+def _manifest(text: str) -> _Parsed:
+    # A rollback reads the manifests of what it keeps: parsing thousands of tensors anew would cost it milliseconds.
+    found = Manifest.from_json(text)
+    return _Parsed(found.digest, found)
 
 
 def _stack(found: Sequence[AnyRow]) -> tuple[int, ...]:

@@ -31,16 +31,22 @@ def main() -> None:
 
 def _answer(request: dict[str, Any], limits: ToolLimits) -> dict[str, Any]:
     try:
-        if request["kind"] != "validate":
-            raise InternalError(f"the model tool has no job {request['kind']!r}")
-        # Late, so that the walls stand before any of this code and what it reads is there.
-        from interlock_registry.tool.validation import validate
-
-        return {"report": validate(ValidateJob.from_json(request["job"])).to_json()}
+        return {"report": _do(request["kind"], request["job"])}
     except MemoryError:
         return _refused(out_of_memory(limits))
     except InterlockError as error:
         return _refused(error)
+
+
+def _do(verb: str, job: dict[str, Any]) -> dict[str, Any]:
+    # Imported late, so that the walls stand before any of this code and what it reads is there.
+    match verb:
+        case "validate":
+            from interlock_registry.tool.validation import validate
+
+            return validate(ValidateJob.from_json(job)).to_json()
+        case _:
+            raise InternalError(f"the model tool has no verb {verb!r}")
 
 
 def _refused(error: InterlockError) -> dict[str, Any]:

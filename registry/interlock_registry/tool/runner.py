@@ -8,8 +8,10 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, TypeVar
 
 from interlock.errors import InterlockError, InternalError, InvalidModel, Violation, by_reason
 
@@ -17,6 +19,8 @@ from interlock_registry.tool.job import ToolLimits, ValidateJob, ValidateReport
 from interlock_registry.tool.sandbox import clean_environment
 
 _log = logging.getLogger(__name__)
+
+R = TypeVar("R")
 
 _MAX_REPLY: Final = 16 << 20
 _MAX_STDERR: Final = 4 << 10
@@ -30,11 +34,21 @@ async def validate(job: ValidateJob, limits: ToolLimits) -> ValidateReport:
 
     Call it from the loop of a thread that lives as long as the process: the child dies with the thread.
     """
-    request = {"kind": "validate", "parent": os.getpid(), "limits": asdict(limits), "job": job.to_json()}
-    ended = await _run(json.dumps(request).encode(), str(job.model.parent), limits.wall_s)
+    return await ask("validate", job.to_json(), ValidateReport.from_json, job.model.parent, limits)
+
+
+async def ask(
+    verb: str, job: Mapping[str, Any], read: Callable[[Mapping[str, Any]], R], directory: Path, limits: ToolLimits
+) -> R:
+    """Have a child do one job in a directory and return its report as `read` makes it of JSON.
+
+    Raises what the child refuses (InvalidModel and its kind), and InternalError where it fails.
+    """
+    request = {"kind": verb, "parent": os.getpid(), "limits": asdict(limits), "job": job}
+    ended = await _run(json.dumps(request).encode(), str(directory), limits.wall_s)
     reply = _reply(ended, limits)
     try:
-        return ValidateReport.from_json(reply)
+        return read(reply)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InternalError(f"the model tool's report cannot be read: {error!r}") from error
 

@@ -13,7 +13,7 @@ from interlock.golden import Tolerance
 from interlock.model import ServingConfig
 from interlock.types import DType, Signature, TensorSpec
 from interlock_registry.domain import Action, Attempt, Committed, NewVersion, Registered
-from interlock_registry.manifest import Blob, Manifest, SourceFile
+from interlock_registry.manifest import Blob, Manifest, SourceFile, TensorBlob
 from interlock_registry.registry import Registry
 
 MODEL = "digits"
@@ -27,7 +27,8 @@ def digest(text: str) -> str:
 
 def manifest(seed: str = "weights") -> Manifest:
     source = SourceFile(name="digits.onnx", size_bytes=1000, sha256=digest(seed))
-    return Manifest(graph=Blob(digest(seed), 1000), sources=(source,))
+    weights = TensorBlob("weights", "FLOAT", (64, 10), Blob(digest(f"tensor of {seed}"), 2560))
+    return Manifest(graph=Blob(digest(seed), 1000), tensors=(weights,), sources=(source,))
 
 
 def new_version(model: str = MODEL, seed: str = "weights", signature: Signature = SIGNATURE) -> NewVersion:

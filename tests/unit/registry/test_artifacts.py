@@ -16,7 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from interlock.errors import DataLoss, InvalidArgument, StorageFull, Unavailable
-from interlock_registry.artifacts import Blob, LocalArtifactStore
+from interlock_registry.artifacts import LocalArtifactStore
+from interlock_registry.manifest import Blob
 
 BYTES = bytes(range(256)) * 12_289  # just over three chunks, and no multiple of one
 SHA256 = hashlib.sha256(BYTES).hexdigest()

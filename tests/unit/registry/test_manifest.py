@@ -1,38 +1,70 @@
 from __future__ import annotations
 
 import hashlib
+from typing import TypeVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from interlock.errors import DataLoss, InvalidArgument
-from interlock_registry.manifest import Blob, Manifest, NamedBlob, SourceFile, checked_digest
+from interlock_registry.manifest import (
+    Blob,
+    InlineTensor,
+    Manifest,
+    Operator,
+    Opset,
+    SourceFile,
+    TensorBlob,
+    checked_digest,
+)
 
 from tests.unit.registry.builders import digest
 
+T = TypeVar("T")
+
 digests = st.binary(min_size=32, max_size=32).map(bytes.hex)
-blobs = st.builds(Blob, digest=digests, size_bytes=st.integers(0, 2**50))
+counts = st.integers(0, 2**50)
+words = st.text(st.characters(codec="utf-8"), max_size=20)
+blobs = st.builds(Blob, digest=digests, size_bytes=counts)
+
+
+def tuples(each: st.SearchStrategy[T]) -> st.SearchStrategy[tuple[T, ...]]:
+    return st.lists(each, max_size=3).map(tuple)
+
+
 manifests = st.builds(
     Manifest,
     graph=blobs,
-    tensors=st.lists(st.builds(NamedBlob, name=st.text(max_size=20), blob=blobs), max_size=3).map(tuple),
-    sources=st.lists(
-        st.builds(
-            SourceFile,
-            name=st.text(st.characters(codec="utf-8"), max_size=20),
-            size_bytes=st.integers(0, 2**50),
-            sha256=digests,
-        ),
-        max_size=2,
-    ).map(tuple),
+    tensors=tuples(st.builds(TensorBlob, name=words, dtype=words, dims=tuples(counts), blob=blobs)),
+    inline=tuples(
+        st.builds(InlineTensor, name=words, dtype=words, dims=tuples(counts), sha256=digests, size_bytes=counts)
+    ),
+    operators=tuples(st.builds(Operator, domain=words, op_type=words, opset=counts, count=counts)),
+    opsets=tuples(st.builds(Opset, domain=words, version=counts)),
+    ir_version=counts,
+    producer=words,
+    sources=tuples(st.builds(SourceFile, name=words, size_bytes=counts, sha256=digests)),
 )
 
 
 def test_a_manifest_is_named_by_its_canonical_json() -> None:
-    manifest = Manifest(graph=Blob("a" * 64, 7), sources=(SourceFile("m.onnx", 7, "b" * 64),))
+    manifest = Manifest(
+        graph=Blob("a" * 64, 7),
+        tensors=(TensorBlob("w", "FLOAT", (2, 3), Blob("c" * 64, 24)),),
+        inline=(InlineTensor("b", "FLOAT", (), "d" * 64, 4),),
+        operators=(Operator("ai.onnx", "Add", 20, 2),),
+        opsets=(Opset("ai.onnx", 20),),
+        ir_version=10,
+        producer="pytorch 2.13",
+        sources=(SourceFile("m.onnx", 7, "b" * 64),),
+    )
     text = (
         '{"format":1,"graph":{"digest":"' + "a" * 64 + '","size_bytes":7},'
-        '"sources":[{"name":"m.onnx","sha256":"' + "b" * 64 + '","size_bytes":7}],"tensors":[]}'
+        '"inline":[{"dims":[],"dtype":"FLOAT","name":"b","sha256":"' + "d" * 64 + '","size_bytes":4}],"ir_version":10,'
+        '"operators":[{"count":2,"domain":"ai.onnx","op_type":"Add","opset":20}],'
+        '"opsets":[{"domain":"ai.onnx","version":20}],"producer":"pytorch 2.13",'
+        '"sources":[{"name":"m.onnx","sha256":"' + "b" * 64 + '","size_bytes":7}],'
+        '"tensors":[{"digest":"' + "c" * 64 + '","dims":[2,3],"dtype":"FLOAT","name":"w","size_bytes":24}]}'
     )
     assert manifest.to_json() == text
     assert manifest.digest == hashlib.sha256(text.encode()).hexdigest()
@@ -44,9 +76,12 @@ def test_a_manifest_is_read_as_it_was_written(manifest: Manifest) -> None:
 
 
 def test_a_blob_that_two_tensors_share_counts_once() -> None:
-    shared = Blob(digest("t"), 100)
-    manifest = Manifest(graph=Blob(digest("g"), 5), tensors=(NamedBlob("a", shared), NamedBlob("b", shared)))
-    assert manifest.size_bytes == 105
+    graph, shared = Blob(digest("g"), 5), Blob(digest("t"), 100)
+    manifest = Manifest(
+        graph=graph, tensors=(TensorBlob("a", "FLOAT", (25,), shared), TensorBlob("b", "INT8", (100,), shared))
+    )
+    assert manifest.blobs == (manifest.document, graph, shared)
+    assert manifest.size_bytes == 105 + len(manifest.to_json())
 
 
 @given(st.text())
@@ -55,16 +90,22 @@ def test_any_other_text_is_damage_and_nothing_else(text: str) -> None:
         Manifest.from_json(text)
 
 
+WHOLE = Manifest(graph=Blob("a" * 64, 7), tensors=(TensorBlob("w", "INT8", (2,), Blob("b" * 64, 2)),)).to_json()
+
+
 @pytest.mark.parametrize(
     "text",
     [
         "[]",
         "null",
         '{"format":1}',
-        '{"format":"x","graph":{},"tensors":[],"sources":[]}',
-        '{"format":1,"graph":{"digest":"../../etc/passwd","size_bytes":1},"tensors":[],"sources":[]}',
-        '{"format":1,"graph":{"digest":"' + "a" * 64 + '","size_bytes":-1},"tensors":[],"sources":[]}',
-        '{"format":1,"graph":{"digest":"' + "a" * 64 + '","size_bytes":true},"tensors":[],"sources":[]}',
+        WHOLE.replace('"format":1', '"format":"x"'),
+        WHOLE.replace("a" * 64, "../../etc/passwd"),
+        WHOLE.replace('"size_bytes":7', '"size_bytes":-1'),
+        WHOLE.replace('"size_bytes":7', '"size_bytes":true'),
+        WHOLE.replace('"dims":[2]', '"dims":2'),
+        WHOLE.replace('"dims":[2]', '"dims":[-1]'),
+        WHOLE.replace('"ir_version":0', '"ir_version":null'),
     ],
 )
 def test_damaged_manifests_are_refused(text: str) -> None:

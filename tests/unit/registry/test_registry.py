@@ -44,7 +44,7 @@ def test_the_first_version_is_1_and_is_read_as_it_was_registered(desk: Desk) -> 
     new = new_version()
     assert (version.model, version.version, version.state) == (MODEL, 1, VersionState.VALIDATED)
     assert (version.signature, version.config, version.tags) == (new.signature, new.config, new.tags)
-    assert (version.digest, version.size_bytes) == (manifest().digest, 1000)
+    assert (version.digest, version.size_bytes) == (manifest().digest, manifest().size_bytes)
     assert (version.note, version.created_by, version.report_json) == ("a note", "ada", '{"load_s":0.5}')
     assert (version.proven, version.golden_samples, version.aliases, version.pinned) == (True, 3, (), False)
     assert version.created_at.tzinfo is not None
@@ -62,6 +62,7 @@ def test_a_version_tells_what_it_takes_to_load_it(desk: Desk) -> None:
     assert (spec.digest, spec.signature, spec.config) == (new.manifest.digest, new.signature, new.config)
     assert (spec.tolerances, spec.joinable) == (new.tolerances, True)
     assert spec == desk.registry.desired_version(MODEL, 1)
+    assert desk.registry.manifest(MODEL, 1) == new.manifest
 
 
 def test_a_version_without_golden_samples_has_none(desk: Desk) -> None:
