@@ -16,7 +16,7 @@ BIN := .venv/bin
 PY := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: setup proto lint fmt type test test-all bench bench-switch demo serve clean help
+.PHONY: setup proto lint fmt type test test-all test-postgres bench bench-switch demo serve clean help
 
 setup: ## make .venv/ with everything, the command in it at .venv/bin/interlock
 	@PYTHON="$(PYTHON)" ENGINE="$(ENGINE)" TORCH_INDEX="$(TORCH_INDEX)" tools/setup.sh
@@ -46,6 +46,9 @@ test: setup ## run the suite, without the minutes-long tests, with branch covera
 
 test-all: setup ## run every test
 	@$(PY) -m pytest $(ARGS)
+
+test-postgres: setup ## run what touches the registry with servers that keep it in PostgreSQL
+	@$(PY) -m pytest -m "not slow" --database postgresql tests/unit/server tests/integration tests/system $(ARGS)
 
 bench: setup ## measure inference
 	@$(PY) -m tests.bench.infer $(ARGS)

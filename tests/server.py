@@ -17,6 +17,7 @@ from typing import Self
 from interlock.model import ReplicaStatus
 from interlock_client import Admin, Client
 
+from tests import databases
 from tests.support import eventually
 
 _READY = re.compile(r"interlock ready grpc=(\S+) http=(\S+) admin=(\S+)\n")
@@ -61,7 +62,8 @@ class Server:
     def __init__(self, data: Path, *flags: str, env: Mapping[str, str] | None = None) -> None:
         self.data = data
         self.flags = flags
-        self._env = clean_environment(**(env or {}))
+        kept = databases.setting(data)
+        self._env = clean_environment(**({"INTERLOCK_DB": kept} if kept else {}) | dict(env or {}))
         self.log_path = data.with_name(f"{data.name}.log")
         self.process: subprocess.Popen[bytes] | None = None
         self.grpc = self.http = self.admin_address = ""

@@ -14,6 +14,7 @@ import pytest
 from interlock_registry.domain import Action
 from interlock_registry.registry import Registry
 
+from tests.databases import Cluster, Place, SqlitePlace
 from tests.unit.registry.builders import MODEL, Desk, attempt
 
 MOVER = """
@@ -39,21 +40,25 @@ for turn in range(start, start + int(sys.argv[2])):
 
 
 @pytest.fixture
-def prepared(tmp_path: Path) -> Path:
+def prepared(tmp_path: Path) -> SqlitePlace:
     """A registry whose alias is at generation 1, on version 1; odd generations are on 1, even ones on 2."""
-    path = tmp_path / "registry.db"
-    desk = Desk(Registry.open(f"sqlite:///{path}"), path)
+    place = SqlitePlace(tmp_path / "registry.db")
+    prepare(place)
+    return place
+
+
+def prepare(place: Place) -> None:
+    desk = Desk(Registry.open(place.url), place)
     desk.register()
     desk.register()
     desk.promote(1)
     desk.registry.close()
-    return path
 
 
-def check(path: Path, said: list[str]) -> None:
+def check(place: Place, said: list[str]) -> None:
     asked = max(int(line.split()[1]) for line in said if line.startswith("asked"))
     acknowledged = [int(line.split()[1]) for line in said if line.startswith("acknowledged")]
-    registry = Registry.open(f"sqlite:///{path}")
+    registry = Registry.open(place.url)
     (model,) = registry.desired().models
     (alias,), (route,) = model.aliases, model.routes
     assert max(acknowledged, default=1) <= alias.generation <= asked
@@ -79,29 +84,40 @@ def whole_lines(text: str) -> list[str]:
     return [line for line in text.split("\n")[:-1] if len(line.split()) == 2]
 
 
-def test_a_kill_at_any_moment_leaves_the_old_alias_or_the_new(prepared: Path) -> None:
+def test_a_kill_at_any_moment_leaves_the_old_alias_or_the_new(prepared: SqlitePlace) -> None:
+    kill_often(prepared)
+
+
+def test_a_kill_at_any_moment_leaves_the_old_alias_or_the_new_in_postgresql(cluster: Cluster) -> None:
+    place = cluster.new()
+    prepare(place)
+    kill_often(place)
+    place.server.drop(place.name)
+
+
+def kill_often(place: Place) -> None:
     dice = random.Random(7)
     for _ in range(8):
-        child = subprocess.Popen(
-            [sys.executable, "-c", MOVER, f"sqlite:///{prepared}", "100000"], stdout=subprocess.PIPE, text=True
-        )
+        child = subprocess.Popen([sys.executable, "-c", MOVER, place.url, "100000"], stdout=subprocess.PIPE, text=True)
         assert child.stdout is not None
         found = child.stdout.readline()
         threading.Event().wait(dice.uniform(0, 0.05))
         child.send_signal(signal.SIGKILL)
-        check(prepared, whole_lines(found + child.communicate(timeout=10)[0]))
+        check(place, whole_lines(found + child.communicate(timeout=10)[0]))
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("call", ["pwrite64", "fdatasync", "write"])
-def test_a_kill_at_each_system_call_leaves_the_old_alias_or_the_new(prepared: Path, call: str, tmp_path: Path) -> None:
+def test_a_kill_at_each_system_call_leaves_the_old_alias_or_the_new(
+    prepared: SqlitePlace, call: str, tmp_path: Path
+) -> None:
     copy = tmp_path / "copy" / "registry.db"
     for number in range(1, 16):
         shutil.rmtree(copy.parent, ignore_errors=True)
         copy.parent.mkdir()
-        for each in prepared.parent.glob("registry.db*"):
+        for each in prepared.path.parent.glob("registry.db*"):
             shutil.copy(each, copy.parent)
         command = ["strace", "-f", "-qq", "-o", str(tmp_path / "trace"), "-e", f"trace={call}"]
         command += [
@@ -114,4 +130,4 @@ def test_a_kill_at_each_system_call_leaves_the_old_alias_or_the_new(prepared: Pa
             "8",
         ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-        check(copy, whole_lines("asked 1\n" + done.stdout))
+        check(SqlitePlace(copy), whole_lines("asked 1\n" + done.stdout))

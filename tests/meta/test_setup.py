@@ -47,7 +47,7 @@ def _make(checkout: Path, *words: str) -> subprocess.CompletedProcess[str]:
 def test_help_lists_every_target(checkout: Path) -> None:
     done = _make(checkout)
     listed = " ".join(line.split()[1] for line in done.stdout.splitlines())
-    assert listed == "setup proto lint fmt type test test-all bench bench-switch demo serve clean help"
+    assert listed == "setup proto lint fmt type test test-all test-postgres bench bench-switch demo serve clean help"
 
 
 def test_a_missing_interpreter_is_named(checkout: Path) -> None:

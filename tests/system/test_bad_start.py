@@ -86,6 +86,7 @@ def test_a_lock_that_cannot_be_taken_is_refused(tmp_path: Path) -> None:
     assert "lock" in said(refusal)
 
 
+@pytest.mark.sqlite
 def test_a_newer_schema_is_refused_and_left_alone(server: Server) -> None:
     server.stop()
     database = server.data / "registry.db"
@@ -100,6 +101,7 @@ def test_a_newer_schema_is_refused_and_left_alone(server: Server) -> None:
     connection.close()
 
 
+@pytest.mark.sqlite
 def test_somebody_elses_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     with sqlite3.connect(tmp_path / "data" / "registry.db") as connection:
@@ -238,6 +240,7 @@ def test_no_engine_is_refused_with_the_command_that_installs_one(tmp_path: Path)
     assert "no ONNX Runtime is installed" in said(refusal) and "pip install" in said(refusal)
 
 
+@pytest.mark.sqlite
 def test_a_refused_start_leaves_no_process_and_no_socket_behind(tmp_path: Path) -> None:
     scratch = tmp_path / "scratch"
     scratch.mkdir()

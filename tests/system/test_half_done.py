@@ -22,7 +22,7 @@ from interlock.v1 import admin_pb2_grpc
 from interlock_client import Admin
 from interlock_registry.registry import Registry
 
-from tests import models, stalling
+from tests import databases, models, stalling
 from tests.load import Load, X
 from tests.server import Server
 from tests.support import eventually
@@ -244,7 +244,7 @@ def rounds_of_registering(folder: Path, count: int) -> int:
             assert hashlib.sha256(path.read_bytes()).hexdigest() == blob, "no version without its bytes"
     assert litter(server) == []
     assert server.stop() == 0
-    registry = Registry.open(f"sqlite:///{server.data / 'registry.db'}")
+    registry = Registry.open(databases.of(server.data).url)
     report = registry.verify_chain()
     registry.close()
     assert report.is_whole, report.why

@@ -15,6 +15,7 @@ from interlock.model import Alias, Event, Switch
 from interlock_client import Admin
 from interlock_registry.registry import Registry
 
+from tests import databases
 from tests.load import X
 from tests.server import Server
 from tests.system.stories import SCALES, register
@@ -95,7 +96,7 @@ def rounds(folder: Path, count: int, seconds: float) -> int:
             mover.join(30)
         assert not mover.is_alive()
 
-        registry = Registry.open(f"sqlite:///{folder / 'data' / 'registry.db'}")
+        registry = Registry.open(databases.of(folder / "data").url)
         try:
             report = registry.verify_chain()
         finally:

@@ -15,6 +15,7 @@ from tests.server import Server
 from tests.system.stories import serve_two
 
 
+@pytest.mark.sqlite
 def test_a_data_directory_may_have_any_name(tmp_path: Path) -> None:
     name = "two words \u00e4, 100%20, #1 & what?mode=memory"
     data = tmp_path / "parent" / name
@@ -39,6 +40,7 @@ def test_every_loopback_address_serves_all_three_ports(tmp_path: Path, host: str
             assert response.status == 200
 
 
+@pytest.mark.sqlite
 def test_a_backup_before_a_migration_finds_a_database_with_any_name(tmp_path: Path) -> None:
     database = tmp_path / "100% sure?" / "registry.db"
     database.parent.mkdir()

@@ -48,6 +48,7 @@ def spoil(database: Path) -> bytes:
     return whole
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize(
     "harm",
     [
@@ -99,6 +100,7 @@ def test_a_restart_with_a_broken_registry_serves_the_last_known_good(server: Ser
         load.until_version(1)
 
 
+@pytest.mark.sqlite
 def test_a_registry_that_was_deleted_does_not_take_the_models_with_it(server: Server, tmp_path: Path) -> None:
     serve_two(server, tmp_path)
     eventually(lambda: (server.data / "state" / "last-known-good").exists(), "last-known-good is written")
@@ -118,6 +120,7 @@ def test_a_registry_that_was_deleted_does_not_take_the_models_with_it(server: Se
     load.check(at_least=20)
 
 
+@pytest.mark.sqlite
 def test_a_locked_registry_fails_changes_in_bounded_time_and_nothing_else(server: Server, tmp_path: Path) -> None:
     serve_two(server, tmp_path)
     other = sqlite3.connect(server.data / "registry.db", isolation_level=None)
@@ -146,6 +149,7 @@ def test_a_locked_registry_fails_changes_in_bounded_time_and_nothing_else(server
     registry.close()
 
 
+@pytest.mark.sqlite
 @pytest.mark.slow
 def test_a_restart_of_control_on_a_locked_registry_serves_and_recovers(server: Server, tmp_path: Path) -> None:
     serve_two(server, tmp_path)
@@ -174,6 +178,7 @@ def test_a_restart_of_control_on_a_locked_registry_serves_and_recovers(server: S
         other.close()
 
 
+@pytest.mark.sqlite
 def test_a_damaged_last_known_good_falls_back_to_the_one_before(server: Server, tmp_path: Path) -> None:
     serve_two(server, tmp_path)
     newest = server.data / "state" / "last-known-good"

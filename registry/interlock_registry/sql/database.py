@@ -6,14 +6,14 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, Generic, TypeVar
 
 from interlock.errors import InternalError, RegistryUnavailable
-from sqlalchemy import Connection
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
+from interlock_registry.chain import Head
 from interlock_registry.sql import engine as engines
 from interlock_registry.sql import migrate
 from interlock_registry.sql.reader import Reader
@@ -24,6 +24,14 @@ T = TypeVar("T")
 _ATTEMPTS: Final = 5
 _PATIENCE_S: Final = 10.0
 _CHECKPOINT_AFTER: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class _Done(Generic[T]):
+    """A unit of work that ran to its end and is to be committed."""
+
+    result: T
+    event: Head | None
 
 
 class Database:
@@ -46,7 +54,12 @@ class Database:
 
     def read(self, work: Callable[[Reader], T]) -> T:
         """Run a unit of work that sees one moment."""
-        return self._repeat(lambda: engines.reading(self._engine), lambda connection: work(Reader(connection)))
+
+        def once() -> T:
+            with engines.reading(self._engine) as connection:
+                return work(Reader(connection))
+
+        return self._repeat(once)
 
     def write(self, work: Callable[[Writer], T], *, durable: bool = True) -> T:
         """Run a unit of work alone and commit it; whatever it raises leaves no trace.
@@ -56,10 +69,7 @@ class Database:
         if not self._writing.acquire(timeout=_PATIENCE_S):
             raise RegistryUnavailable(f"other writes have kept the registry busy for {_PATIENCE_S:g} s; try again")
         try:
-            result = self._repeat(
-                lambda: engines.writing(self._engine, durable=durable),
-                lambda connection: work(Writer(connection)),
-            )
+            result = self._repeat(lambda: self._write_once(work, durable=durable))
             self._writes += 1
             return result
         finally:
@@ -81,16 +91,34 @@ class Database:
             self._closed = True
             self._engine.dispose()
 
-    def _repeat(
-        self, transaction: Callable[[], AbstractContextManager[Connection]], work: Callable[[Connection], T]
-    ) -> T:
+    def _write_once(self, work: Callable[[Writer], T], *, durable: bool) -> T:
+        done: _Done[T] | None = None
+        try:
+            with engines.writing(self._engine, durable=durable) as connection:
+                writer = Writer(connection)
+                done = _Done(work(writer), writer.recorded)
+            return done.result
+        except DBAPIError as error:
+            # The connection may have broken after the commit and before its answer: then the event is there.
+            if done is None or done.event is None or not engines.is_lost(error) or not self._has(done.event):
+                raise
+            return done.result
+
+    def _has(self, recorded: Head) -> bool:
+        try:
+            # Begins with the lock that every write holds: it waits for the one whose answer was lost.
+            with engines.writing(self._engine) as connection:
+                return Writer(connection).has(recorded)
+        except SQLAlchemyError as error:
+            raise engines.in_doubt(self._engine, error) from error
+
+    def _repeat(self, once: Callable[[], T]) -> T:
         if self._closed:
             raise RegistryUnavailable("the registry is closed")
         give_up_at = time.monotonic() + _PATIENCE_S
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                with transaction() as connection:
-                    return work(connection)
+                return once()
             except SQLAlchemyError as error:
                 if not engines.is_transient(error) or attempt == _ATTEMPTS or time.monotonic() > give_up_at:
                     if isinstance(error, IntegrityError):

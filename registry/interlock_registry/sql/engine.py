@@ -22,6 +22,16 @@ _CHECKPOINT_PAGES: Final = 8000
 """When a commit itself checkpoints, should `tidy` never come round to it: a WAL of 32 MB."""
 _MIGRATION_LOCK: Final = 0x696E7465726C6F63
 _TRANSIENT_SQLSTATES: Final = frozenset({"40001", "40P01", "23505", "55P03"})
+_POSTGRESQL: Final = {
+    "application_name": "interlock",
+    "connect_timeout": 5,
+    "options": "-c statement_timeout=10000 -c lock_timeout=5000 -c idle_in_transaction_session_timeout=30000",
+    # A server that vanished from the network is noticed in seconds; the system's own defaults take minutes or hours.
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
 
 _WRITE: Final = "interlock_write"
 _DURABLE: Final = "interlock_durable"
@@ -55,11 +65,7 @@ def open_engine(url: str) -> Engine:
             parsed,
             pool_timeout=_POOL_TIMEOUT_S,
             pool_pre_ping=True,
-            connect_args={
-                "connect_timeout": 5,
-                "options": "-c statement_timeout=10000 -c lock_timeout=5000 "
-                "-c idle_in_transaction_session_timeout=30000",
-            },
+            connect_args=_POSTGRESQL,
         )
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise StartupRefused(
@@ -152,12 +158,31 @@ def where(engine: Engine) -> str:
 
 
 def is_transient(error: SQLAlchemyError) -> bool:
-    """Tell whether the same unit of work, repeated whole, may succeed: the lock was taken or a race was lost."""
+    """Tell whether the same unit of work, repeated whole, may succeed.
+
+    The lock was taken, a race was lost, or the connection broke, and a new one may be had at once.
+    """
     if not isinstance(error, DBAPIError):
         return False
+    if is_lost(error):
+        return True
     if isinstance(error.orig, sqlite3.Error):
         return error.orig.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
     return getattr(error.orig, "sqlstate", None) in _TRANSIENT_SQLSTATES
+
+
+def is_lost(error: DBAPIError) -> bool:
+    """Tell whether the connection broke under a statement: what it was to do may have been done."""
+    return error.connection_invalidated
+
+
+def in_doubt(engine: Engine, error: SQLAlchemyError) -> RegistryUnavailable:
+    """Say that nobody knows whether a commit was done."""
+    return RegistryUnavailable(
+        f"the connection to the registry's database {where(engine)} broke during a commit, and it cannot be asked "
+        f"whether that was done ({error}); look with `interlock log`, or repeat the request with its idempotency key",
+        facts={"database": where(engine)},
+    )
 
 
 def unavailable(engine: Engine, error: SQLAlchemyError) -> RegistryUnavailable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,9 @@ HEAD: Final = "0001"
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
+BACKUPS_KEPT: Final = 3
+"""How many copies from before migrations are kept of one SQLite file: the newest."""
+
 _REVISIONS: Final = table("alembic_version", column("version_num"))
 
 
@@ -29,7 +33,8 @@ def prepare(
 ) -> None:
     """Bring the schema to `head`, from whatever older revision it has.
 
-    A SQLite file that is not empty is copied first, into `backup_dir` or beside itself. Raises StartupRefused where
+    A SQLite file that is not empty is copied first, into `backup_dir` or beside itself, where the newest three copies
+    stay. Raises StartupRefused where
     the schema is newer than this program, another program's, or old while migrating is not allowed.
     """
     with engines.reading(engine) as connection:
@@ -48,7 +53,7 @@ def prepare(
                 facts={"found": found, "needed": head},
             )
         if found is not None and engines.is_sqlite(engine):
-            engines.back_up(engine, _backup_path(engine, backup_dir, found))
+            _back_up(engine, backup_dir, found)
         _upgrade(connection, head=head, migrations=migrations)
 
 
@@ -92,9 +97,13 @@ def _upgrade(connection: Connection, *, head: str, migrations: Path) -> None:
     command.upgrade(config, head)
 
 
-def _backup_path(engine: Engine, directory: Path | None, revision: str) -> Path:
+def _back_up(engine: Engine, directory: Path | None, revision: str) -> None:
     database = Path(str(engine.url.database))
     directory = directory or database.parent
     directory.mkdir(parents=True, exist_ok=True)
+    prefix = f"{database.stem}-before-migration-"
     moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
-    return directory / f"{database.stem}-before-migration-{revision}-{moment}.db"
+    engines.back_up(engine, directory / f"{prefix}{revision}-{moment}.db")
+    copies = sorted(directory.glob(f"{glob.escape(prefix)}*.db"), key=lambda path: path.stem.rpartition("-")[2])
+    for old in copies[:-BACKUPS_KEPT]:
+        old.unlink(missing_ok=True)

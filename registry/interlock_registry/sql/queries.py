@@ -118,6 +118,7 @@ EVENTS: Final[AnySelect] = (
     .order_by(t.events.c.seq.desc())
     .limit(bindparam("limit"))
 )
+EVENT_HASH: Final[AnySelect] = select(t.events.c.hash).where(t.events.c.seq == bindparam("seq"))
 EVENTS_AFTER: Final[AnySelect] = (
     select(t.events).where(t.events.c.seq > bindparam("after")).order_by(t.events.c.seq).limit(bindparam("limit"))
 )

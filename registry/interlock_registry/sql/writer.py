@@ -30,6 +30,8 @@ class Writer(Reader):
             raise DataLoss("the registry has lost its epoch row; restore the registry from a backup")
         self._epoch: int = row.epoch
         self._head = Head(seq=row.event_seq, hash=row.event_hash)
+        self.recorded: Head | None = None
+        """The event that this transaction has appended, if any."""
 
     # --- the one event, and the epoch ---
 
@@ -41,11 +43,16 @@ class Writer(Reader):
             {"seq": link.seq, "time": link.time, "model": link.model, "body": link.body, "hash": link.hash},
         )
         self._epoch += 1 if changes else 0
-        self._head = Head(seq=link.seq, hash=link.hash)
+        self._head = self.recorded = Head(seq=link.seq, hash=link.hash)
         self._connection.execute(
             c.SET_HEAD, {"epoch": self._epoch, "event_seq": self._head.seq, "event_hash": self._head.hash}
         )
         return self._epoch
+
+    def has(self, recorded: Head) -> bool:
+        """Tell whether that very event was committed."""
+        row = self._connection.execute(q.EVENT_HASH, {"seq": recorded.seq}).one_or_none()
+        return row is not None and row.hash == recorded.hash
 
     # --- models and versions ---
 

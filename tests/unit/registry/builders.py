@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 
 from interlock.golden import Tolerance
 from interlock.model import ServingConfig
@@ -15,6 +12,8 @@ from interlock.types import DType, Signature, TensorSpec
 from interlock_registry.domain import Action, Attempt, Committed, NewVersion, Registered
 from interlock_registry.manifest import Blob, Manifest, SourceFile, TensorBlob
 from interlock_registry.registry import Registry
+
+from tests.databases import Behind, Place
 
 MODEL = "digits"
 SIGNATURE = Signature((TensorSpec("x", DType.FP32, ("n", 64)),), (TensorSpec("y", DType.FP32, ("n", 10)),))
@@ -77,7 +76,7 @@ class Desk:
     """An operator of one registry."""
 
     registry: Registry
-    path: Path
+    place: Place
 
     def register(self, model: str = MODEL, seed: str = "weights", signature: Signature = SIGNATURE) -> Registered:
         return self.registry.register(new_version(model, seed, signature), attempt(Action.REGISTER, model))
@@ -105,9 +104,6 @@ class Desk:
     def remove_alias(self, alias: str = "stable", expected: int | None = None) -> Committed:
         return self.registry.remove_alias(attempt(Action.REMOVE_ALIAS, alias=alias), expected_generation=expected)
 
-    @contextmanager
-    def sql(self) -> Iterator[sqlite3.Connection]:
+    def sql(self) -> AbstractContextManager[Behind]:
         """Go behind the registry's back, with the rules that any connection to it has."""
-        with closing(sqlite3.connect(self.path)) as connection, connection:
-            connection.execute("PRAGMA foreign_keys=ON")
-            yield connection
+        return self.place.sql()

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from interlock_registry.registry import Registry
 
+from tests.databases import POSTGRESQL, SQLITE, Cluster, Place, PostgresPlace, SqlitePlace
 from tests.unit.registry.builders import Desk
 
 
@@ -14,13 +15,26 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "registry.db"
 
 
+@pytest.fixture(params=[SQLITE, POSTGRESQL])
+def place(request: pytest.FixtureRequest) -> Iterator[Place]:
+    """An empty registry, on each database in turn."""
+    kind: str = request.param
+    if kind == SQLITE:
+        yield SqlitePlace(request.getfixturevalue("path"))
+        return
+    cluster: Cluster = request.getfixturevalue("cluster")
+    made: PostgresPlace = cluster.new()
+    yield made
+    made.server.drop(made.name)
+
+
 @pytest.fixture
-def registry(path: Path) -> Iterator[Registry]:
-    registry = Registry.open(f"sqlite:///{path}")
+def registry(place: Place) -> Iterator[Registry]:
+    registry = Registry.open(place.url)
     yield registry
     registry.close()
 
 
 @pytest.fixture
-def desk(registry: Registry, path: Path) -> Desk:
-    return Desk(registry, path)
+def desk(registry: Registry, place: Place) -> Desk:
+    return Desk(registry, place)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from interlock.errors import (
@@ -23,6 +22,7 @@ from interlock.types import ModelRef
 from interlock_registry.domain import Action
 from interlock_registry.registry import Registry
 
+from tests.databases import Place, PostgresPlace, SqlitePlace
 from tests.unit.registry.builders import MODEL, Desk, attempt, new_version
 
 
@@ -36,9 +36,9 @@ class Clock:
 
 
 @pytest.fixture
-def timed(path: Path) -> Iterator[Desk]:
-    registry = Registry.open(f"sqlite:///{path}", clock=Clock())
-    yield Desk(registry, path)
+def timed(place: Place) -> Iterator[Desk]:
+    registry = Registry.open(place.url, clock=Clock())
+    yield Desk(registry, place)
     registry.close()
 
 
@@ -121,7 +121,7 @@ def test_events_are_listed_by_model_and_up_to_a_moment(timed: Desk) -> None:
 @pytest.mark.parametrize(
     ("statement", "broken_at"),
     [
-        ("UPDATE events SET body = CAST(replace(body, 'ada', 'eve') AS BLOB) WHERE seq = 2", 2),
+        ("UPDATE events SET body = replace(body, 'ada', 'eve') WHERE seq = 2", 2),
         ("UPDATE events SET hash = replace(hash, substr(hash, 1, 1), 'x') WHERE seq = 2", 2),
         ("UPDATE events SET model = 'other' WHERE seq = 3", 3),
         ("UPDATE events SET time = '2020-01-01 00:00:00.000000' WHERE seq = 1", 1),
@@ -135,10 +135,12 @@ def test_events_are_listed_by_model_and_up_to_a_moment(timed: Desk) -> None:
 def test_history_that_was_changed_behind_our_back_is_found(desk: Desk, statement: str, broken_at: int) -> None:
     for _ in range(3):
         desk.register()
+    edited = {
+        SqlitePlace: "CAST(replace(body, 'ada', 'eve') AS BLOB)",
+        PostgresPlace: "convert_to(replace(convert_from(body, 'UTF8'), 'ada', 'eve'), 'UTF8')",
+    }[type(desk.place)]
     with desk.sql() as connection:
-        connection.execute(
-            statement.replace("replace(body, 'ada', 'eve')", "CAST(replace(body, 'ada', 'eve') AS BLOB)")
-        )
+        connection.execute(statement.replace("replace(body, 'ada', 'eve')", edited))
     assert desk.registry.verify_chain().broken_at == broken_at
 
 

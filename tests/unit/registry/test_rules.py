@@ -14,6 +14,7 @@ from interlock.model import VersionState
 from interlock_registry.domain import Action
 from interlock_registry.registry import Registry
 
+from tests.databases import SqlitePlace
 from tests.unit.registry.builders import MODEL, Desk, attempt
 
 numbers = st.integers(1, 6)
@@ -24,8 +25,8 @@ class Operators(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self._folder = tempfile.TemporaryDirectory()
-        path = Path(self._folder.name) / "registry.db"
-        self.desk = Desk(Registry.open(f"sqlite:///{path}"), path)
+        place = SqlitePlace(Path(self._folder.name) / "registry.db")
+        self.desk = Desk(Registry.open(place.url), place)
         self.states: dict[int, VersionState] = {}
         self.stacks: dict[str, list[int]] = {}
         self.pins: set[int] = set()

@@ -1,11 +1,10 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
 import stat
 import subprocess
 import sys
-from contextlib import closing
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,17 +16,21 @@ from interlock_registry.registry import Registry
 from interlock_registry.sql import engine as engines
 from interlock_registry.sql import migrate
 from interlock_registry.sql.tables import metadata
-from sqlalchemy.engine import make_url
-from sqlalchemy.schema import CreateTable
+from sqlalchemy import inspect
+from sqlalchemy.exc import IntegrityError
 
+from tests.databases import POSTGRESQL, SQLITE, Cluster, Place, SqlitePlace
 from tests.unit.registry.builders import Desk
 
-SECOND = """
+NEXT = "9999"
+"""The revision of a program that is one migration ahead of this one."""
+
+AHEAD = """
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "9999"
+down_revision = "{head}"
 
 
 def upgrade() -> None:
@@ -41,21 +44,34 @@ def newer(tmp_path: Path, then: str = "pass") -> Path:
     """The migrations of a program that is one revision ahead."""
     migrations = tmp_path / "migrations"
     shutil.copytree(migrate.MIGRATIONS, migrations)
-    (migrations / "versions" / "0002_owners.py").write_text(SECOND.format(then=then))
+    (migrations / "versions" / "9999_owners.py").write_text(AHEAD.format(then=then, head=migrate.HEAD))
     return migrations
 
 
-def revision(path: Path) -> str:
-    with closing(sqlite3.connect(path)) as connection:
-        found: str = connection.execute("SELECT version_num FROM alembic_version").fetchone()[0]
-        return found
+@pytest.fixture(params=[SQLITE, POSTGRESQL])
+def nothing(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """A place where no registry is yet."""
+    if request.param == SQLITE:
+        yield SqlitePlace(tmp_path / "registry.db")
+        return
+    cluster: Cluster = request.getfixturevalue("cluster")
+    made = cluster.new(empty=True)
+    yield made
+    made.server.drop(made.name)
+
+
+def revision(place: Place) -> str:
+    with place.sql() as connection:
+        ((found,),) = connection.execute("SELECT version_num FROM alembic_version")
+    assert isinstance(found, str)
+    return found
 
 
 # --- the schema and the program ---
 
 
 def test_the_migrations_lead_to_the_schema_that_the_program_has(desk: Desk) -> None:
-    engine = engines.open_engine(f"sqlite:///{desk.path}")
+    engine = engines.open_engine(desk.place.url)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
         assert compare_metadata(context, metadata) == []
@@ -63,126 +79,48 @@ def test_the_migrations_lead_to_the_schema_that_the_program_has(desk: Desk) -> N
 
 
 def test_the_constraints_that_autogeneration_overlooks_are_there_too(desk: Desk) -> None:
-    with desk.sql() as connection:
-        stored = {
-            row[0]: row[1] for row in connection.execute("SELECT name, sql FROM sqlite_master WHERE type='table'")
-        }
+    engine = engines.open_engine(desk.place.url)
+    found = inspect(engine)
     for table in metadata.tables.values():
-        for constraint in table.constraints:
-            assert f"CONSTRAINT {constraint.name} " in stored[table.name]
+        stored = {each["name"] for each in found.get_check_constraints(table.name)}
+        stored |= {each["name"] for each in found.get_foreign_keys(table.name)}
+        stored |= {each["name"] for each in found.get_unique_constraints(table.name)}
+        stored.add(found.get_pk_constraint(table.name)["name"])
+        assert {constraint.name for constraint in table.constraints} <= stored
+    engine.dispose()
 
 
 def test_the_program_knows_the_newest_migration() -> None:
     assert ScriptDirectory(str(migrate.MIGRATIONS)).get_heads() == [migrate.HEAD]
 
 
-def test_every_table_can_be_made_in_postgresql() -> None:
-    dialect = make_url("postgresql://").get_dialect()()
-    for table in metadata.sorted_tables:
-        assert "CREATE TABLE" in str(CreateTable(table).compile(dialect=dialect))
+def test_the_migrations_are_inside_the_package() -> None:
+    import interlock_registry
+
+    root = Path(str(interlock_registry.__file__)).parent
+    assert migrate.MIGRATIONS.is_relative_to(root)
+    assert stat.S_ISREG((migrate.MIGRATIONS / "env.py").stat().st_mode)
 
 
 # --- opening ---
 
 
-def test_an_empty_place_becomes_a_registry(path: Path) -> None:
-    registry = Registry.open(f"sqlite:///{path}")
+def test_an_empty_place_becomes_a_registry(nothing: Place) -> None:
+    registry = Registry.open(nothing.url)
     assert registry.state().epoch == 0
     assert registry.models().items == ()
     assert registry.verify_chain().is_whole
     registry.close()
-    assert revision(path) == migrate.HEAD
+    assert revision(nothing) == migrate.HEAD
 
 
-def test_sqlite_is_set_up_to_lose_nothing(desk: Desk) -> None:
-    engine = engines.open_engine(f"sqlite:///{desk.path}")
-    with engines.writing(engine) as connection:
-        found = {
-            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
-            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout", "trusted_schema")
-        }
-    with engines.writing(engine, durable=False) as connection:
-        assert connection.exec_driver_sql("PRAGMA synchronous").scalar_one() == 1
-    with engines.writing(engine) as connection:
-        assert connection.exec_driver_sql("PRAGMA synchronous").scalar_one() == 2
-    engine.dispose()
-    assert found == {
-        "journal_mode": "wal",
-        "synchronous": 2,
-        "foreign_keys": 1,
-        "busy_timeout": 5000,
-        "trusted_schema": 0,
-    }
-
-
-def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path, desk: Desk) -> None:
-    desk.register()
-    desk.registry.close()
-    with desk.sql() as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '0999'")
-    before = desk.path.read_bytes()
-    with pytest.raises(
-        StartupRefused, match="has schema 0999, this program knows schemas up to 0001: a newer"
-    ) as caught:
-        Registry.open(f"sqlite:///{desk.path}")
-    assert caught.value.facts["found"] == "0999"
-    assert desk.path.read_bytes() == before
-
-
-def test_an_older_schema_is_copied_and_brought_up_to_date(tmp_path: Path, desk: Desk) -> None:
-    desk.register()
-    desk.promote(1)
-    desk.registry.close()
-    engine = engines.open_engine(f"sqlite:///{desk.path}")
-    backups = tmp_path / "backups"
-    migrate.prepare(engine, may_migrate=True, backup_dir=backups, head="0002", migrations=newer(tmp_path))
-    engine.dispose()
-
-    with desk.sql() as connection:
-        assert connection.execute("SELECT name, owner FROM models").fetchall() == [("digits", "nobody")]
-        assert connection.execute("SELECT version FROM aliases").fetchall() == [(1,)]
-    (backup,) = backups.iterdir()
-    assert backup.name.startswith("registry-before-migration-0001-")
-    copied = Registry.open(f"sqlite:///{backup}")
-    assert copied.desired_model("digits").aliases[0].version == 1
-    copied.close()
-
-
-def test_an_older_schema_is_refused_where_migrating_is_not_allowed(tmp_path: Path, desk: Desk) -> None:
-    desk.registry.close()
-    engine = engines.open_engine(f"sqlite:///{desk.path}")
-    with pytest.raises(StartupRefused, match="has schema 0001, this program needs 0002"):
-        migrate.prepare(engine, may_migrate=False, head="0002", migrations=newer(tmp_path))
-    engine.dispose()
-    assert revision(desk.path) == "0001"
-
-
-@pytest.mark.parametrize(
-    "then",
-    ["raise OSError('the machine is on fire')", 'op.execute("UPDATE aliases SET version = 99")'],
-    ids=["that raises", "that leaves rows which refer to nothing"],
-)
-def test_a_migration_leaves_the_old_schema_whole(tmp_path: Path, desk: Desk, then: str) -> None:
-    desk.register()
-    desk.promote(1)
-    desk.registry.close()
-    engine = engines.open_engine(f"sqlite:///{desk.path}")
-    with pytest.raises((OSError, RegistryUnavailable)):
-        migrate.prepare(engine, may_migrate=True, head="0002", migrations=newer(tmp_path, then))
-    engine.dispose()
-    assert revision(desk.path) == "0001"
-    again = Registry.open(f"sqlite:///{desk.path}")
-    assert again.desired_model("digits").aliases[0].version == 1
-    again.close()
-
-
-def test_many_that_start_at_once_make_one_registry(path: Path) -> None:
+def test_many_that_start_at_once_make_one_registry(nothing: Place) -> None:
     program = (
         "import sys; from interlock_registry.registry import Registry\n"
         "registry = Registry.open(sys.argv[1]); print(registry.state().incarnation); registry.close()"
     )
     children = [
-        subprocess.Popen([sys.executable, "-c", program, f"sqlite:///{path}"], stdout=subprocess.PIPE, text=True)
+        subprocess.Popen([sys.executable, "-c", program, nothing.url], stdout=subprocess.PIPE, text=True)
         for _ in range(3)
     ]
     answers = [child.communicate(timeout=60)[0] for child in children]
@@ -190,47 +128,68 @@ def test_many_that_start_at_once_make_one_registry(path: Path) -> None:
     assert len(set(answers)) == 1
 
 
+def test_a_newer_schema_is_refused_and_left_alone(desk: Desk) -> None:
+    desk.register()
+    desk.registry.close()
+    with desk.sql() as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '99999'")
+    with pytest.raises(
+        StartupRefused, match=f"has schema 99999, this program knows schemas up to {migrate.HEAD}: a newer"
+    ) as caught:
+        Registry.open(desk.place.url)
+    assert caught.value.facts["found"] == "99999"
+    assert revision(desk.place) == "99999"
+
+
+def test_an_older_schema_is_brought_up_to_date(tmp_path: Path, desk: Desk) -> None:
+    desk.register()
+    desk.promote(1)
+    desk.registry.close()
+    engine = engines.open_engine(desk.place.url)
+    backups = tmp_path / "backups"
+    migrate.prepare(engine, may_migrate=True, backup_dir=backups, head=NEXT, migrations=newer(tmp_path))
+    engine.dispose()
+    with desk.sql() as connection:
+        assert connection.execute("SELECT name, owner FROM models") == [("digits", "nobody")]
+        assert connection.execute("SELECT version FROM aliases") == [(1,)]
+
+
+def test_an_older_schema_is_refused_where_migrating_is_not_allowed(tmp_path: Path, desk: Desk) -> None:
+    desk.registry.close()
+    engine = engines.open_engine(desk.place.url)
+    with pytest.raises(StartupRefused, match=f"has schema {migrate.HEAD}, this program needs {NEXT}"):
+        migrate.prepare(engine, may_migrate=False, head=NEXT, migrations=newer(tmp_path))
+    engine.dispose()
+    assert revision(desk.place) == migrate.HEAD
+
+
+@pytest.mark.parametrize(
+    "then",
+    ["raise OSError('the machine is on fire')", 'op.execute("UPDATE aliases SET version = 99")'],
+    ids=["that raises", "that leaves rows which refer to nothing"],
+)
+def test_a_migration_that_fails_leaves_the_old_schema_whole(tmp_path: Path, desk: Desk, then: str) -> None:
+    desk.register()
+    desk.promote(1)
+    desk.registry.close()
+    engine = engines.open_engine(desk.place.url)
+    with pytest.raises((OSError, RegistryUnavailable, IntegrityError)):
+        migrate.prepare(engine, may_migrate=True, head=NEXT, migrations=newer(tmp_path, then))
+    engine.dispose()
+    assert revision(desk.place) == migrate.HEAD
+    again = Registry.open(desk.place.url)
+    assert again.desired_model("digits").aliases[0].version == 1
+    again.close()
+
+
 # --- what is no registry ---
 
 
-def test_another_programs_database_is_refused(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as connection, connection:
+def test_another_programs_database_is_refused(nothing: Place) -> None:
+    with nothing.sql() as connection:
         connection.execute("CREATE TABLE songs (title TEXT)")
     with pytest.raises(StartupRefused, match=r"holds tables that are not the registry's \(songs\)"):
-        Registry.open(f"sqlite:///{path}")
-
-
-def test_a_file_that_is_no_database_is_said_to_be_unusable(path: Path) -> None:
-    path.write_bytes(b"once upon a time " * 1000)
-    with pytest.raises(RegistryUnavailable, match="file is not a database"):
-        Registry.open(f"sqlite:///{path}")
-
-
-def test_a_damaged_database_is_said_to_be_damaged(desk: Desk) -> None:
-    for _ in range(40):
-        desk.register()
-    desk.registry.close()
-    with closing(sqlite3.connect(desk.path)) as connection:
-        size = connection.execute("PRAGMA page_size").fetchone()[0]
-    data = bytearray(desk.path.read_bytes())
-    for page in range(3, len(data) // size):
-        data[page * size : page * size + 64] = b"\xff" * 64
-    desk.path.write_bytes(data)
-    with pytest.raises(RegistryUnavailable, match=r"damaged|malformed"):
-        Registry.open(f"sqlite:///{desk.path}")
-
-
-def test_a_directory_that_is_not_there_is_said_to_be_unusable(tmp_path: Path) -> None:
-    with pytest.raises(RegistryUnavailable, match="unable to open database file"):
-        Registry.open(f"sqlite:///{tmp_path}/nowhere/registry.db")
-
-
-def test_a_database_that_disappears_comes_back_as_an_error_and_not_as_an_empty_one(desk: Desk) -> None:
-    desk.register()
-    with desk.sql() as connection:
-        connection.execute("DROP TABLE pins")
-    with pytest.raises(RegistryUnavailable, match="no such table"):
-        desk.registry.desired()
+        Registry.open(nothing.url)
 
 
 @pytest.mark.parametrize(
@@ -247,11 +206,3 @@ def test_a_url_that_can_never_work_is_refused(url: str, why: str) -> None:
     with pytest.raises(StartupRefused, match=why) as caught:
         Registry.open(url)
     assert "secret" not in caught.value.message
-
-
-def test_the_migrations_are_inside_the_package() -> None:
-    import interlock_registry
-
-    root = Path(str(interlock_registry.__file__)).parent
-    assert migrate.MIGRATIONS.is_relative_to(root)
-    assert stat.S_ISREG((migrate.MIGRATIONS / "env.py").stat().st_mode)

@@ -41,7 +41,7 @@ from interlock_server.worker.health import Health
 from interlock_server.worker.loader import Loader
 from interlock_server.worker.metrics import WorkerMetrics
 
-from tests import models
+from tests import databases, models
 from tests.support import eventually_async
 from tests.unit.server.builders import sha256, signature
 
@@ -143,7 +143,9 @@ class Rig:
 @asynccontextmanager
 async def running(engine: Engine, root: Path, **changes: object) -> AsyncIterator[Rig]:
     """Run a rig in a data directory."""
-    settings = Settings.load({"data": root, "apply_timeout_s": 30.0, "poll_s": 0.05, **changes}, None)
+    settings = Settings.load(
+        {"data": root, "db": databases.setting(root), "apply_timeout_s": 30.0, "poll_s": 0.05, **changes}, None
+    )
     data = DataDir(root)
     data.create()
     with tempfile.TemporaryDirectory(prefix="rig-") as sockets:  # a unix socket's path must be short

@@ -17,6 +17,7 @@ from interlock_server.rpc.worker_link import WorkerLink, WorkerReport
 from interlock_server.snapshot import VersionKey
 from interlock_server.worker.engine import Engine
 
+from tests import databases
 from tests.support import eventually_async
 from tests.unit.server.builders import bare_spec, snapshot, version_spec
 from tests.unit.server.rig import Rig, attempt, running
@@ -24,7 +25,7 @@ from tests.unit.server.rig import Rig, attempt, running
 
 def promote_elsewhere(rig: Rig, version: int, model: str = "m") -> None:
     """Promote as another process would: behind this one's back."""
-    registry = Registry.open(f"sqlite:///{rig.data.database}")
+    registry = Registry.open(databases.of(rig.data.root).url)
     try:
         move = registry.plan_promote(model, version, "stable")
         registry.commit_move(move, attempt(Action.PROMOTE, model, version, "stable"), "{}")
@@ -109,6 +110,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "_REOPEN_S", 0.05)
 
 
+@pytest.mark.sqlite
 @pytest.mark.usefixtures("quick")
 async def test_with_the_registry_down_the_last_known_good_is_served_until_it_is_back(
     engine: Engine, tmp_path: Path
@@ -136,6 +138,7 @@ async def test_with_the_registry_down_the_last_known_good_is_served_until_it_is_
         assert rig.live(alias="canary") == 1
 
 
+@pytest.mark.sqlite
 async def test_without_a_registry_and_a_file_nothing_is_ready(engine: Engine, tmp_path: Path) -> None:
     root = tmp_path / "data"
     root.mkdir()

@@ -1,0 +1,118 @@
+"""What only a database on the other end of a network can do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from interlock.errors import RegistryUnavailable
+from interlock_registry.domain import Action
+from interlock_registry.registry import Registry
+from interlock_registry.sql.database import Database
+from interlock_registry.sql.writer import Writer
+
+from tests.breaking import Break, Proxy
+from tests.databases import POSTGRESQL, Cluster, Place, PostgresPlace
+from tests.unit.registry.builders import MODEL, Desk, attempt, new_version
+
+
+@pytest.fixture(params=[POSTGRESQL])
+def place(cluster: Cluster) -> Iterator[Place]:
+    made = cluster.new()
+    yield made
+    made.server.drop(made.name)
+
+
+def behind(proxy: Proxy, place: PostgresPlace) -> str:
+    return place.url.replace(f":{place.server.port}/", f":{proxy.port}/")
+
+
+def test_connections_that_the_server_ended_are_replaced_unnoticed(desk: Desk) -> None:
+    desk.register()
+    with desk.sql() as connection:
+        ended = connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE application_name = 'interlock' AND datname = current_database()"
+        )
+    assert ended
+    assert desk.register().version.version == 2
+    assert [version.version for version in desk.registry.versions(MODEL).items] == [2, 1]
+
+
+def test_a_server_that_is_down_is_an_error_and_used_again_when_it_is_back(desk: Desk, place: PostgresPlace) -> None:
+    desk.register()
+    place.server.stop(kill=True)
+    try:
+        with pytest.raises(RegistryUnavailable, match=r"cannot be used: .*refused") as caught:
+            desk.register()
+        with pytest.raises(RegistryUnavailable):
+            desk.registry.state()
+        assert "what is loaded is served on" in caught.value.message
+    finally:
+        place.server.start()
+    assert desk.register().version.version == 2
+
+
+@pytest.mark.parametrize("sqlstate", ["40001", "40P01"], ids=["serialization failure", "deadlock"])
+def test_a_transaction_that_the_server_gave_up_is_repeated_whole(place: Place, sqlstate: str) -> None:
+    database = Database(place.url)
+    tries = []
+
+    def work(writer: Writer) -> int:
+        tries.append(writer.take_number(MODEL) if writer.model_exists(MODEL) else 0)
+        if len(tries) < 3:
+            fail(writer, sqlstate)
+        return len(tries)
+
+    assert database.write(work) == 3
+    assert tries == [0, 0, 0]
+    database.close()
+
+
+def fail(writer: Writer, sqlstate: str) -> None:
+    writer._connection.exec_driver_sql(f"DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{sqlstate}'; END $$")
+
+
+@pytest.mark.parametrize("when", list(Break), ids=lambda when: when.value)
+def test_a_commit_whose_connection_breaks_is_made_exactly_once(place: PostgresPlace, when: Break) -> None:
+    with Proxy(place.server.port) as proxy:
+        registry = Registry.open(behind(proxy, place))
+        registry.register(new_version(), attempt(Action.REGISTER))
+        proxy.arm(b"COMMIT", when)
+        made = registry.register(new_version(), attempt(Action.REGISTER, key="k", request_hash="h"))
+        assert proxy.broken == 1
+        assert made.version.version == 2
+        assert [version.version for version in registry.versions(MODEL).items] == [2, 1]
+        assert [event.seq for event in registry.events().items] == [2, 1]
+        assert registry.verify_chain().is_whole
+        assert registry.recall(attempt(Action.REGISTER, key="k", request_hash="h")) is not None
+        registry.close()
+
+
+def test_a_read_whose_connection_breaks_is_repeated(place: PostgresPlace) -> None:
+    with Proxy(place.server.port) as proxy:
+        registry = Registry.open(behind(proxy, place))
+        proxy.arm(b"FROM epoch", Break.AFTER)
+        assert registry.state().epoch == 0
+        assert proxy.broken == 1
+        registry.close()
+
+
+def test_a_password_is_in_no_message(place: PostgresPlace) -> None:
+    url = f"postgresql+psycopg://eve:open-sesame@127.0.0.1:{place.server.port}/{place.name}"
+    with pytest.raises(RegistryUnavailable) as caught:
+        Registry.open(url)
+    assert "eve" in caught.value.message
+    assert "open-sesame" not in caught.value.message + str(caught.value.facts)
+
+
+def test_every_statement_has_a_limit(place: Place) -> None:
+    database = Database(place.url)
+    shown = database.write(
+        lambda writer: [
+            writer._connection.exec_driver_sql(f"SHOW {name}").scalar_one()
+            for name in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+        ]
+    )
+    assert shown == ["10s", "5s", "30s"]
+    database.close()
