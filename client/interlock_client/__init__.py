@@ -5,6 +5,7 @@ roll back and read history on the admin port. Errors are those of `interlock.err
 """
 
 from interlock import __version__
+from interlock.chain import ChainHead, ChainReport
 from interlock.errors import (
     Aborted,
     AliasNotFound,
@@ -54,6 +55,7 @@ from interlock.errors import (
 )
 from interlock.model import (
     Alias,
+    AliasAt,
     Event,
     Model,
     ReplicaStatus,
@@ -70,7 +72,6 @@ from interlock.types import DType, ModelRef, Signature, TensorSpec
 from interlock_client._admin_async import AsyncAdmin
 from interlock_client._admin_sync import Admin
 from interlock_client._async import AsyncClient
-from interlock_client._history import AliasAt
 from interlock_client._infer import InferResult, ModelMetadata, ServerMetadata
 from interlock_client._sync import Client
 
@@ -84,6 +85,8 @@ __all__ = [
     "AsyncAdmin",
     "AsyncClient",
     "Cancelled",
+    "ChainHead",
+    "ChainReport",
     "Client",
     "DType",
     "DataLoss",

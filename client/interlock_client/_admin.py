@@ -7,19 +7,16 @@ import os
 import socket
 import uuid
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Final
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from interlock import convert
 from interlock import model as m
-from interlock.errors import InternalError, InvalidArgument
+from interlock.errors import InvalidArgument
 from interlock.types import ModelRef, alias_name, model_name
 from interlock.v1 import admin_pb2 as pb
 
 from interlock_client._channel import is_whole
-from interlock_client._flow import Flow, ask
-from interlock_client._history import AliasAt, aliases_at
+from interlock_client._flow import Flow, ask, following
 
 REGISTER_TIMEOUT_S: Final = 600.0
 """An upload, its validation and its golden check."""
@@ -139,7 +136,7 @@ def models() -> Flow[list[m.Model]]:
         request = pb.ListModelsRequest(page_size=_PAGE, page_token=token)
         answer = yield from ask("ListModels", request, pb.ListModelsResponse)
         found += map(convert.from_model, answer.message.models)
-        if not (token := _next("ListModels", token, answer.message.next_page_token)):
+        if not (token := following("ListModels", token, answer.message.next_page_token)):
             return found
 
 
@@ -151,7 +148,7 @@ def versions(model: str) -> Flow[list[m.Version]]:
         request = pb.ListVersionsRequest(model=model_name(model), page_size=_PAGE, page_token=token)
         answer = yield from ask("ListVersions", request, pb.ListVersionsResponse)
         found += map(convert.from_version, answer.message.versions)
-        if not (token := _next("ListVersions", token, answer.message.next_page_token)):
+        if not (token := following("ListVersions", token, answer.message.next_page_token)):
             return found
 
 
@@ -159,45 +156,6 @@ def show(ref: ModelRef) -> Flow[m.Version]:
     """Read the version that a ref means now."""
     answer = yield from ask("GetVersion", pb.GetVersionRequest(ref=str(ref)), pb.GetVersionResponse)
     return convert.from_version(answer.message.version)
-
-
-def log(model: str | None, until: datetime | None, limit: int) -> Flow[list[m.Event]]:
-    """List events, newest first, `limit` at most."""
-    if not is_whole(limit) or limit < 1:
-        raise InvalidArgument(f"limit must be a whole number from 1, got {limit!r}")
-    return (yield from _events(model, until, limit))
-
-
-def history(model: str | None, when: datetime) -> Flow[list[AliasAt]]:
-    """Work out what each alias pointed at, from all the events up to then."""
-    return aliases_at((yield from _events(model, when, None)), when)
-
-
-def _events(model: str | None, until: datetime | None, limit: int | None) -> Flow[list[m.Event]]:
-    name = "" if model is None else model_name(model)
-    end = None if until is None else _moment(until)
-    found: list[m.Event] = []
-    token = ""
-    while True:
-        size = _PAGE if limit is None else min(_PAGE, limit - len(found))
-        request = pb.ListEventsRequest(model=name, until=end, page_size=size, page_token=token)
-        answer = yield from ask("ListEvents", request, pb.ListEventsResponse)
-        found += map(convert.from_event, answer.message.events)
-        token = _next("ListEvents", token, answer.message.next_page_token)
-        if not token or (limit is not None and len(found) >= limit):
-            return found if limit is None else found[:limit]
-
-
-def _moment(when: datetime) -> Timestamp:
-    if when.tzinfo is None:
-        raise InvalidArgument(f"the time {when.isoformat()} has no zone; pass one, such as datetime.now(UTC)")
-    return convert.timestamp(when)
-
-
-def _next(method: str, token: str, following: str) -> str:
-    if following and following == token:
-        raise InternalError(f"{method} answered the same page twice (token {token[:40]!r}); the server is at fault")
-    return following
 
 
 def status() -> Flow[m.ReplicaStatus]:

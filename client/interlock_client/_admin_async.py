@@ -11,15 +11,16 @@ from typing import Final, Self
 
 import grpc
 from interlock import convert
-from interlock.model import Event, Model, ReplicaStatus, ServingConfig, Switch, Version
+from interlock.chain import START, ChainHead, ChainReport
+from interlock.model import AliasAt, Event, EventFilter, Model, ReplicaStatus, ServingConfig, Switch, Version
 from interlock.types import STABLE, ModelRef
 from interlock.v1.admin_pb2_grpc import AdminServiceStub
 
-from interlock_client import _admin
+from interlock_client import _admin, _history
 from interlock_client._admin import DEFAULT_LIMIT, REGISTER_TIMEOUT_S, SWITCH_TIMEOUT_S
 from interlock_client._channel import ADMIN, DEFAULT_RETRIES, DEFAULT_TIMEOUT_S, Option, dial, seconds
 from interlock_client._connection import AsyncConnection
-from interlock_client._history import AliasAt
+from interlock_client._history import VERIFY_TIMEOUT_S
 from interlock_client._upload import Progress, Sender, plan
 
 
@@ -213,18 +214,67 @@ class AsyncAdmin:
         self,
         model: str | None = None,
         *,
+        alias: str | None = None,
+        version: int | None = None,
+        action: str | None = None,
+        actor: str | None = None,
+        outcome: str | None = None,
+        since: datetime | None = None,
         until: datetime | None = None,
+        before: int | None = None,
+        after: int | None = None,
+        oldest_first: bool = False,
         limit: int = DEFAULT_LIMIT,
         timeout: float | None = None,
     ) -> list[Event]:
-        """Return the last events of a model, or of all, newest first; `until` (with a zone) leaves out later ones."""
-        return await self._connection.run(_admin.log(model, until, limit), seconds(timeout, self._timeout_s))
+        """Return the last events that everything given here holds for, newest first.
+
+        Args:
+            model: of this model; of all where it is not given.
+            alias: about this alias.
+            version: that moved from or to this version.
+            action: "register", "promote", "rollback", "alias.remove", "pin", "unpin", "retire" or "delete".
+            actor: whose actor contains this, in any case.
+            outcome: "ok", the reason of a refusal ("PREPARE_FAILED"), or "refused" for every refusal.
+            since: from this time on (with a zone).
+            until: up to this time (with a zone).
+            before: with a lower sequence number: the page after one that ended with it.
+            after: with a higher sequence number: what is new since.
+            oldest_first: begin with the oldest.
+            limit: this many at most.
+            timeout: seconds for all pages together.
+        """
+        where = EventFilter(
+            model=model,
+            alias=alias,
+            version=version,
+            action=action,
+            actor=actor,
+            outcome=outcome,
+            since=since,
+            until=until,
+            before=before,
+            after=after,
+            oldest_first=oldest_first,
+        )
+        return await self._connection.run(_history.log(where, limit), seconds(timeout, self._timeout_s))
 
     async def aliases_at(
         self, when: datetime, *, model: str | None = None, timeout: float | None = None
     ) -> list[AliasAt]:
-        """Return where each alias pointed at a time (with a zone), from the whole history up to then."""
-        return await self._connection.run(_admin.history(model, when), seconds(timeout, self._timeout_s))
+        """Return where each alias pointed at a time (with a zone), by model, `stable` first, from the events."""
+        return await self._connection.run(_history.aliases_at(when, model), seconds(timeout, self._timeout_s))
+
+    async def verify_log(self, *, known: ChainHead | None = None, timeout: float | None = None) -> ChainReport:
+        """Read the whole history as it is stored, hash it here, and return where its chain breaks, if it does.
+
+        Args:
+            known: a place of which you kept the hash (an earlier report's `events` and `head`): only that shows a
+                history that somebody wrote anew from the beginning.
+            timeout: seconds for all of it; 300 where it is not given.
+        """
+        flow = _history.verify(known or START)
+        return await self._connection.run(flow, seconds(timeout, VERIFY_TIMEOUT_S))
 
     async def status(self, *, timeout: float | None = None) -> ReplicaStatus:
         """Return what the replica is and does: workers, servables, aliases, addresses."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from google.protobuf.message import Message
+from interlock.errors import InternalError
 
 R_co = TypeVar("R_co", bound=Message, covariant=True)
 R = TypeVar("R", bound=Message)
@@ -42,3 +43,10 @@ def ask(method: str, request: Message, reply: type[R]) -> Flow[Answer[R]]:
     if not isinstance(answer.message, reply):
         raise TypeError(f"{method} answered {type(answer.message).__name__}, not {reply.__name__}")
     return Answer(answer.message, answer.trailing)
+
+
+def following(method: str, token: str, offered: str) -> str:
+    """Return the token of the page that comes next, "" after the last; raises InternalError where it is this page."""
+    if offered and offered == token:
+        raise InternalError(f"{method} answered the same page twice (token {token[:40]!r}); the server is at fault")
+    return offered

@@ -113,6 +113,46 @@ class Event:
     hash: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventFilter:
+    """Which events are meant: those that everything holds for that is said here."""
+
+    model: str | None = None
+    alias: str | None = None
+    version: int | None = None
+    """It was moved from or to this version."""
+    action: str | None = None
+    actor: str | None = None
+    """A part of the actor, in any case."""
+    outcome: str | None = None
+    """"ok", the reason of a refusal, or "refused" for every refusal."""
+    since: datetime | None = None
+    """At this moment (aware) or later."""
+    until: datetime | None = None
+    """At this moment (aware) or earlier."""
+    before: int | None = None
+    """Of a lower sequence number."""
+    after: int | None = None
+    """Of a higher sequence number."""
+    oldest_first: bool = False
+    """The order of a listing; the newest comes first otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class AliasAt:
+    """Where an alias pointed at a time in the past, and by whose doing."""
+
+    model: str
+    alias: str
+    version: int
+    since: datetime
+    seq: int
+    """The event that pointed it there."""
+    action: str
+    actor: str
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class Switch:
     """The outcome of a promote or a rollback."""

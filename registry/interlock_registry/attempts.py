@@ -15,6 +15,7 @@ from interlock.errors import (
     PrepareFailed,
     Violation,
 )
+from interlock.types import alias_name, model_name
 
 from interlock_registry.chain import MAX_TEXT, Draft
 from interlock_registry.domain import Attempt
@@ -24,7 +25,13 @@ _MAX_ACTOR: Final = 256
 
 
 def check(attempt: Attempt) -> None:
-    """Let an attempt through whose texts can be kept whole; raises InvalidArgument."""
+    """Let an attempt through whose names are valid and whose texts can be kept whole.
+
+    Raises InvalidName, InvalidArgument.
+    """
+    model_name(attempt.model)
+    if attempt.alias:
+        alias_name(attempt.alias)
     violations = _violations(attempt)
     if violations:
         raise InvalidArgument(violations[0].description, violations=violations)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, Generic, TypeVar
 
+from interlock.chain import ChainHead, Link
 from interlock.errors import FailedPrecondition, VersionInUse
 from interlock.golden import Tolerance
 from interlock.model import Alias, ServingConfig, Version, VersionState
@@ -189,6 +190,22 @@ class Move:
     def is_noop(self) -> bool:
         """The alias is there already: nothing but the event will be written."""
         return self.from_version == self.to_version
+
+
+@dataclass(frozen=True, slots=True)
+class AliasPlace:
+    """Where a page of aliases begins: after this one."""
+
+    model: str = ""
+    alias: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ChainPart:
+    """Some links of the history, and where the history ended when they were read."""
+
+    links: tuple[Link, ...]
+    head: ChainHead
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 from interlock.errors import InvalidArgument, Violation
+from interlock.model import AliasAt
 
-from interlock_registry.domain import Page
+from interlock_registry.domain import AliasPlace, Page
 
 T = TypeVar("T")
 
@@ -43,6 +45,24 @@ def number_below(token: str) -> int | None:
     if not (text.isascii() and text.isdigit() and len(text) <= 18):
         raise _invalid_token(token)
     return int(text)
+
+
+def alias_key(alias: AliasAt) -> str:
+    """Return the key of an alias in a listing, which `alias_after` reads back."""
+    return json.dumps([alias.model, alias.alias])
+
+
+def alias_after(token: str) -> AliasPlace:
+    """Return the alias that a part begins after; raises InvalidArgument."""
+    if not token:
+        return AliasPlace()
+    try:
+        match json.loads(_read(token)):
+            case [str() as model, str() as alias]:
+                return AliasPlace(model, alias)
+    except ValueError as error:
+        raise _invalid_token(token) from error
+    raise _invalid_token(token)
 
 
 def _token(key: str) -> str:

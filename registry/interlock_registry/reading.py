@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 
+from interlock import chain
+from interlock.chain import ChainReport
 from interlock.errors import AliasNotFound, IdempotencyKeyReused, ModelNotFound
-from interlock.model import Alias, Event, Model, Version
+from interlock.model import Alias, AliasAt, Event, EventFilter, Model, Version
 from interlock.types import STABLE, ModelRef, alias_name
 
-from interlock_registry import chain, documents, paging, planning
-from interlock_registry.chain import ChainReport
+from interlock_registry import documents, paging, planning
 from interlock_registry.domain import (
     AliasRecord,
     Attempt,
+    ChainPart,
     Desired,
     DesiredModel,
     DesiredVersion,
@@ -24,6 +27,9 @@ from interlock_registry.manifest import Manifest
 from interlock_registry.sql.database import Database
 from interlock_registry.sql.reader import Reader
 from interlock_registry.stack import Position
+
+EVERY: Final = EventFilter()
+"""The filter that lets every event through."""
 
 
 class RegistryReader:
@@ -101,13 +107,27 @@ class RegistryReader:
 
     # --- history ---
 
-    def events(
-        self, model: str | None = None, *, until: datetime | None = None, page_size: int = 0, page_token: str = ""
-    ) -> Page[Event]:
-        """List events, newest first: of one model or of all, up to a moment (aware). Raises InvalidArgument."""
-        size, below = paging.page_size(page_size), paging.number_below(page_token)
-        found = self._database.read(lambda reader: reader.events(model, until=until, below=below, limit=size + 1))
+    def events(self, where: EventFilter = EVERY, *, page_size: int = 0, page_token: str = "") -> Page[Event]:
+        """List the events that a filter lets through, newest first unless it says otherwise; raises InvalidArgument."""
+        size, beyond = paging.page_size(page_size), paging.number_below(page_token)
+        found = self._database.read(lambda reader: reader.events(where, beyond=beyond, limit=size + 1))
         return paging.page(found, size, lambda event: str(event.seq))
+
+    def aliases_at(
+        self, at: datetime, model: str | None = None, *, page_size: int = 0, page_token: str = ""
+    ) -> Page[AliasAt]:
+        """List where aliases pointed at a moment (aware), by model and alias, from the events up to then.
+
+        Raises InvalidArgument.
+        """
+        size, after = paging.page_size(page_size), paging.alias_after(page_token)
+        found = self._database.read(lambda reader: reader.aliases_at(model, at, after=after, limit=size + 1))
+        return paging.page(found, size, paging.alias_key)
+
+    def chain_after(self, seq: int, *, page_size: int = 0) -> ChainPart:
+        """Return the links that follow an event, and the recorded end of the chain at the same moment."""
+        size = paging.page_size(page_size)
+        return self._database.read(lambda reader: ChainPart(reader.links_after(seq, limit=size), reader.head()))
 
     def verify_chain(self) -> ChainReport:
         """Check the whole history for changed, missing, inserted or reordered events."""

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from interlock.chain import OK
 from interlock.errors import (
     Aborted,
     AliasNotFound,
@@ -25,7 +26,7 @@ from interlock.errors import (
 from interlock.model import Version, VersionState
 from interlock.types import model_name
 
-from interlock_registry import attempts, chain, documents, planning
+from interlock_registry import attempts, documents, planning
 from interlock_registry.documents import VersionAnswer
 from interlock_registry.domain import Attempt, Committed, Move, NewVersion, Registered, check_transition
 from interlock_registry.reading import RegistryReader
@@ -273,7 +274,7 @@ class Registry(RegistryReader):
     ) -> Committed:
         if attempt.idempotency_key:
             writer.remember(attempt, answer, refused=False, now=now)
-        draft = attempts.draft(attempt, now, from_version=from_version, to_version=to_version, outcome=chain.OK)
+        draft = attempts.draft(attempt, now, from_version=from_version, to_version=to_version, outcome=OK)
         epoch = writer.record(draft, changes=changes)
         return Committed(epoch, writer.desired([attempt.model], keep_depth=self._keep_depth)[0])
 

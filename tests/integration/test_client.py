@@ -26,7 +26,7 @@ from interlock.errors import (
     VersionNotLoaded,
 )
 from interlock.types import Array, DType
-from interlock_client import Admin, AsyncAdmin, AsyncClient, Client, VersionState
+from interlock_client import Admin, AsyncAdmin, AsyncClient, ChainHead, Client, VersionState
 
 from tests import models
 from tests.server import Server, clean_environment
@@ -180,7 +180,15 @@ def test_history_tells_what_was_served_when(admin: Admin, tmp_path: Path) -> Non
     assert "@" in events[0].actor
     assert admin.aliases_at(before, model="past") == []
     assert [each.version for each in admin.aliases_at(between, model="past")] == [1]
-    assert [each.version for each in admin.aliases_at(datetime.now(UTC), model="past")] == [2]
+    (now,) = admin.aliases_at(datetime.now(UTC), model="past")
+    assert (now.version, now.action, now.reason, now.since) == (2, "promote", "better", events[0].time)
+    with pytest.raises(VersionNotFound):
+        admin.promote("past", 99)
+    assert [each.to_version for each in admin.log("past", outcome="refused", since=between)] == [99]
+    assert [each.to_version for each in admin.log("past", action="promote", outcome="ok", oldest_first=True)] == [1, 2]
+    report = admin.verify_log()
+    assert report.is_whole and report.events >= 5
+    assert admin.verify_log(known=ChainHead(report.events, report.head)).is_whole
 
 
 def test_the_ports_mistaken_for_one_another_are_told_apart(running: Server) -> None:

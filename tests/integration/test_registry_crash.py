@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from interlock.model import EventFilter
 from interlock_registry.domain import Action
 from interlock_registry.registry import Registry
 
@@ -75,7 +76,7 @@ def check(place: Place, said: list[str]) -> None:
     assert report.is_whole, report.why
     # Two registrations, and one event for each generation: none is missing, none is there twice.
     assert report.events == 2 + alias.generation
-    assert registry.events(MODEL).items[0].to_version == alias.version
+    assert registry.events(EventFilter(model=MODEL)).items[0].to_version == alias.version
     registry.close()
 
 

@@ -18,7 +18,7 @@ _COMMANDS: Final[Mapping[str, str]] = {
     "models": "read",
     "versions": "read",
     "show": "read",
-    "log": "read",
+    "log": "history",
     "promote": "change",
     "rollback": "change",
     "alias": "change",

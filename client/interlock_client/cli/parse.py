@@ -15,7 +15,7 @@ import numpy as np
 from interlock.errors import InvalidArgument
 from interlock.types import Array
 
-from interlock_client import ServingConfig
+from interlock_client import ChainHead, ServingConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class PairType(click.ParamType[Pair]):
 
 
 class MomentType(click.ParamType[datetime]):
-    """A time: ISO 8601, in local time where it names no zone."""
+    """A time: RFC 3339, in local time where it names no zone, or as long ago as "10 minutes ago" says."""
 
     name = "TIME"
 
@@ -53,7 +53,40 @@ class MomentType(click.ParamType[datetime]):
         try:
             return datetime.fromisoformat(value).astimezone()
         except (ValueError, OverflowError) as error:
-            self.fail(f"{value!r} is not a time ({error}); write 2026-01-31T12:00 or 2026-01-31T12:00:00Z", param, ctx)
+            ago = _ago(value)
+            if ago is not None:
+                return ago
+            self.fail(
+                f"{value!r} is not a time ({error}); write 2026-01-31T12:00, 2026-01-31T12:00:00Z or '10 minutes ago'",
+                param,
+                ctx,
+            )
+
+
+def _ago(text: str) -> datetime | None:
+    if not text.endswith(" ago"):
+        return None
+    import arrow  # late: few commands are given a time, and fewer one in words
+
+    try:
+        return arrow.utcnow().dehumanize(text).datetime
+    except (ValueError, OverflowError):
+        return None
+
+
+class HeadType(click.ParamType[ChainHead]):
+    """SEQ:HASH, a place in the chain of events."""
+
+    name = "SEQ:HASH"
+
+    def convert(self, value: str | ChainHead, param: click.Parameter | None, ctx: click.Context | None) -> ChainHead:
+        """Read the number and the hash."""
+        if isinstance(value, ChainHead):
+            return value
+        try:
+            return ChainHead.parse(value)
+        except ValueError as error:
+            self.fail(f"{error}; `interlock log --verify` prints one to keep", param, ctx)
 
 
 def unique(pairs: Sequence[Pair], flag: str) -> dict[str, str]:

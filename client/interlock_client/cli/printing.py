@@ -60,6 +60,11 @@ def print_table(*parts: RenderableType) -> None:
     console().print(*parts, sep="\n")
 
 
+def print_note(text: str) -> None:
+    """Print a remark that is no part of the result, on stderr."""
+    click.echo(text, err=True)
+
+
 def console() -> Console:
     """Return a console that shows what it is given, and no markup or emoji that a note might hold."""
     made = Console(markup=False, emoji=False, highlight=False)

@@ -1,13 +1,10 @@
-"""Commands that read the registry: models, versions, show, log."""
+"""Commands that read the registry: models, versions, show."""
 
 from __future__ import annotations
-
-from datetime import datetime
 
 import click
 
 from interlock_client.cli import printing, render
-from interlock_client.cli.parse import MomentType
 from interlock_client.cli.session import Session, admin_address, output_option
 
 
@@ -53,27 +50,3 @@ def show(session: Session, ref: str, output: str) -> None:
         printing.print_json(found)
     else:
         printing.print_table(render.version(found))
-
-
-@click.command()
-@click.argument("model", required=False)
-@click.option("--at", type=MomentType(), metavar="TIME", help="What each alias pointed at then, not the events.")
-@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="Events at most.")
-@output_option
-@admin_address
-@click.pass_obj
-def log(session: Session, model: str | None, at: datetime | None, limit: int, output: str) -> None:
-    """Show the history, newest first: who changed what, when, and what was refused."""
-    with session.open_admin() as admin:
-        if at is not None:
-            aliases = admin.aliases_at(at, model=model)
-            if output == "json":
-                printing.print_json(aliases)
-            else:
-                printing.print_table(render.history(aliases, at))
-            return
-        found = admin.log(model, limit=limit)
-    if output == "json":
-        printing.print_json(found)
-    else:
-        printing.print_table(render.events(found))

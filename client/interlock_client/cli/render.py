@@ -14,6 +14,7 @@ from rich.table import Table
 
 from interlock_client import (
     AliasAt,
+    ChainReport,
     Event,
     InferResult,
     Model,
@@ -161,31 +162,64 @@ def switch(done: Switch) -> RenderableType:
     return _clean("\n".join(lines))
 
 
-def events(found: Sequence[Event]) -> RenderableType:
+_EVENT_COLUMNS: Final = ("seq", "time", "actor", "action", "model", "from", "to", "outcome", "reason")
+
+
+def events(found: Sequence[Event], *, is_filtered: bool = False) -> RenderableType:
     """Return events as a table."""
-    rows = (
-        (
-            each.seq,
-            _time(each.time),
-            each.actor,
-            each.action,
-            f"{each.model}:{each.alias}" if each.alias else each.model,
-            each.from_version or "-",
-            each.to_version or "-",
-            each.outcome,
-            each.detail if each.outcome != "ok" else each.reason,
-        )
-        for each in found
+    if not found:
+        return "no event is like that" if is_filtered else "nothing has happened yet"
+    return _rows(_EVENT_COLUMNS, map(_event, found))
+
+
+def _event(each: Event) -> tuple[object, ...]:
+    return (
+        each.seq,
+        _time(each.time),
+        each.actor,
+        each.action,
+        f"{each.model}:{each.alias}" if each.alias else each.model,
+        each.from_version or "-",
+        each.to_version or "-",
+        each.outcome,
+        _why(each),
     )
-    return _rows(("seq", "time", "actor", "action", "model", "from", "to", "outcome", "reason"), rows)
+
+
+def _why(event: Event) -> str:
+    """Say why it was done and, where it was refused, why that."""
+    return "; ".join(text for text in (event.reason, event.detail) if text)
+
+
+_EVENT_WIDTHS: Final = (6, 19, 24, 12, 24, 4, 4, 8, 0)
+
+
+def event_lines(found: Sequence[Event], *, with_header: bool) -> list[str]:
+    """Return events as lines of columns that stay where they are, for events that are still to come."""
+    rows = [_EVENT_COLUMNS] if with_header else []
+    cells = [*rows, *(tuple(" ".join(_clean(cell).split()) for cell in _event(each)) for each in found)]
+    return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, _EVENT_WIDTHS, strict=True)) for row in cells]
 
 
 def history(found: Sequence[AliasAt], when: datetime) -> RenderableType:
-    """Return what the aliases were at a time."""
+    """Return where the aliases pointed at a time."""
     if not found:
         return f"no alias existed at {_time(when)}"
-    rows = ((each.model, each.alias, each.version, _time(each.since), each.actor, each.seq) for each in found)
-    return _rows(("model", "alias", "version", "since", "by", "seq"), rows)
+    rows = (
+        (each.model, each.alias, each.version, _time(each.since), each.action, each.actor, each.reason, each.seq)
+        for each in found
+    )
+    return _rows(("model", "alias", "version", "since", "by", "actor", "reason", "seq"), rows)
+
+
+def chain(report: ChainReport) -> RenderableType:
+    """Return a whole chain as a sentence, and what to keep of it."""
+    if not report.events:
+        return "nothing has happened yet: there is nothing to verify"
+    return (
+        f"{report.events} events are whole: none was changed, removed, inserted or reordered\n"
+        f"keep this, and a history written anew shows: --known {report.events}:{report.head}"
+    )
 
 
 def status(found: ReplicaStatus) -> Sequence[RenderableType]:

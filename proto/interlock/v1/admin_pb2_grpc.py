@@ -94,6 +94,16 @@ class AdminServiceStub(object):
                 request_serializer=interlock_dot_v1_dot_admin__pb2.ListEventsRequest.SerializeToString,
                 response_deserializer=interlock_dot_v1_dot_admin__pb2.ListEventsResponse.FromString,
                 _registered_method=True)
+        self.ListAliasesAt = channel.unary_unary(
+                '/interlock.v1.AdminService/ListAliasesAt',
+                request_serializer=interlock_dot_v1_dot_admin__pb2.ListAliasesAtRequest.SerializeToString,
+                response_deserializer=interlock_dot_v1_dot_admin__pb2.ListAliasesAtResponse.FromString,
+                _registered_method=True)
+        self.ReadChain = channel.unary_unary(
+                '/interlock.v1.AdminService/ReadChain',
+                request_serializer=interlock_dot_v1_dot_admin__pb2.ReadChainRequest.SerializeToString,
+                response_deserializer=interlock_dot_v1_dot_admin__pb2.ReadChainResponse.FromString,
+                _registered_method=True)
         self.GetStatus = channel.unary_unary(
                 '/interlock.v1.AdminService/GetStatus',
                 request_serializer=interlock_dot_v1_dot_admin__pb2.GetStatusRequest.SerializeToString,
@@ -177,7 +187,22 @@ class AdminServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListEvents(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """The history: every attempt to change something, granted or refused.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAliasesAt(self, request, context):
+        """Where the aliases pointed at a moment in the past, by the history.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadChain(self, request, context):
+        """The history as it is stored, for those who verify its hashes themselves.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -250,6 +275,16 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ListEvents,
                     request_deserializer=interlock_dot_v1_dot_admin__pb2.ListEventsRequest.FromString,
                     response_serializer=interlock_dot_v1_dot_admin__pb2.ListEventsResponse.SerializeToString,
+            ),
+            'ListAliasesAt': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAliasesAt,
+                    request_deserializer=interlock_dot_v1_dot_admin__pb2.ListAliasesAtRequest.FromString,
+                    response_serializer=interlock_dot_v1_dot_admin__pb2.ListAliasesAtResponse.SerializeToString,
+            ),
+            'ReadChain': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadChain,
+                    request_deserializer=interlock_dot_v1_dot_admin__pb2.ReadChainRequest.FromString,
+                    response_serializer=interlock_dot_v1_dot_admin__pb2.ReadChainResponse.SerializeToString,
             ),
             'GetStatus': grpc.unary_unary_rpc_method_handler(
                     servicer.GetStatus,
@@ -581,6 +616,60 @@ class AdminService(object):
             '/interlock.v1.AdminService/ListEvents',
             interlock_dot_v1_dot_admin__pb2.ListEventsRequest.SerializeToString,
             interlock_dot_v1_dot_admin__pb2.ListEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAliasesAt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/interlock.v1.AdminService/ListAliasesAt',
+            interlock_dot_v1_dot_admin__pb2.ListAliasesAtRequest.SerializeToString,
+            interlock_dot_v1_dot_admin__pb2.ListAliasesAtResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadChain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/interlock.v1.AdminService/ReadChain',
+            interlock_dot_v1_dot_admin__pb2.ReadChainRequest.SerializeToString,
+            interlock_dot_v1_dot_admin__pb2.ReadChainResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -49,6 +49,11 @@ class AdminServiceStub:
     ListVersions: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListVersionsRequest, _admin_pb2.ListVersionsResponse]
     GetVersion: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetVersionRequest, _admin_pb2.GetVersionResponse]
     ListEvents: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListEventsRequest, _admin_pb2.ListEventsResponse]
+    """The history: every attempt to change something, granted or refused."""
+    ListAliasesAt: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListAliasesAtRequest, _admin_pb2.ListAliasesAtResponse]
+    """Where the aliases pointed at a moment in the past, by the history."""
+    ReadChain: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ReadChainRequest, _admin_pb2.ReadChainResponse]
+    """The history as it is stored, for those who verify its hashes themselves."""
     GetStatus: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetStatusRequest, _admin_pb2.GetStatusResponse]
 
 @_typing.type_check_only
@@ -72,6 +77,11 @@ class AdminServiceAsyncStub(AdminServiceStub):
     ListVersions: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListVersionsRequest, _admin_pb2.ListVersionsResponse]  # type: ignore[assignment]
     GetVersion: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetVersionRequest, _admin_pb2.GetVersionResponse]  # type: ignore[assignment]
     ListEvents: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListEventsRequest, _admin_pb2.ListEventsResponse]  # type: ignore[assignment]
+    """The history: every attempt to change something, granted or refused."""
+    ListAliasesAt: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListAliasesAtRequest, _admin_pb2.ListAliasesAtResponse]  # type: ignore[assignment]
+    """Where the aliases pointed at a moment in the past, by the history."""
+    ReadChain: _aio.UnaryUnaryMultiCallable[_admin_pb2.ReadChainRequest, _admin_pb2.ReadChainResponse]  # type: ignore[assignment]
+    """The history as it is stored, for those who verify its hashes themselves."""
     GetStatus: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetStatusRequest, _admin_pb2.GetStatusResponse]  # type: ignore[assignment]
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -163,7 +173,24 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _admin_pb2.ListEventsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_admin_pb2.ListEventsResponse, _abc.Awaitable[_admin_pb2.ListEventsResponse]]: ...
+    ) -> _typing.Union[_admin_pb2.ListEventsResponse, _abc.Awaitable[_admin_pb2.ListEventsResponse]]:
+        """The history: every attempt to change something, granted or refused."""
+
+    @_abc_1.abstractmethod
+    def ListAliasesAt(
+        self,
+        request: _admin_pb2.ListAliasesAtRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ListAliasesAtResponse, _abc.Awaitable[_admin_pb2.ListAliasesAtResponse]]:
+        """Where the aliases pointed at a moment in the past, by the history."""
+
+    @_abc_1.abstractmethod
+    def ReadChain(
+        self,
+        request: _admin_pb2.ReadChainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ReadChainResponse, _abc.Awaitable[_admin_pb2.ReadChainResponse]]:
+        """The history as it is stored, for those who verify its hashes themselves."""
 
     @_abc_1.abstractmethod
     def GetStatus(

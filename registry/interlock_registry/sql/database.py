@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
+from interlock.chain import ChainHead
 from interlock.errors import InternalError, RegistryUnavailable
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
-from interlock_registry.chain import Head
 from interlock_registry.sql import engine as engines
 from interlock_registry.sql import migrate
 from interlock_registry.sql.reader import Reader
@@ -31,7 +31,7 @@ class _Done(Generic[T]):
     """A unit of work that ran to its end and is to be committed."""
 
     result: T
-    event: Head | None
+    event: ChainHead | None
 
 
 class Database:
@@ -104,7 +104,7 @@ class Database:
                 raise
             return done.result
 
-    def _has(self, recorded: Head) -> bool:
+    def _has(self, recorded: ChainHead) -> bool:
         try:
             # Begins with the lock that every write holds: it waits for the one whose answer was lost.
             with engines.writing(self._engine) as connection:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from interlock.chain import OK
+from interlock.model import EventFilter
 from sqlalchemy import ColumnElement, Select, bindparam, func, select, tuple_
 
 from interlock_registry.sql import tables as t
@@ -112,12 +115,75 @@ ANSWER: Final[AnySelect] = select(t.idempotency_keys).where(
     t.idempotency_keys.c.key == bindparam("key"),
 )
 
-EVENTS: Final[AnySelect] = (
-    select(t.events)
-    .where(t.events.c.seq < bindparam("below"))
-    .order_by(t.events.c.seq.desc())
-    .limit(bindparam("limit"))
-)
+_MOVES: Final = ("promote", "rollback", "alias.remove")
+_REFUSED: Final = "refused"
+
+
+def events(where: EventFilter) -> AnySelect:
+    """List the events that a filter lets through, in its order; binds `beyond` (where a page begins) and `limit`."""
+    seq = t.events.c.seq
+    query = select(t.events).where(seq > bindparam("beyond") if where.oldest_first else seq < bindparam("beyond"))
+    for condition in _conditions(where):
+        query = query.where(condition)
+    return query.order_by(seq if where.oldest_first else seq.desc()).limit(bindparam("limit"))
+
+
+def _conditions(where: EventFilter) -> Iterator[ColumnElement[bool]]:
+    events = t.events.c
+    if where.model is not None:
+        yield events.model == where.model
+    if where.alias is not None:
+        yield events.alias == where.alias
+    if where.version is not None:
+        yield (events.to_version == where.version) | (events.from_version == where.version)
+    if where.action is not None:
+        yield events.action == where.action
+    if where.actor is not None:
+        yield events.actor.icontains(where.actor, autoescape=True)
+    if where.outcome is not None:
+        yield events.outcome != OK if where.outcome == _REFUSED else events.outcome == where.outcome
+    if where.since is not None:
+        yield events.time >= where.since
+    if where.until is not None:
+        yield events.time <= where.until
+    if where.before is not None:
+        yield events.seq < where.before
+    if where.after is not None:
+        yield events.seq > where.after
+
+
+def aliases_at(model: str | None) -> AnySelect:
+    """List the last move of each alias up to a moment, of one model or of all.
+
+    Binds `at`, `limit`, and `after_model` and `after_alias` where a page begins. A promote to where the alias is
+    already moves nothing.
+    """
+    moves = t.events.c
+    last = (
+        select(func.max(moves.seq).label("seq"))
+        .where(
+            moves.action.in_(_MOVES),
+            moves.outcome == OK,
+            moves.from_version != moves.to_version,
+            moves.time <= bindparam("at"),
+        )
+        .group_by(moves.model, moves.alias)
+    )
+    if model is not None:
+        last = last.where(moves.model == model)
+    found = last.subquery("last")
+    return (
+        select(t.events)
+        .join(found, found.c.seq == t.events.c.seq)
+        .where(
+            t.events.c.action != "alias.remove",
+            tuple_(t.events.c.model, t.events.c.alias) > tuple_(bindparam("after_model"), bindparam("after_alias")),
+        )
+        .order_by(t.events.c.model, t.events.c.alias)
+        .limit(bindparam("limit"))
+    )
+
+
 EVENT_HASH: Final[AnySelect] = select(t.events.c.hash).where(t.events.c.seq == bindparam("seq"))
 EVENTS_AFTER: Final[AnySelect] = (
     select(t.events).where(t.events.c.seq > bindparam("after")).order_by(t.events.c.seq).limit(bindparam("limit"))

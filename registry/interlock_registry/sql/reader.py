@@ -8,13 +8,14 @@ from datetime import datetime
 from itertools import groupby
 from typing import Final
 
+from interlock import chain
+from interlock.chain import ChainHead, Link
 from interlock.errors import DataLoss, ModelNotFound, VersionNotFound
-from interlock.model import Alias, Event, Model, Version
+from interlock.model import Alias, AliasAt, Event, EventFilter, Model, Version
 from sqlalchemy import Connection
 
-from interlock_registry import chain
-from interlock_registry.chain import Head, Link
 from interlock_registry.domain import (
+    AliasPlace,
     AliasRecord,
     Attempt,
     Candidate,
@@ -28,7 +29,6 @@ from interlock_registry.keep import keep_set
 from interlock_registry.manifest import Manifest
 from interlock_registry.sql import queries as q
 from interlock_registry.sql import rows
-from interlock_registry.sql import tables as t
 
 _CHAIN_BATCH: Final = 500
 _MODELS_BATCH: Final = 500
@@ -49,10 +49,10 @@ class Reader:
         row = self._epoch_row()
         return EpochState(incarnation=row.incarnation, epoch=row.epoch)
 
-    def head(self) -> Head:
+    def head(self) -> ChainHead:
         """Return the recorded end of the event chain."""
         row = self._epoch_row()
-        return Head(seq=row.event_seq, hash=row.event_hash)
+        return ChainHead(seq=row.event_seq, hash=row.event_hash)
 
     # --- models and versions ---
 
@@ -206,25 +206,34 @@ class Reader:
 
     # --- events ---
 
-    def events(self, model: str | None, *, until: datetime | None, below: int | None, limit: int) -> tuple[Event, ...]:
-        """List events, newest first."""
-        query = q.EVENTS
-        if model is not None:
-            query = query.where(t.events.c.model == model)
-        if until is not None:
-            query = query.where(t.events.c.time <= until)
-        bounds = {"below": _NO_BOUND if below is None else below, "limit": limit}
-        return tuple(chain.read(rows.link(row)) for row in self._connection.execute(query, bounds))
+    def events(self, where: EventFilter, *, beyond: int | None, limit: int) -> tuple[Event, ...]:
+        """List events in the filter's order, from beyond a sequence number on."""
+        if beyond is None:
+            beyond = 0 if where.oldest_first else _NO_BOUND
+        found = self._connection.execute(q.events(where), {"beyond": beyond, "limit": limit})
+        return tuple(chain.read(rows.link(row)) for row in found)
+
+    def aliases_at(self, model: str | None, at: datetime, *, after: AliasPlace, limit: int) -> tuple[AliasAt, ...]:
+        """List where aliases pointed at a moment, by model and alias, from beyond a place on."""
+        found = self._connection.execute(
+            q.aliases_at(model), {"at": at, "after_model": after.model, "after_alias": after.alias, "limit": limit}
+        )
+        return tuple(rows.alias_at(row) for row in found)
 
     def links(self) -> Iterator[Link]:
         """Yield the whole chain from its beginning, a batch at a time."""
         last = 0
         while True:
-            found = self._connection.execute(q.EVENTS_AFTER, {"after": last, "limit": _CHAIN_BATCH}).all()
-            yield from map(rows.link, found)
+            found = self.links_after(last, limit=_CHAIN_BATCH)
+            yield from found
             if len(found) < _CHAIN_BATCH:
                 return
             last = found[-1].seq
+
+    def links_after(self, seq: int, *, limit: int) -> tuple[Link, ...]:
+        """Return the part of the chain that follows an event."""
+        found = self._connection.execute(q.EVENTS_AFTER, {"after": seq, "limit": limit})
+        return tuple(map(rows.link, found))
 
     # --- inside ---
 

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from interlock import chain
+from interlock.chain import Filing, Link
 from interlock.errors import DataLoss
-from interlock.model import Alias, Version, VersionState
+from interlock.model import Alias, AliasAt, Version, VersionState
 from sqlalchemy import Row
 
 from interlock_registry import documents
-from interlock_registry.chain import Link
 from interlock_registry.domain import AliasRecord, Candidate, DesiredVersion, Route, Target
 from interlock_registry.manifest import Blob, Manifest
 
@@ -117,7 +118,32 @@ def desired_version(row: AnyRow) -> DesiredVersion:
 
 def link(row: AnyRow) -> Link:
     """Read a row of events."""
-    return Link(seq=row.seq, time=row.time, model=row.model, body=bytes(row.body), hash=row.hash)
+    filed = Filing(
+        time=row.time,
+        actor=row.actor,
+        action=row.action,
+        model=row.model,
+        alias=row.alias,
+        from_version=row.from_version,
+        to_version=row.to_version,
+        outcome=row.outcome,
+    )
+    return Link(seq=row.seq, filed=filed, body=bytes(row.body), hash=row.hash)
+
+
+def alias_at(row: AnyRow) -> AliasAt:
+    """Read a row of events that moved an alias."""
+    event = chain.read(link(row))
+    return AliasAt(
+        model=event.model,
+        alias=event.alias,
+        version=event.to_version,
+        since=event.time,
+        seq=event.seq,
+        action=event.action,
+        actor=event.actor,
+        reason=event.reason,
+    )
 
 
 @dataclass(frozen=True, slots=True)

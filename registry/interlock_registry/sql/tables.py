@@ -21,6 +21,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    text,
 )
 
 metadata: Final = MetaData(
@@ -186,9 +187,17 @@ events = Table(
     Column("model", Text, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Column("hash", _DIGEST, nullable=False),
+    # What the body says, for those who look for it; verifying the chain compares the two.
+    Column("actor", Text, nullable=False, server_default=text("''")),
+    Column("action", Text, nullable=False, server_default=text("''")),
+    Column("alias", Text, nullable=False, server_default=text("''")),
+    Column("from_version", BigInteger, nullable=False, server_default="0"),
+    Column("to_version", BigInteger, nullable=False, server_default="0"),
+    Column("outcome", Text, nullable=False, server_default=text("''")),
     CheckConstraint("seq > 0", name="seq"),
     Index(None, "model", "seq"),
     Index(None, "time"),
+    Index(None, "action", "seq"),
 )
 
 idempotency_keys = Table(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 from itertools import takewhile
 
+from interlock.chain import ChainHead
 from interlock.errors import DataLoss
 from interlock.model import VersionState
 from sqlalchemy import Connection
 
 from interlock_registry import chain, documents
-from interlock_registry.chain import Draft, Head
+from interlock_registry.chain import Draft
 from interlock_registry.domain import AliasRecord, Attempt, Move, NewVersion, Target
 from interlock_registry.sql import commands as c
 from interlock_registry.sql import queries as q
@@ -29,8 +31,8 @@ class Writer(Reader):
         if row is None:
             raise DataLoss("the registry has lost its epoch row; restore the registry from a backup")
         self._epoch: int = row.epoch
-        self._head = Head(seq=row.event_seq, hash=row.event_hash)
-        self.recorded: Head | None = None
+        self._head = ChainHead(seq=row.event_seq, hash=row.event_hash)
+        self.recorded: ChainHead | None = None
         """The event that this transaction has appended, if any."""
 
     # --- the one event, and the epoch ---
@@ -40,16 +42,16 @@ class Writer(Reader):
         link = chain.seal(draft, after=self._head)
         self._connection.execute(
             c.INSERT_EVENT,
-            {"seq": link.seq, "time": link.time, "model": link.model, "body": link.body, "hash": link.hash},
+            {"seq": link.seq, **asdict(link.filed), "body": link.body, "hash": link.hash},
         )
         self._epoch += 1 if changes else 0
-        self._head = self.recorded = Head(seq=link.seq, hash=link.hash)
+        self._head = self.recorded = ChainHead(seq=link.seq, hash=link.hash)
         self._connection.execute(
             c.SET_HEAD, {"epoch": self._epoch, "event_seq": self._head.seq, "event_hash": self._head.hash}
         )
         return self._epoch
 
-    def has(self, recorded: Head) -> bool:
+    def has(self, recorded: ChainHead) -> bool:
         """Tell whether that very event was committed."""
         row = self._connection.execute(q.EVENT_HASH, {"seq": recorded.seq}).one_or_none()
         return row is not None and row.hash == recorded.hash

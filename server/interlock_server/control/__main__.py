@@ -94,7 +94,9 @@ async def run(boot: Boot, settings: Settings) -> int:
     workers.subscribe(changed.set)
     workers.start()
     admin = grpc.aio.server(options=server_options(_ADMIN_MESSAGE_BYTES))
-    admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(database, switching, registering, standing), admin)
+    admin_pb2_grpc.add_AdminServiceServicer_to_server(
+        AdminServicer(database, mutations, switching, registering, standing), admin
+    )
     health.add_to(admin)
     if admin.add_insecure_port(boot.admin_address) == 0:
         raise OSError(f"{boot.admin_address} cannot be bound")

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 
 from interlock.errors import Cancelled, IdempotencyKeyReused, InterlockError, RegistryUnavailable
 from interlock.status import codes_of
+from interlock_registry import attempts
 from interlock_registry.domain import Action, Attempt
 from interlock_registry.registry import Registry
 
@@ -87,8 +88,16 @@ class Mutations:
             task.exception()  # recorded as a refusal; the caller may have gone and never ask for it
 
     async def recall(self, attempt: Attempt) -> Answer | None:
-        """Return the stored answer of an attempt's key; raises the stored refusal, IdempotencyKeyReused (recorded)."""
-        return (await self._look(attempt, lambda registry: None)).answer
+        """Return the stored answer of an attempt's key.
+
+        Raises the stored refusal, and, recorded, what is wrong with the attempt itself: InvalidName, InvalidArgument,
+        IdempotencyKeyReused.
+        """
+        found = await self._look(attempt, lambda registry: None)
+        if found.refusal is not None:
+            async with self.refusing(attempt):
+                raise found.refusal
+        return found.answer
 
     async def _look(self, attempt: Attempt, plan: Callable[[Registry], Plan]) -> _Found[Plan]:
         def look(registry: Registry) -> _Found[Plan]:
@@ -96,6 +105,7 @@ class Mutations:
             if stored is not None:
                 return _Found(answer=stored)
             try:
+                attempts.check(attempt)
                 return _Found(planned=(plan(registry),))
             except RegistryUnavailable:
                 raise  # no refusal: the database has to note it

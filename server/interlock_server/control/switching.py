@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 from interlock.errors import FailedPrecondition, InterlockError, Preempted
 from interlock.model import MutationOptions, Switch
+from interlock_registry import attempts
 from interlock_registry.domain import Action, Attempt, Committed, Move
 from interlock_registry.registry import Registry
 
@@ -86,6 +87,7 @@ class Switching:
 
     async def _move(self, attempt: Attempt, options: MutationOptions, plan: Callable[[Registry], Move]) -> Switch:
         if options.dry_run:
+            attempts.check(attempt)
             return await self._dry_run(plan)
 
         async def work(move: Move) -> str:

@@ -5,34 +5,36 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import AsyncIterator
-from datetime import datetime
-from typing import Final
 
 from google.protobuf.message import Message
-from interlock import convert
+from interlock import convert, convert_history
 from interlock.errors import InvalidArgument
 from interlock.model import MutationOptions
-from interlock.types import STABLE, ModelRef, alias_name, model_name
+from interlock.types import STABLE, ModelRef, model_name
 from interlock.v1 import admin_pb2, admin_pb2_grpc
 from interlock_registry.domain import Action, Attempt
 
 from interlock_server.control.database import Database
+from interlock_server.control.mutations import Mutations
 from interlock_server.control.registering import Registering
 from interlock_server.control.standing import Standing
 from interlock_server.control.switching import Switching
 from interlock_server.rpc.errors import Context, Request, Response, unary
 
-DEFAULT_PAGE: Final = 100
-MAX_PAGE: Final = 1000
-MAX_REASON: Final = 1024
-MAX_KEY: Final = 256
-
 
 class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
     """What operators and trainers ask."""
 
-    def __init__(self, database: Database, switching: Switching, registering: Registering, standing: Standing) -> None:
+    def __init__(
+        self,
+        database: Database,
+        mutations: Mutations,
+        switching: Switching,
+        registering: Registering,
+        standing: Standing,
+    ) -> None:
         self._database = database
+        self._mutations = mutations
         self._switching = switching
         self._registering = registering
         self._standing = standing
@@ -47,10 +49,11 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
     ) -> admin_pb2.RegisterVersionResponse:
         """Receive an upload and make it a version."""
         first = await anext(aiter(request), admin_pb2.RegisterVersionRequest())
-        if first.WhichOneof("part") != "header":
-            raise InvalidArgument("the first message of an upload must be its header")
         header = convert.from_header(first.header)
         attempt = _attempt(context, Action.REGISTER, first.header, header.model, header.options)
+        if first.WhichOneof("part") != "header":
+            async with self._mutations.refusing(attempt):
+                raise InvalidArgument("the first message of an upload must be its header")
         version = await self._registering.register(attempt, header, _chunks(request))
         return admin_pb2.RegisterVersionResponse(version=convert.version(version))
 
@@ -159,7 +162,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         context: Context[admin_pb2.ListModelsRequest, admin_pb2.ListModelsResponse],
     ) -> admin_pb2.ListModelsResponse:
         """List models."""
-        size, token = _page(request.page_size), request.page_token
+        size, token = request.page_size, request.page_token
         page = await self._database.read(lambda registry: registry.models(page_size=size, page_token=token))
         return admin_pb2.ListModelsResponse(
             models=[convert.model(each) for each in page.items], next_page_token=page.next_page_token
@@ -172,7 +175,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         context: Context[admin_pb2.ListVersionsRequest, admin_pb2.ListVersionsResponse],
     ) -> admin_pb2.ListVersionsResponse:
         """List a model's versions, newest first."""
-        model, size, token = model_name(request.model), _page(request.page_size), request.page_token
+        model, size, token = model_name(request.model), request.page_size, request.page_token
         page = await self._database.read(lambda registry: registry.versions(model, page_size=size, page_token=token))
         return admin_pb2.ListVersionsResponse(
             versions=[convert.version(each) for each in page.items], next_page_token=page.next_page_token
@@ -196,14 +199,42 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         context: Context[admin_pb2.ListEventsRequest, admin_pb2.ListEventsResponse],
     ) -> admin_pb2.ListEventsResponse:
         """List events, newest first."""
-        model = model_name(request.model) if request.model else None
-        until = _until(request)
-        size, token = _page(request.page_size), request.page_token
-        page = await self._database.read(
-            lambda registry: registry.events(model=model, until=until, page_size=size, page_token=token)
-        )
+        where = convert_history.from_events_request(request)
+        size, token = request.page_size, request.page_token
+        page = await self._database.read(lambda registry: registry.events(where, page_size=size, page_token=token))
         return admin_pb2.ListEventsResponse(
             events=[convert.event(each) for each in page.items], next_page_token=page.next_page_token
+        )
+
+    @unary
+    async def ListAliasesAt(
+        self,
+        request: admin_pb2.ListAliasesAtRequest,
+        context: Context[admin_pb2.ListAliasesAtRequest, admin_pb2.ListAliasesAtResponse],
+    ) -> admin_pb2.ListAliasesAtResponse:
+        """Tell where aliases pointed at a moment."""
+        model, at = request.model or None, convert_history.from_moment("at", request.at)
+        size, token = request.page_size, request.page_token
+        page = await self._database.read(
+            lambda registry: registry.aliases_at(at, model, page_size=size, page_token=token)
+        )
+        return admin_pb2.ListAliasesAtResponse(
+            aliases=[convert_history.alias_at(each) for each in page.items], next_page_token=page.next_page_token
+        )
+
+    @unary
+    async def ReadChain(
+        self,
+        request: admin_pb2.ReadChainRequest,
+        context: Context[admin_pb2.ReadChainRequest, admin_pb2.ReadChainResponse],
+    ) -> admin_pb2.ReadChainResponse:
+        """Hand out the history as it is stored."""
+        after, size = request.after_seq, request.page_size
+        part = await self._database.read(lambda registry: registry.chain_after(after, page_size=size))
+        return admin_pb2.ReadChainResponse(
+            links=[convert_history.link(each) for each in part.links],
+            head_seq=part.head.seq,
+            head_hash=part.head.hash,
         )
 
     @unary
@@ -223,21 +254,6 @@ async def _chunks(request: AsyncIterator[admin_pb2.RegisterVersionRequest]) -> A
         yield message.chunk
 
 
-def _until(request: admin_pb2.ListEventsRequest) -> datetime | None:
-    if not request.HasField("until"):
-        return None
-    try:
-        return convert.from_timestamp(request.until)
-    except (ValueError, OverflowError) as error:
-        raise InvalidArgument(f"until is not a time between the years 1 and 9999: {error}") from error
-
-
-def _page(asked: int) -> int:
-    if asked < 0:
-        raise InvalidArgument(f"page_size is {asked}; it is at least 0, which means {DEFAULT_PAGE}")
-    return min(asked or DEFAULT_PAGE, MAX_PAGE)
-
-
 def _attempt(
     context: Context[Request, Response],
     action: Action,
@@ -248,18 +264,16 @@ def _attempt(
     version: int = 0,
     alias: str | None = None,
 ) -> Attempt:
-    """Say who tries what; raises InvalidName, InvalidArgument. `alias` "" is stable, None is for what has none."""
+    """Say who tries what, be it possible or not; `alias` "" is stable, None is for what has none."""
     metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
     user = metadata.get("interlock-user", "")[:128]
-    if len(options.reason) > MAX_REASON or len(options.idempotency_key) > MAX_KEY:
-        raise InvalidArgument(f"a reason has at most {MAX_REASON} characters, an idempotency key {MAX_KEY}")
     return Attempt(
         action=action,
         # Until there is authentication, a name is only what the caller says of itself.
         actor=f"unverified:{user}" if user else "anonymous",
         request_id=metadata.get("x-request-id", "")[:128] or uuid.uuid4().hex,
-        model=model_name(model),
-        alias="" if alias is None else alias_name(alias or STABLE),
+        model=model,
+        alias="" if alias is None else alias or STABLE,
         version=version,
         reason=options.reason,
         idempotency_key=options.idempotency_key,

@@ -145,18 +145,6 @@ def test_a_server_that_repeats_a_page_does_not_hang_the_client(kind: Kind, serve
         kind.admin(server.address).versions("digits")
 
 
-def test_a_past_alias_is_worked_out_from_all_pages(kind: Kind, server: ScriptedServer) -> None:
-    def page(request: pb.ListEventsRequest, _: object) -> pb.ListEventsResponse:
-        number = int(request.page_token or 3)
-        following = str(number - 1) if number > 1 else ""
-        return pb.ListEventsResponse(events=[convert.event(an_event(number))], next_page_token=following)
-
-    server.behaviours["ListEvents"] = page
-    found = kind.admin(server.address).aliases_at(NOON, model="digits")
-    assert [(each.alias, each.version, each.seq) for each in found] == [("stable", 3, 3)]
-    assert len(server.calls) == 3
-
-
 @pytest.mark.parametrize("limit", [0, -1, True, 1.5])
 def test_a_limit_that_is_no_number_is_refused(kind: Kind, server: ScriptedServer, limit: object) -> None:
     with pytest.raises(InvalidArgument, match="limit must be a whole number from 1"):

@@ -18,6 +18,7 @@ from interlock.errors import (
     RegistryUnavailable,
     VersionNotFound,
 )
+from interlock.model import EventFilter
 from interlock.types import ModelRef
 from interlock_registry.domain import Action
 from interlock_registry.registry import Registry
@@ -111,11 +112,11 @@ def test_events_are_listed_by_model_and_up_to_a_moment(timed: Desk) -> None:
     timed.register("a")
     everything = timed.registry.events().items
     assert [event.model for event in everything] == ["a", "b", "a"]
-    assert [event.seq for event in timed.registry.events("a").items] == [3, 1]
-    assert timed.registry.events("c").items == ()
-    assert [event.seq for event in timed.registry.events(until=everything[1].time).items] == [2, 1]
-    assert [event.seq for event in timed.registry.events("a", until=everything[1].time).items] == [1]
-    assert timed.registry.events(until=everything[2].time - timedelta(microseconds=1)).items == ()
+    assert [event.seq for event in timed.registry.events(EventFilter(model="a")).items] == [3, 1]
+    assert timed.registry.events(EventFilter(model="c")).items == ()
+    assert [event.seq for event in timed.registry.events(EventFilter(until=everything[1].time)).items] == [2, 1]
+    assert [event.seq for event in timed.registry.events(EventFilter(model="a", until=everything[1].time)).items] == [1]
+    assert timed.registry.events(EventFilter(until=everything[2].time - timedelta(microseconds=1))).items == ()
 
 
 @pytest.mark.parametrize(
@@ -125,6 +126,8 @@ def test_events_are_listed_by_model_and_up_to_a_moment(timed: Desk) -> None:
         ("UPDATE events SET hash = replace(hash, substr(hash, 1, 1), 'x') WHERE seq = 2", 2),
         ("UPDATE events SET model = 'other' WHERE seq = 3", 3),
         ("UPDATE events SET time = '2020-01-01 00:00:00.000000' WHERE seq = 1", 1),
+        ("UPDATE events SET alias = 'canary' WHERE seq = 2", 2),
+        ("UPDATE events SET actor = 'eve' WHERE seq = 2", 2),
         ("DELETE FROM events WHERE seq = 1", 1),
         ("DELETE FROM events WHERE seq = 2", 2),
         ("DELETE FROM events WHERE seq = 3", 3),

@@ -5,13 +5,17 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from interlock.chain import GENESIS, ChainHead, Link
 from interlock.errors import RegistryUnavailable, StartupRefused
+from interlock.model import EventFilter
+from interlock_registry.chain import Draft, seal
 from interlock_registry.registry import Registry
 from interlock_registry.sql import engine as engines
 from interlock_registry.sql import migrate
@@ -100,6 +104,46 @@ def test_the_migrations_are_inside_the_package() -> None:
     root = Path(str(interlock_registry.__file__)).parent
     assert migrate.MIGRATIONS.is_relative_to(root)
     assert stat.S_ISREG((migrate.MIGRATIONS / "env.py").stat().st_mode)
+
+
+def test_the_events_of_the_first_schema_can_be_found_after_its_migration(nothing: Place) -> None:
+    links: list[Link] = []
+    head = ChainHead(0, GENESIS)
+    for seq, outcome in enumerate(("ok", "PREPARE_FAILED", "ok"), start=1):
+        links.append(seal(_draft(seq, outcome), after=head))
+        head = ChainHead(seq, links[-1].hash)
+    engine = engines.open_engine(nothing.url)
+    migrate.prepare(engine, may_migrate=True, head="0001")
+    with engine.begin() as connection:
+        for each in links:
+            body = b"no JSON" if each.seq == 3 else each.body
+            filed = {"seq": each.seq, "time": each.filed.time, "model": each.filed.model, "body": body}
+            connection.execute(metadata.tables["events"].insert().values(**filed, hash=each.hash))
+        connection.execute(metadata.tables["epoch"].update().values(event_seq=3, event_hash=head.hash))
+    engine.dispose()
+    registry = Registry.open(nothing.url)
+    (found,) = registry.events(EventFilter(outcome="refused", actor="EVE", action="promote", alias="stable")).items
+    assert (found.seq, found.from_version, found.to_version) == (2, 2, 3)
+    (past,) = registry.aliases_at(datetime(2027, 1, 1, tzinfo=UTC)).items
+    assert (past.alias, past.version, past.seq) == ("stable", 2, 1)
+    assert registry.verify_chain().broken_at == 3, "damage stays where it was, and does not stop the start"
+    registry.close()
+
+
+def _draft(seq: int, outcome: str) -> Draft:
+    return Draft(
+        time=datetime(2026, 5, 1, 12, seq, tzinfo=UTC),
+        actor="eve",
+        action="promote",
+        model="digits",
+        alias="stable",
+        from_version=seq,
+        to_version=seq + 1,
+        reason="",
+        request_id="r",
+        outcome=outcome,
+        detail="",
+    )
 
 
 # --- opening ---

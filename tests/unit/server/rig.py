@@ -136,7 +136,7 @@ class Rig:
 
     async def events(self) -> list[tuple[str, str]]:
         """Return (action, outcome) of every event, oldest first."""
-        page = await self.database.read(lambda registry: registry.events(model=None, until=None, page_size=1000))
+        page = await self.database.read(lambda registry: registry.events(page_size=1000))
         return [(event.action, event.outcome) for event in reversed(page.items)]
 
 
@@ -194,7 +194,7 @@ async def running(engine: Engine, root: Path, **changes: object) -> AsyncIterato
         health = ReplicaHealth(standing, workers)
         admin = grpc.aio.server()
         admin_pb2_grpc.add_AdminServiceServicer_to_server(
-            AdminServicer(database, switching, registering, standing), admin
+            AdminServicer(database, mutations, switching, registering, standing), admin
         )
         health.add_to(admin)
         port = admin.add_insecure_port("127.0.0.1:0")

@@ -111,6 +111,40 @@ async def test_a_promote_that_cannot_be_is_refused(
     await rig.add()
     assert type(await refusal(admin.Promote(request_))) is error
     assert rig.live() is None
+    assert await rig.events() == [("register", "ok"), ("promote", error.reason)], "whatever is wrong with an attempt"
+
+
+async def test_every_kind_of_change_of_a_name_that_cannot_be_leaves_its_refusal(rig: Rig, admin: Stub) -> None:
+    bad = "no/model"
+    for call in (
+        admin.Promote(pb.PromoteRequest(model=bad, version=1)),
+        admin.Rollback(pb.RollbackRequest(model="m", alias="NO")),
+        admin.RemoveAlias(pb.RemoveAliasRequest(model="m", alias="NO")),
+        admin.PinVersion(pb.PinVersionRequest(model=bad, version=1)),
+        admin.UnpinVersion(pb.UnpinVersionRequest(model=bad, version=1)),
+        admin.RetireVersion(pb.RetireVersionRequest(model=bad, version=1)),
+        admin.DeleteVersion(pb.DeleteVersionRequest(model=bad, version=1)),
+        admin.RegisterVersion(iter([pb.RegisterVersionRequest(header=pb.RegisterVersionRequest.Header(model=bad))])),
+    ):
+        assert type(await refusal(call)) is InvalidName
+    assert [outcome for _, outcome in await rig.events()] == ["INVALID_NAME"] * 8
+    assert type(await refusal(admin.RegisterVersion(iter([pb.RegisterVersionRequest(chunk=b"x")])))) is InvalidArgument
+    assert (await rig.events())[8:] == [("register", "INVALID_ARGUMENT")]
+    asked_by_name = await admin.ListEvents(pb.ListEventsRequest(model=bad))
+    assert len(asked_by_name.events) == 6
+
+
+async def test_a_refused_name_is_the_answer_to_its_key(rig: Rig, admin: Stub) -> None:
+    request = pb.PinVersionRequest(model="no/model", version=1, options=pb.MutationOptions(idempotency_key="k"))
+    for _ in range(2):
+        assert type(await refusal(admin.PinVersion(request))) is InvalidName
+    assert await rig.events() == [("pin", "INVALID_NAME")]
+
+
+async def test_a_dry_run_of_what_cannot_be_is_refused_and_no_event(rig: Rig, admin: Stub) -> None:
+    request = pb.PromoteRequest(model="no/model", version=1, options=pb.MutationOptions(dry_run=True))
+    assert type(await refusal(admin.Promote(request))) is InvalidName
+    assert await rig.events() == []
 
 
 async def test_who_asks_and_under_which_id_is_in_the_event(rig: Rig, admin: Stub) -> None:

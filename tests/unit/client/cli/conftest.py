@@ -6,13 +6,14 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from interlock import convert
+from interlock import convert, convert_history
 from interlock.v1 import admin_pb2 as pb
 from interlock_client.cli.entry import run
 
 from tests.unit.client.cli.samples import (
     EVENT,
     MODEL,
+    PAST,
     STATUS,
     SWITCH,
     Command,
@@ -45,6 +46,11 @@ def interlock(capsys: pytest.CaptureFixture[str]) -> Command:
     return command
 
 
+def past_aliases(request: pb.ListAliasesAtRequest, _: object) -> pb.ListAliasesAtResponse:
+    found = [PAST] if convert.from_timestamp(request.at) >= PAST.since else []
+    return pb.ListAliasesAtResponse(aliases=map(convert_history.alias_at, found))
+
+
 @pytest.fixture
 def registry(server: ScriptedServer) -> ScriptedServer:
     server.behaviours |= {  # type: ignore[misc]
@@ -52,6 +58,7 @@ def registry(server: ScriptedServer) -> ScriptedServer:
         "ListVersions": lambda *_: pb.ListVersionsResponse(versions=[convert.version(a_version())]),
         "GetVersion": lambda *_: pb.GetVersionResponse(version=convert.version(a_version())),
         "ListEvents": lambda *_: pb.ListEventsResponse(events=[convert.event(EVENT)]),
+        "ListAliasesAt": past_aliases,
         "GetStatus": lambda *_: convert.status(STATUS),
         "Promote": lambda *_: pb.PromoteResponse(result=convert.switch(SWITCH)),
         "Rollback": lambda *_: pb.RollbackResponse(result=convert.switch(SWITCH)),

@@ -9,6 +9,7 @@ from typing import Any
 
 from interlock.model import (
     Alias,
+    AliasAt,
     Event,
     Model,
     ReplicaStatus,
@@ -38,6 +39,7 @@ Command = Callable[..., Done]
 ALIAS = Alias("digits", "stable", 3, 4, (1, 2), NOON)
 MODEL = Model("digits", NOON, 3, 3, (ALIAS,))
 EVENT = Event(7, NOON, "ann@host", "promote", "digits", "stable", 2, 3, "better", "r1", "ok", "", "ff")
+PAST = AliasAt("digits", "stable", 3, NOON, 7, "promote", "ann@host", "better")
 SWITCH = Switch("digits", "stable", 2, 3, 4, (1, 2), (), (), False, True, 0.25, 0.0031)
 STATUS = ReplicaStatus(
     replica="r1",
@@ -122,7 +124,9 @@ PAST_JSON = {
     "version": 3,
     "since": "2026-01-31T12:00:00Z",
     "seq": 7,
+    "action": "promote",
     "actor": "ann@host",
+    "reason": "better",
 }
 STATUS_JSON = {
     "replica": "r1",

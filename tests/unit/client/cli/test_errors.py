@@ -154,5 +154,5 @@ def test_local_time_is_meant_where_a_time_has_no_zone(
     monkeypatch.setenv("TZ", "JST-9")
     time.tzset()
     interlock("log", "--at", "2026-01-31T12:30")
-    until = convert.from_timestamp(registry.requests[-1].until)
+    until = convert.from_timestamp(registry.requests[-1].at)
     assert until == datetime(2026, 1, 31, 12, 30, tzinfo=timezone(timedelta(hours=9)))

@@ -25,7 +25,7 @@ from tests.unit.client.scripted import ScriptedServer, a_version
         ),
         (["show", "digits"], ["digits@3", "x FP32[?,2]", "max_batch_size=32", "team=vision", "ab" * 32]),
         (["log"], ["promote", "digits:stable", "ok", "better", "ann@host"]),
-        (["log", "--at", "2026-01-31T13:00Z"], ["digits", "stable", "3", "ann@host"]),
+        (["log", "--at", "2026-01-31T13:00Z"], ["digits", "stable", "3", "promote", "ann@host", "better"]),
         (["log", "--at", "2020-01-01"], ["no alias existed at 2020-01-01 00:00:00"]),
         (
             ["promote", "digits", "3"],
