@@ -102,7 +102,9 @@ def _flowers(server: Server, tmp_path: Path, versions: int) -> None:
         admin.promote("flowers", 1)
 
 
-@pytest.mark.parametrize("page", ["docs/guide/sdk.md", "docs/guide/export.md", "docs/errors.md"])
+@pytest.mark.parametrize(
+    "page", ["docs/guide/sdk.md", "docs/guide/export.md", "docs/guide/history.md", "docs/errors.md"]
+)
 def test_python_of_a_guide_runs(run: Run, server: Server, tmp_path: Path, page: str) -> None:
     _flowers(server, tmp_path, versions=1)
     run("python", "-c", "\n\n".join(_python(page, server)))
