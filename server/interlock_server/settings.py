@@ -35,6 +35,19 @@ class Settings(BaseSettings):
     )
     insecure: bool = Field(False, description="Allow a non-loopback host without TLS and authentication.")
 
+    server_name: str = Field("interlock", min_length=1, description="What ServerMetadata calls this server.")
+    typed_replies: Literal["mirror", "raw"] = Field(
+        "mirror", description="Form of the answer to typed tensors: typed too, or raw as Triton does."
+    )
+    shared_memory: bool = Field(
+        False, description="Let callers on this machine pass tensors through POSIX shared memory."
+    )
+    keepalive_time_s: float = Field(60.0, ge=1, description="A connection silent for so long is pinged.")
+    keepalive_timeout_s: float = Field(20.0, ge=1, description="A ping unanswered for so long ends the connection.")
+    min_ping_interval_s: float = Field(
+        10.0, ge=0, description="Clients may ping so often on a silent connection; faster ones are cut off."
+    )
+
     db: str = Field("", description="SQLAlchemy URL of the registry; empty is registry.db in the data directory.")
     keep_depth: int = Field(1, ge=0, le=16, description="Earlier versions of each alias that stay loaded (K).")
     require_golden: bool = Field(False, description="Refuse versions without golden samples.")

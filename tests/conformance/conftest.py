@@ -50,7 +50,7 @@ def populate(admin: Admin, folder: Path) -> None:
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("conformance")
-    with Server(folder / "data") as server:
+    with Server(folder / "data", env={"INTERLOCK_SHARED_MEMORY": "true"}) as server:
         with server.admin() as admin:
             populate(admin, folder)
         yield server

@@ -192,21 +192,20 @@ def test_bytes_that_are_no_message_are_refused(channel: grpc.Channel, method: st
 
 
 def test_an_unknown_method_is_unimplemented(channel: grpc.Channel) -> None:
-    for path in ("/inference.GRPCInferenceService/RepositoryIndex", "/nobody.Service/Method"):
+    for path in ("/inference.GRPCInferenceService/Nothing", "/nobody.Service/Method"):
         call: Any = channel.unary_unary(path)
         assert requests.refused(lambda call=call: call(b"", timeout=10)).code is StatusCode.UNIMPLEMENTED  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(("version", "code"), [("", StatusCode.NOT_FOUND), ("0", INVALID)])
-def test_metadata_and_readiness_of_what_is_not_there(
-    stub: GRPCInferenceServiceStub, version: str, code: StatusCode
-) -> None:
-    metadata, ready = (
-        pb.ModelMetadataRequest(name="nobody", version=version),
-        pb.ModelReadyRequest(name="nobody", version=version),
-    )
-    assert requests.refused(lambda: stub.ModelMetadata(metadata, timeout=10)).code is code
-    assert requests.refused(lambda: stub.ModelReady(ready, timeout=10)).code is code
+def test_metadata_of_what_is_not_there(stub: GRPCInferenceServiceStub, version: str, code: StatusCode) -> None:
+    for call, request in (
+        (stub.ModelMetadata, pb.ModelMetadataRequest(name="nobody", version=version)),
+        (stub.ModelConfig, pb.ModelConfigRequest(name="nobody", version=version)),
+        (stub.ModelStatistics, pb.ModelStatisticsRequest(name="nobody", version=version)),
+    ):
+        ask: Any = call
+        assert requests.refused(lambda ask=ask, request=request: ask(request, timeout=10)).code is code  # type: ignore[misc]
 
 
 def test_a_registered_model_that_nothing_serves_says_what_to_do(stub: GRPCInferenceServiceStub) -> None:

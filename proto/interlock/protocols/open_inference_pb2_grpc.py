@@ -16,7 +16,8 @@ class GRPCInferenceServiceStub:
         for method in _pool.service_descriptor(SERVICE).methods:
             reply = _factory.GetMessageClass(method.output_type)
             request = _factory.GetMessageClass(method.input_type)
-            call = channel.unary_unary(
+            make = channel.stream_stream if method.client_streaming else channel.unary_unary
+            call = make(
                 f"/{SERVICE}/{method.name}",
                 request_serializer=request.SerializeToString,
                 response_deserializer=reply.FromString,

@@ -8,6 +8,7 @@ from typing import Final
 from google.protobuf import descriptor_pb2, message_factory
 from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 from google.protobuf.message import Message
 
 
@@ -38,3 +39,8 @@ def message_classes(file: FileDescriptor) -> dict[str, type[Message]]:
     return {
         name: message_factory.GetMessageClass(descriptor) for name, descriptor in file.message_types_by_name.items()
     }
+
+
+def enums(file: FileDescriptor) -> dict[str, EnumTypeWrapper]:
+    """Return a file's top-level enums by name, with the methods that generated ones have."""
+    return {name: EnumTypeWrapper(descriptor) for name, descriptor in file.enum_types_by_name.items()}

@@ -93,7 +93,7 @@ async def run(boot: Boot, settings: Settings) -> int:
     changed = asyncio.Event()
     workers.subscribe(changed.set)
     workers.start()
-    admin = grpc.aio.server(options=server_options(_ADMIN_MESSAGE_BYTES))
+    admin = grpc.aio.server(options=server_options(settings, _ADMIN_MESSAGE_BYTES))
     admin_pb2_grpc.add_AdminServiceServicer_to_server(
         AdminServicer(database, mutations, switching, registering, standing), admin
     )

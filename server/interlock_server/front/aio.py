@@ -10,10 +10,11 @@ from typing import Final
 
 import grpc
 import grpc.aio
-from interlock.errors import Cancelled, DeadlineExceeded, InterlockError
+from interlock.errors import Cancelled, InterlockError, TooLarge
 from interlock.status import to_wire
 
-from interlock_server.front.seam import Arity, Call, Handler, Limits, Trailing
+from interlock_server.faults import opaque
+from interlock_server.front.seam import MAX_UNANSWERED, Arity, Call, Conversation, Handler, Limits, Trailing
 
 MAX_STREAM_BACKLOG: Final = 64
 """Messages that a slow reader of a stream may leave unread; then the oldest unread one is dropped."""
@@ -21,31 +22,58 @@ _LARGE: Final = 1024 * 1024
 """Longer requests are taken on another thread: reading millions of typed values or strings takes seconds, and this
 loop also answers health, the control process and everybody else."""
 _LARGE_AT_ONCE: Final = 2
+_WALL: Final = 2
+"""gRPC itself refuses messages over so many times the limit: without our details, but before all of it is received."""
+_OVER: Final = "no answer within the server's deadline (settings default_deadline_s and max_deadline_s)"
 
 
-def server_options(max_message_bytes: int) -> list[tuple[str, int]]:
+def server_options(limits: Limits, max_message_bytes: int) -> list[tuple[str, int]]:
     """Return the channel arguments that every listener of ours has."""
     return [
         ("grpc.max_receive_message_length", max_message_bytes),
-        ("grpc.max_send_message_length", max_message_bytes),
+        ("grpc.max_send_message_length", -1),
         # The supervisor holds the port; a worker that is started again shares it with that reservation.
         ("grpc.so_reuseport", 1),
         # Real clients ping; without these gRPC answers with GOAWAY "too_many_pings".
         ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-        ("grpc.keepalive_time_ms", 60_000),
-        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.http2.min_ping_interval_without_data_ms", round(limits.min_ping_interval_s * 1000)),
+        ("grpc.keepalive_time_ms", round(limits.keepalive_time_s * 1000)),
+        ("grpc.keepalive_timeout_ms", round(limits.keepalive_timeout_s * 1000)),
     ]
 
 
+class _Alarms:
+    """Timers of one call, on the loop; those that have not rung end with it."""
+
+    __slots__ = ("_ended", "_handles", "_loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._handles: list[asyncio.TimerHandle] = []
+        self._ended = False
+
+    def set(self, at: float, callback: Callable[[], None]) -> None:
+        self._loop.call_soon_threadsafe(self._set, at, callback)
+
+    def _set(self, at: float, callback: Callable[[], None]) -> None:
+        if not self._ended:
+            self._handles.append(self._loop.call_later(at - time.monotonic(), callback))
+
+    def end(self) -> None:
+        self._ended = True
+        for handle in self._handles:
+            handle.cancel()
+
+
 class _UnaryCall(Call):
-    __slots__ = ("_future", "_loop")
+    __slots__ = ("_alarms", "_future", "_loop")
 
     def __init__(
         self, method: str, request: bytes, metadata: Mapping[str, str], deadline: float, loop: asyncio.AbstractEventLoop
     ) -> None:
         super().__init__(method, request, metadata, deadline)
         self._loop = loop
+        self._alarms: _Alarms | None = None
         self._future: asyncio.Future[tuple[bytes, Trailing]] = loop.create_future()
 
     def message(self, data: bytes) -> None:
@@ -65,25 +93,42 @@ class _UnaryCall(Call):
         if not self._future.done():
             self._future.set_exception(error)
 
-    def expire(self) -> None:
-        """End the call at a deadline that only this server knows of: the caller's own one is gRPC's business."""
-        self._reject(DeadlineExceeded("no answer within the server's deadline (settings default_ and max_deadline_s)"))
-        self.cancel()
+    def alarm(self, at: float, callback: Callable[[], None]) -> None:
+        self._alarms = self._alarms or _Alarms(self._loop)
+        self._alarms.set(at, callback)
 
     async def answer(self) -> tuple[bytes, Trailing]:
         return await self._future
 
+    def end(self) -> None:
+        if self._alarms is not None:
+            self._alarms.end()
+
 
 class _StreamCall(Call):
-    __slots__ = ("_error", "_loop", "_queue")
+    __slots__ = ("_alarms", "_error", "_loop", "_queue")
 
     def __init__(
-        self, method: str, request: bytes, metadata: Mapping[str, str], deadline: float, loop: asyncio.AbstractEventLoop
+        self,
+        method: str,
+        request: bytes,
+        metadata: Mapping[str, str],
+        deadline: float,
+        loop: asyncio.AbstractEventLoop,
+        backlog: int = MAX_STREAM_BACKLOG,
     ) -> None:
         super().__init__(method, request, metadata, deadline)
         self._loop = loop
-        self._queue: asyncio.Queue[bytes | None] = asyncio.Queue(MAX_STREAM_BACKLOG)
+        self._alarms = _Alarms(loop)
+        self._queue: asyncio.Queue[bytes | None] = asyncio.Queue(backlog)
         self._error: InterlockError | None = None
+
+    def alarm(self, at: float, callback: Callable[[], None]) -> None:
+        self._alarms.set(at, callback)
+
+    def end(self) -> None:
+        self._alarms.end()
+        self.cancel()
 
     def message(self, data: bytes) -> None:
         self._loop.call_soon_threadsafe(self._put, data)
@@ -107,6 +152,47 @@ class _StreamCall(Call):
             raise self._error
 
 
+def _unheard(data: bytes) -> None:
+    raise TypeError("a conversation's handler must listen to it before it returns")
+
+
+class _ConversationCall(_StreamCall, Conversation):
+    """Reads only so far ahead of the answers: what the caller sends beyond that waits on its own side."""
+
+    __slots__ = ("_on_end", "_on_message", "_places")
+
+    def __init__(
+        self, method: str, metadata: Mapping[str, str], deadline: float, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        super().__init__(method, b"", metadata, deadline, loop, MAX_UNANSWERED + 1)  # and its end
+        self._places = asyncio.Semaphore(MAX_UNANSWERED)
+        self._on_message: Callable[[bytes], None] = _unheard
+        self._on_end: Callable[[], None] = self.done
+
+    def listen(self, on_message: Callable[[bytes], None], on_end: Callable[[], None]) -> None:
+        self._on_message, self._on_end = on_message, on_end
+
+    async def read(self, requests: AsyncIterator[bytes], large: ThreadPoolExecutor, most: int) -> None:
+        """Pass messages on until the caller sends no more."""
+        try:
+            async for data in requests:
+                await self._places.acquire()
+                _check_size("a request", data, most)
+                if len(data) > _LARGE:
+                    await self._loop.run_in_executor(large, self._on_message, data)
+                else:
+                    self._on_message(data)
+            self._on_end()
+        except InterlockError as error:
+            self.fail(error)
+        except Exception as error:  # noqa: BLE001 - it must end as this call's answer, and in the log
+            self.fail(opaque(error))
+
+    def answered(self) -> None:
+        """Note that an answer is on its way to the caller."""
+        self._places.release()
+
+
 class AioFront:
     """grpc.aio behind the seam. Start, stop and handle on one event loop."""
 
@@ -119,7 +205,7 @@ class AioFront:
 
     async def start(self, handler: Handler, address: str) -> None:
         """Listen; returns when bound."""
-        server = grpc.aio.server(options=server_options(self._limits.max_message_bytes))
+        server = grpc.aio.server(options=server_options(self._limits, _WALL * self._limits.max_message_bytes))
         services: dict[str, dict[str, grpc.RpcMethodHandler[bytes, bytes]]] = {}
         for path, arity in handler.methods.items():
             _, service, method = path.split("/")
@@ -141,24 +227,30 @@ class AioFront:
     def _method(self, handler: Handler, path: str, arity: Arity) -> grpc.RpcMethodHandler[bytes, bytes]:
         if arity is Arity.UNARY:
             return grpc.unary_unary_rpc_method_handler(self._unary(handler, path))
+        if arity is Arity.CONVERSATION:
+            return grpc.stream_stream_rpc_method_handler(self._conversation(handler, path))
         return grpc.unary_stream_rpc_method_handler(self._stream(handler, path))
 
     def _unary(
         self, handler: Handler, path: str
     ) -> Callable[[bytes, grpc.aio.ServicerContext[bytes, bytes]], Awaitable[bytes]]:
+        most = self._limits.max_message_bytes
+
         async def unary(request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
             loop = asyncio.get_running_loop()
             remaining = _remaining_s(context)
             limit = self._limits.default_deadline_s if remaining is None else self._limits.max_deadline_s
             allowed = limit if remaining is None else min(remaining, limit)
             call = _UnaryCall(path, request, _metadata(context), time.monotonic() + allowed, loop)
-            expiry = loop.call_later(allowed, call.expire) if remaining is None or remaining > limit else None
+            expiry = loop.call_later(allowed, call.expire, _OVER) if remaining is None or remaining > limit else None
             try:
+                _check_size("a request", request, most)
                 if len(request) > _LARGE:
                     await loop.run_in_executor(self._large, handler.handle, call)
                 else:
                     handler.handle(call)
                 data, trailing = await call.answer()
+                _check_size("an answer", data, most)
             except InterlockError as error:
                 await _abort(context, error)
                 raise
@@ -168,6 +260,7 @@ class AioFront:
             finally:
                 if expiry is not None:
                     expiry.cancel()
+                call.end()
             if trailing:
                 context.set_trailing_metadata(trailing)
             return data
@@ -189,9 +282,42 @@ class AioFront:
             except InterlockError as error:
                 await _abort(context, error)
             finally:
-                call.cancel()
+                call.end()
 
         return stream
+
+    def _conversation(
+        self, handler: Handler, path: str
+    ) -> Callable[[AsyncIterator[bytes], grpc.aio.ServicerContext[bytes, bytes]], AsyncIterator[bytes]]:
+        most = self._limits.max_message_bytes
+
+        async def conversation(
+            requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[bytes, bytes]
+        ) -> AsyncIterator[bytes]:
+            loop = asyncio.get_running_loop()
+            remaining = _remaining_s(context)
+            deadline = float("inf") if remaining is None else time.monotonic() + remaining
+            call = _ConversationCall(path, _metadata(context), deadline, loop)
+            handler.converse(call)
+            reading = loop.create_task(call.read(requests, self._large, most))
+            try:
+                async for data in call.answers():
+                    _check_size("an answer", data, most)
+                    yield data
+                    call.answered()
+            except InterlockError as error:
+                await _abort(context, error)
+            finally:
+                reading.cancel()
+                await asyncio.gather(reading, return_exceptions=True)
+                call.end()
+
+        return conversation
+
+
+def _check_size(what: str, data: bytes, most: int) -> None:
+    if len(data) > most:
+        raise TooLarge(what, len(data), most, "max_message_bytes")
 
 
 def _remaining_s(context: grpc.aio.ServicerContext[bytes, bytes]) -> float | None:

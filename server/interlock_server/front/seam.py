@@ -13,17 +13,24 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
-from interlock.errors import InterlockError
+from interlock.errors import DeadlineExceeded, InterlockError
 
 Trailing = tuple[tuple[str, str], ...]
 """Trailing metadata of an answer."""
 
 
+MAX_UNANSWERED: Final = 64
+"""Messages of a conversation that a front reads before they are answered: more would only queue elsewhere."""
+
+
 class Arity(enum.Enum):
-    """How many messages a method answers with."""
+    """How many messages a method takes and answers with."""
 
     UNARY = "unary"
     STREAM = "stream"
+    """One message in, any number out."""
+    CONVERSATION = "conversation"
+    """Any number of messages in, and one answer to each."""
 
 
 class Call(ABC):
@@ -36,8 +43,8 @@ class Call(ABC):
         """Full path: /package.Service/Method."""
         self.request: Final = request
         self.metadata: Final = metadata
-        self.deadline: Final = deadline
-        """On the monotonic clock."""
+        self.deadline = deadline
+        """On the monotonic clock; only `shorten` changes it."""
         self.received: Final = time.monotonic()
         self._lock = threading.Lock()
         self._cancelled = False
@@ -54,6 +61,21 @@ class Call(ABC):
     @abstractmethod
     def fail(self, error: InterlockError) -> None:
         """End the call with an error."""
+
+    @abstractmethod
+    def alarm(self, at: float, callback: Callable[[], None]) -> None:
+        """Call `callback` on a thread of the front at a time of the monotonic clock, unless the call has ended."""
+
+    def shorten(self, deadline: float) -> None:
+        """Let the call end by itself at an earlier deadline than its caller's own."""
+        if deadline < self.deadline:
+            self.deadline = deadline
+            self.alarm(deadline, lambda: self.expire("the deadline passed that its parameter `timeout` names"))
+
+    def expire(self, why: str) -> None:
+        """End the call at a deadline that only this server knows of: the caller's own one is gRPC's business."""
+        self.fail(DeadlineExceeded(why))
+        self.cancel()
 
     @property
     def cancelled(self) -> bool:
@@ -77,6 +99,16 @@ class Call(ABC):
         callback()
 
 
+class Conversation(Call):
+    """A call whose messages come one by one; `message` answers the next of them, in their order."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def listen(self, on_message: Callable[[bytes], None], on_end: Callable[[], None]) -> None:
+        """Say who takes the messages, and who is told that no more will come; both must neither block nor raise."""
+
+
 class Handler(Protocol):
     """The other side of the seam."""
 
@@ -87,6 +119,10 @@ class Handler(Protocol):
 
     def handle(self, call: Call) -> None:
         """Take a call; must neither block nor raise."""
+        ...
+
+    def converse(self, call: Conversation) -> None:
+        """Take a call whose method is a conversation, and listen to it; must neither block nor raise."""
         ...
 
 
@@ -106,6 +142,21 @@ class Limits(Protocol):
     @property
     def max_deadline_s(self) -> float:
         """Longest deadline; longer ones are cut to it."""
+        ...
+
+    @property
+    def keepalive_time_s(self) -> float:
+        """How long a connection may be silent before it is pinged."""
+        ...
+
+    @property
+    def keepalive_timeout_s(self) -> float:
+        """How long a ping may stay unanswered before the connection is given up."""
+        ...
+
+    @property
+    def min_ping_interval_s(self) -> float:
+        """How often clients may ping without data."""
         ...
 
 

@@ -16,13 +16,13 @@ from interlock_server.process import logs
 from interlock_server.process.boot import Boot, freeze_heap, receive, refuse, worker_socket
 from interlock_server.rpc import worker_service
 from interlock_server.settings import Settings
+from interlock_server.worker.assembly import inference_handler
 from interlock_server.worker.catalog import Catalog
 from interlock_server.worker.engine import Engine
 from interlock_server.worker.health import Health
-from interlock_server.worker.inference import InferenceHandler
 from interlock_server.worker.loader import Loader
 from interlock_server.worker.metrics import WorkerMetrics
-from interlock_server.worker.predict import Predictor
+from interlock_server.worker.shared_memory import SharedMemory
 
 log = logging.getLogger("interlock.worker")
 
@@ -52,7 +52,8 @@ async def run(boot: Boot, settings: Settings, engine: Engine) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)  # the socket of a predecessor that was killed
     internal = await worker_service.start(servicer, path)
-    await front.start(InferenceHandler(catalog, Predictor(catalog, metrics), health), boot.inference_address)
+    shared = SharedMemory(enabled=settings.shared_memory)
+    await front.start(inference_handler(settings, catalog, metrics, health, shared), boot.inference_address)
     log.info("serving", extra={"address": boot.inference_address, "front": front.name})
 
     await stop.wait()
@@ -61,6 +62,7 @@ async def run(boot: Boot, settings: Settings, engine: Engine) -> None:
     await front.stop(settings.drain_grace_s)
     await asyncio.to_thread(catalog.drain_all)
     await internal.stop(1.0)
+    shared.close()
 
 
 def main() -> int:

@@ -42,7 +42,15 @@ class Timing:
     run_s: float
     rows: int
     """Rows of the batch that it ran in."""
+    input_s: float = 0.0
+    """What joining the batch's inputs took."""
+    first: bool = True
+    """It was the first of its batch: whoever counts runs counts this one."""
 
+
+PRIORITY_LEVELS: Final = 16
+"""Requests of level 1 go first."""
+DEFAULT_PRIORITY: Final = 8
 
 JoinKey = tuple[tuple[object, ...], ...]
 """Datatype and non-batch sizes of each input: equal ones may run together."""
@@ -51,7 +59,7 @@ JoinKey = tuple[tuple[object, ...], ...]
 class Work:
     """One request in the queue. Exactly one of the two callbacks is called: on the engine thread, or by `cancel`."""
 
-    __slots__ = ("cancelled", "deadline", "enqueued", "inputs", "key", "on_error", "on_outputs", "rows")
+    __slots__ = ("cancelled", "deadline", "enqueued", "inputs", "key", "on_error", "on_outputs", "priority", "rows")
 
     def __init__(
         self,
@@ -61,10 +69,12 @@ class Work:
         deadline: float,
         on_outputs: Callable[[list[Array], Timing], None],
         on_error: Callable[[InterlockError], None],
+        priority: int = DEFAULT_PRIORITY,
     ) -> None:
         """Take arrays in signature order; `rows` is the batch size, None where the request must run alone."""
         self.inputs: Final = inputs
         self.rows: Final = rows
+        self.priority: Final = priority
         self.deadline: Final = deadline
         self.on_outputs: Final = on_outputs
         self.on_error: Final = on_error
@@ -102,7 +112,10 @@ class Batcher:
                 model, _, version = self._name.rpartition("@")
                 retry_s = self._run_s * max(1, len(self._queue) // max(1, self._config.max_batch_size))
                 raise QueueFull(model, int(version), self._config.max_queue_size, retry_after_s=retry_s)
-            self._queue.append(work)
+            if not self._queue or self._queue[-1].priority <= work.priority:
+                self._queue.append(work)
+            else:
+                self._queue.insert(_place(self._queue, work.priority), work)
             self._condition.notify()
 
     def cancel(self, work: Work) -> None:
@@ -190,7 +203,11 @@ class Batcher:
     def _execute(self, run: Run, batch: list[Work]) -> None:
         started = time.monotonic()
         try:
-            answers = self._answers(run, batch)
+            inputs = _join(batch)
+            joined = time.monotonic()
+            outputs = self._session.run(inputs, run)
+            ended = time.monotonic()
+            answers = [outputs] if len(batch) == 1 else _split(outputs, [work.rows or 0 for work in batch])
         except RunTerminated:
             for work in batch:
                 _tell(work.on_error, _why_dead(work, time.monotonic(), "while the request ran"))
@@ -204,17 +221,12 @@ class Batcher:
         finally:
             with self._condition:
                 self._running = None
-        ended = time.monotonic()
         self._run_s = 0.8 * self._run_s + 0.2 * (ended - started)
         rows = sum(work.rows or 1 for work in batch)
-        for work, outputs in zip(batch, answers, strict=True):
-            _tell(work.on_outputs, outputs, Timing(started - work.enqueued, ended - started, rows))
-
-    def _answers(self, run: Run, batch: list[Work]) -> list[list[Array]]:
-        if len(batch) == 1:
-            return [self._session.run(batch[0].inputs, run)]
-        joined = [np.concatenate(arrays) for arrays in zip(*(work.inputs for work in batch), strict=True)]
-        return _split(self._session.run(joined, run), [work.rows or 0 for work in batch])
+        first = batch[0]
+        for work, answer in zip(batch, answers, strict=True):
+            timing = Timing(started - work.enqueued, ended - joined, rows, joined - started, work is first)
+            _tell(work.on_outputs, answer, timing)
 
     def _fail(self, batch: list[Work], error: InterlockError) -> None:
         """Pass on why a run failed; the requests of a batch are tried one by one: only one of them may be at fault."""
@@ -252,6 +264,20 @@ def _tell(callback: Callable[Told, None], *args: Told.args, **kwargs: Told.kwarg
         callback(*args, **kwargs)
     except Exception:
         log.exception("an answer could not be passed on")
+
+
+def _place(queue: Sequence[Work], priority: int) -> int:
+    """Return where work of a priority goes: behind all that is as urgent or more so."""
+    place = len(queue)
+    while place and queue[place - 1].priority > priority:
+        place -= 1
+    return place
+
+
+def _join(batch: Sequence[Work]) -> Sequence[Array]:
+    if len(batch) == 1:
+        return batch[0].inputs
+    return [np.concatenate(arrays) for arrays in zip(*(work.inputs for work in batch), strict=True)]
 
 
 def _split(outputs: Sequence[Array], rows: Sequence[int]) -> list[list[Array]]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from interlock.errors import NotReady
+from interlock.errors import ModelNotFound, NotReady
 from interlock.model import ServableState
 from interlock.types import ModelRef
 
@@ -97,7 +97,7 @@ class Catalog:
     def resolve(self, ref: ModelRef) -> Resolved:
         """Return what a ref means now; raises NotReady before the first snapshot, else as RouteTable.resolve."""
         if self._snapshot is None:
-            raise NotReady("the server is starting: it has no routes yet; try again in a moment")
+            raise _no_routes()
         return self._table.resolve(ref)
 
     @property
@@ -127,6 +127,15 @@ class Catalog:
         """Return every servable that is not yet unloaded."""
         with self._lock:
             return tuple(self._servables.values())
+
+    def of_model(self, name: str) -> list[Servable]:
+        """Return the servables of a model; raises NotReady before the first snapshot, ModelNotFound."""
+        if self._snapshot is None:
+            raise _no_routes()
+        known = self._table.models.get(name)
+        if known is None:
+            raise ModelNotFound(name)
+        return [each.servable for each in known.versions.values()]
 
     # --- change, on the internal service's thread ---
 
@@ -226,3 +235,7 @@ class Catalog:
             if not servable.drain(self._drain_grace_s):
                 log.warning("requests outlasted the drain grace", extra={"version": str(servable.spec.key)})
             log.info("unloaded", extra={"version": str(servable.spec.key)})
+
+
+def _no_routes() -> NotReady:
+    return NotReady("the server is starting: it has no routes yet; try again in a moment")

@@ -14,8 +14,10 @@ from interlock.types import ModelRef
 
 from interlock_server.front.seam import Call
 from interlock_server.worker.catalog import Catalog
+from interlock_server.worker.methods import Methods
 
 SERVICES: Final = ("", "inference.GRPCInferenceService")
+_SERVICE: Final = "/grpc.health.v1.Health/"
 MODEL_PREFIX: Final = "model/"
 MAX_WATCHERS: Final = 1000
 
@@ -38,6 +40,11 @@ class Health:
         self._watchers: list[_Watcher] = []
         self._draining = False
         catalog.subscribe(self._changed)
+
+    @property
+    def methods(self) -> Methods:
+        """What it answers."""
+        return Methods(calls={_SERVICE + "Check": self.check}, streams={_SERVICE + "Watch": self.watch})
 
     @property
     def ready(self) -> bool:

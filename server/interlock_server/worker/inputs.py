@@ -1,8 +1,8 @@
-"""From a request's tensors to arrays in signature order, held against the signature. Pure."""
+"""From a request's tensors to arrays in signature order, held against the signature."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from interlock import tensors
@@ -11,6 +11,10 @@ from interlock.protocols.open_inference_pb2 import ModelInferRequest
 from interlock.types import Array, DType, Signature, TensorSpec
 
 from interlock_server.worker.loader import for_engine
+from interlock_server.worker.parameters import SharedSlice, refuse_classification, shared_slice
+
+ReadShared = Callable[[str, SharedSlice], bytes]
+"""Copies a part of a shared memory region for the input of that name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +29,22 @@ class RequestTensors:
     """They came as typed contents, so the answer goes back that way."""
 
 
-def read_inputs(request: ModelInferRequest, signature: Signature, joinable: bool) -> RequestTensors:
+@dataclass(frozen=True, slots=True)
+class RequestedOutputs:
+    """Which outputs a request asks for, and where it wants them."""
+
+    positions: tuple[int, ...]
+    """In the signature."""
+    shared: Mapping[int, SharedSlice]
+    """By position: those that go into shared memory."""
+
+
+def read_inputs(
+    request: ModelInferRequest, signature: Signature, joinable: bool, read_shared: ReadShared
+) -> RequestTensors:
     """Decode and check a request's inputs; raises InvalidInput naming every tensor that is wrong."""
     by_name = _by_name(request, signature)
-    raw = _raw_by_name(request)
+    raw = _raw_by_name(request, read_shared)
     arrays: list[Array] = []
     for spec in signature.inputs:
         tensor = by_name[spec.name]
@@ -36,13 +52,14 @@ def read_inputs(request: ModelInferRequest, signature: Signature, joinable: bool
             raise _refuse(spec, f"is {spec.dtype.value}, the request has {tensor.datatype or 'no datatype'}")
         shape = tuple(tensor.shape)
         _check_shape(spec, shape)
-        if raw is not None:
-            array = tensors.decode_raw(spec.name, spec.dtype, shape, raw[spec.name])
+        data = raw.get(spec.name)
+        if data is not None:
+            array = tensors.decode_raw(spec.name, spec.dtype, shape, data)
         else:
             array = tensors.decode_typed(spec.name, spec.dtype, shape, tensor.contents)
         arrays.append(_text(spec, array))
     _check_symbols(signature.inputs, arrays)
-    return RequestTensors(tuple(arrays), _rows(arrays) if joinable else None, raw is None and bool(arrays))
+    return RequestTensors(tuple(arrays), _rows(arrays) if joinable else None, len(raw) < len(arrays))
 
 
 def _rows(arrays: Sequence[Array]) -> int | None:
@@ -51,21 +68,29 @@ def _rows(arrays: Sequence[Array]) -> int | None:
     return sizes.pop() if len(sizes) == 1 else None
 
 
-def read_outputs(request: ModelInferRequest, signature: Signature) -> tuple[int, ...]:
-    """Return the positions of the requested outputs, all if none is named; raises InvalidInput."""
+def read_outputs(request: ModelInferRequest, signature: Signature) -> RequestedOutputs:
+    """Return the requested outputs, all if none is named; raises InvalidInput."""
     if not request.outputs:
-        return tuple(range(len(signature.outputs)))
+        return RequestedOutputs(tuple(range(len(signature.outputs))), {})
     positions = {spec.name: index for index, spec in enumerate(signature.outputs)}
     wanted: list[int] = []
+    shared: dict[int, SharedSlice] = {}
     for output in request.outputs:
+        where = f"output {output.name!r}"
         if output.name not in positions:
-            what = f"output {output.name!r} does not exist; the model has {_names(signature.outputs)}"
+            what = f"{where} does not exist; the model has {_names(signature.outputs)}"
             raise InvalidInput(what, [Violation(f"outputs[{output.name}]", what)])
-        if positions[output.name] in wanted:
-            what = f"output {output.name!r} is asked for twice"
+        position = positions[output.name]
+        if position in wanted:
+            what = f"{where} is asked for twice"
             raise InvalidInput(what, [Violation(f"outputs[{output.name}]", what)])
-        wanted.append(positions[output.name])
-    return tuple(wanted)
+        if output.parameters:
+            refuse_classification(output.parameters, where)
+            part = shared_slice(output.parameters, where)
+            if part is not None:
+                shared[position] = part
+        wanted.append(position)
+    return RequestedOutputs(tuple(wanted), shared)
 
 
 def _names(specs: Sequence[TensorSpec]) -> str:
@@ -94,22 +119,54 @@ def _by_name(request: ModelInferRequest, signature: Signature) -> dict[str, Mode
     return given
 
 
-def _raw_by_name(request: ModelInferRequest) -> dict[str, bytes] | None:
-    """Pair raw contents with inputs; None where the request is typed."""
+def _raw_by_name(request: ModelInferRequest, read_shared: ReadShared) -> dict[str, bytes]:
+    """Pair raw contents with inputs; inputs that are not in the result are typed."""
     contents = request.raw_input_contents
-    if not contents:
-        return None
+    if len(contents) == len(request.inputs):
+        raw = {tensor.name: data for tensor, data in zip(request.inputs, contents, strict=True)}
+        own: Sequence[ModelInferRequest.InferInputTensor] = request.inputs
+    else:
+        raw = _shared_by_name(request, read_shared)
+        own = [tensor for tensor in request.inputs if tensor.name not in raw]
+        if contents:
+            raw.update(_paired(request, [tensor.name for tensor in own], contents))
+    if contents:
+        for tensor in own:
+            if tensor.HasField("contents"):
+                what = (
+                    f"contents field must not be specified when using raw_input_contents for '{tensor.name}' "
+                    f"for model '{request.model_name}'"
+                )
+                raise InvalidInput(what, [Violation(f"inputs[{tensor.name}]", what)])
+    return raw
+
+
+def _shared_by_name(request: ModelInferRequest, read_shared: ReadShared) -> dict[str, bytes]:
+    """Fetch the inputs that lie in shared memory."""
+    found: dict[str, bytes] = {}
     for tensor in request.inputs:
+        where = f"input {tensor.name!r}"
+        part = shared_slice(tensor.parameters, where)
+        if part is None:
+            continue
         if tensor.HasField("contents"):
-            what = (
-                f"contents field must not be specified when using raw_input_contents for '{tensor.name}' "
-                f"for model '{request.model_name}'"
-            )
+            what = f"{where} has contents although its parameters say that it is in shared memory"
             raise InvalidInput(what, [Violation(f"inputs[{tensor.name}]", what)])
-    if len(contents) != len(request.inputs):
-        what = f"{len(contents)} raw_input_contents for {len(request.inputs)} inputs: one for each is needed"
+        found[tensor.name] = read_shared(where, part)
+    return found
+
+
+def _paired(request: ModelInferRequest, names: Sequence[str], contents: Sequence[bytes]) -> dict[str, bytes]:
+    if len(contents) > len(names):
+        what = f"{len(contents)} raw_input_contents for {len(names)} inputs: one for each is needed"
         raise InvalidInput(what, [Violation("raw_input_contents", what)])
-    return {tensor.name: raw for tensor, raw in zip(request.inputs, contents, strict=True)}
+    if len(contents) < len(names):
+        what = (
+            f"unable to find data for input tensor '{names[len(contents)]}' for model '{request.model_name}' in "
+            f"request: {len(contents)} raw_input_contents for {len(names)} inputs"
+        )
+        raise InvalidInput(what, [Violation("raw_input_contents", what)])
+    return dict(zip(names, contents, strict=True))
 
 
 def _check_shape(spec: TensorSpec, shape: tuple[int, ...]) -> None:

@@ -10,6 +10,7 @@ from interlock.model import ServableState, ServableStatus
 
 from interlock_server.snapshot import VersionSpec
 from interlock_server.worker.batcher import Batcher
+from interlock_server.worker.statistics import Statistics
 
 _NEXT: Final[Mapping[ServableState, frozenset[ServableState]]] = {
     # NEW may be dropped before it was ever loaded.
@@ -33,6 +34,7 @@ class Servable:
     def __init__(self, spec: VersionSpec) -> None:
         self.spec: Final = spec
         self.wire_version: Final = str(spec.version)
+        self.statistics: Final = Statistics()
         self._state = ServableState.NEW
         self._reason = ""
         self._batcher: Batcher | None = None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from interlock.errors import InterlockError
@@ -11,7 +13,7 @@ from interlock.golden import DEFAULT_TOLERANCES
 from interlock.model import ServableState, ServingConfig
 from interlock.types import Dim, DType, Signature, TensorSpec
 from interlock_registry.domain import Route, Target
-from interlock_server.front.seam import Call, Trailing
+from interlock_server.front.seam import Call, Conversation, Trailing
 from interlock_server.snapshot import Snapshot, VersionSpec
 from interlock_server.worker.servable import Servable
 
@@ -121,6 +123,11 @@ class RecordingCall(Call):
         self.error: InterlockError | None = None
         self.ended = 0
 
+    def alarm(self, at: float, callback: Callable[[], None]) -> None:
+        timer = threading.Timer(at - time.monotonic(), callback)
+        timer.daemon = True
+        timer.start()
+
     def message(self, data: bytes) -> None:
         self.messages.append(data)
 
@@ -131,3 +138,12 @@ class RecordingCall(Call):
     def fail(self, error: InterlockError) -> None:
         self.error = error
         self.ended += 1
+
+
+class RecordingConversation(RecordingCall, Conversation):
+    """A conversation that a test holds: it says messages, and sees what they were answered."""
+
+    __slots__ = ("say", "stop")
+
+    def listen(self, on_message: Callable[[bytes], None], on_end: Callable[[], None]) -> None:
+        self.say, self.stop = on_message, on_end

@@ -14,11 +14,12 @@ import pytest
 from interlock.errors import InterlockError, InvalidInput, ModelNotFound, QueueFull
 from interlock.status import from_wire
 from interlock_server.front.aio import MAX_STREAM_BACKLOG, AioFront
-from interlock_server.front.seam import Arity, Call
+from interlock_server.front.seam import MAX_UNANSWERED, Arity, Call, Conversation
 
 from tests.support import eventually_async
 
 UNARY, STREAM = "/test.Service/Unary", "/test.Service/Stream"
+CONVERSATION = "/test.Service/Conversation"
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,9 @@ class Limits:
     max_message_bytes: int = 1 << 20
     default_deadline_s: float = 30.0
     max_deadline_s: float = 300.0
+    keepalive_time_s: float = 60.0
+    keepalive_timeout_s: float = 20.0
+    min_ping_interval_s: float = 10.0
 
 
 class Scripted:
@@ -37,11 +41,14 @@ class Scripted:
 
     @property
     def methods(self) -> Mapping[str, Arity]:
-        return {UNARY: Arity.UNARY, STREAM: Arity.STREAM}
+        return {UNARY: Arity.UNARY, STREAM: Arity.STREAM, CONVERSATION: Arity.CONVERSATION}
 
     def handle(self, call: Call) -> None:
         self.calls.append(call)
         self._act(call)
+
+    def converse(self, call: Conversation) -> None:
+        self.handle(call)
 
 
 @dataclass
@@ -57,6 +64,9 @@ class Line:
 
     def stream(self, data: bytes = b"", **more: object) -> grpc.aio.UnaryStreamCall[bytes, bytes]:
         return self.channel.unary_stream(STREAM)(data, **more)  # type: ignore[arg-type]
+
+    def conversation(self, **more: object) -> grpc.aio.StreamStreamCall[bytes, bytes]:
+        return self.channel.stream_stream(CONVERSATION)(**more)  # type: ignore[arg-type]
 
 
 @asynccontextmanager
@@ -300,3 +310,125 @@ async def test_stopping_cancels_what_outlasts_the_grace() -> None:
 async def test_an_address_that_cannot_be_bound_is_an_os_error() -> None:
     with pytest.raises((OSError, RuntimeError)):
         await AioFront(Limits()).start(Scripted(silent), "192.0.2.1:1")
+
+
+# --- conversations ---
+
+
+def talk(call: Call) -> None:
+    """Answer each message with itself, and end when the caller does."""
+    assert isinstance(call, Conversation)
+    call.listen(call.message, call.done)
+
+
+async def test_a_conversation_answers_each_message_and_ends_with_its_caller() -> None:
+    async with line(talk) as there:
+        call = there.conversation()
+        for number in range(300):
+            await call.write(bytes([number % 256]))
+            assert await call.read() == bytes([number % 256])
+        await call.done_writing()
+        assert await call.read() is grpc.aio.EOF
+        assert await call.code() is grpc.StatusCode.OK
+
+
+async def test_a_caller_that_only_writes_is_read_no_further_than_the_window() -> None:
+    heard: list[bytes] = []
+
+    def hoard(call: Call) -> None:
+        if isinstance(call, Conversation):
+            call.listen(heard.append, call.done)
+        else:
+            call.done()
+
+    async with line(hoard) as there:
+        call = there.conversation()
+        for number in range(2 * MAX_UNANSWERED):
+            await call.write(bytes([number]))
+        await eventually_async(lambda: len(heard) == MAX_UNANSWERED, "the window is full")
+        await there.unary()  # it takes the same way, so what could have been read has been
+        assert len(heard) == MAX_UNANSWERED
+        (conversation, _) = there.handler.calls
+        conversation.message(b"answer")
+        assert await call.read() == b"answer"
+        await eventually_async(lambda: len(heard) == MAX_UNANSWERED + 1, "an answer makes room for one more")
+        call.cancel()
+        await eventually_async(lambda: conversation.cancelled, "its end is noted")
+
+
+async def test_a_conversation_that_fails_gives_what_was_sent_and_then_the_error() -> None:
+    def fail(call: Call) -> None:
+        assert isinstance(call, Conversation)
+
+        def refuse(data: bytes) -> None:
+            call.message(b"one")
+            call.fail(ModelNotFound("m"))
+
+        call.listen(refuse, call.done)
+
+    async with line(fail) as there:
+        call = there.conversation()
+        await call.write(b"?")
+        assert await call.read() == b"one"
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call.read()
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+# --- sizes and alarms ---
+
+
+@pytest.mark.parametrize("arity", [Arity.UNARY, Arity.CONVERSATION])
+@pytest.mark.parametrize("way", ["request", "answer"])
+async def test_a_message_over_the_limit_is_refused_with_the_setting_that_raises_it(arity: Arity, way: str) -> None:
+    limits = Limits()
+    big = bytes(limits.max_message_bytes + 1)
+
+    def act(call: Call) -> None:
+        if isinstance(call, Conversation):
+            call.listen(lambda data: call.message(big), call.done)
+        else:
+            call.done(big)
+
+    async with line(act, limits) as there:
+        data = big if way == "request" else b"?"
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            if arity is Arity.UNARY:
+                await there.unary(data)
+            else:
+                call = there.conversation()
+                await call.write(data)
+                await call.read()
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        details = caught.value.details() or ""
+        assert f"an {way}" in details or f"a {way}" in details
+        assert "max_message_bytes" in details and str(len(big)) in details
+
+
+async def test_an_alarm_rings_once_unless_its_call_has_ended() -> None:
+    rung: list[str] = []
+
+    def act(call: Call) -> None:
+        def ring() -> None:
+            rung.append("in time")
+            call.done(b"rung")
+
+        if call.request == b"ends":
+            call.alarm(time.monotonic() + 0.05, lambda: rung.append("after its call"))
+            call.done()
+        else:
+            call.alarm(time.monotonic() + 0.1, ring)
+
+    async with line(act) as there:
+        assert await there.unary(b"ends") == b""
+        assert await there.unary(b"waits") == b"rung"
+        assert rung == ["in time"]
+
+
+async def test_a_call_can_be_given_less_time_than_its_caller_did() -> None:
+    async with line(lambda call: call.shorten(time.monotonic() + 0.05)) as there:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await there.unary(timeout=60.0)
+        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert "`timeout`" in (caught.value.details() or "")
+        assert there.handler.calls[0].cancelled

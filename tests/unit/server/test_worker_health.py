@@ -6,16 +6,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from interlock.errors import FailedPrecondition, InvalidArgument, NotFound, Unimplemented
+from interlock.errors import InvalidArgument, InvalidRef, NotFound, Unimplemented
 from interlock.model import ServableState
 from interlock.protocols import open_inference_pb2 as pb
 from interlock.protocols.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from interlock.protocols.pool import service_descriptor
 from interlock_server.front.seam import Arity
+from interlock_server.settings import Settings
+from interlock_server.worker.assembly import inference_handler
 from interlock_server.worker.catalog import Catalog
 from interlock_server.worker.health import Health
 from interlock_server.worker.inference import InferenceHandler
 from interlock_server.worker.metrics import WorkerMetrics
-from interlock_server.worker.predict import Predictor
+from interlock_server.worker.shared_memory import SharedMemory
 
 from tests.support import eventually
 from tests.unit.server.builders import RecordingCall, bare_spec, route, snapshot, version_spec
@@ -31,7 +34,9 @@ def health(catalog: Catalog) -> Health:
 
 @pytest.fixture
 def handler(catalog: Catalog, health: Health) -> InferenceHandler:
-    return InferenceHandler(catalog, Predictor(catalog, WorkerMetrics(catalog)), health)
+    return inference_handler(
+        Settings.load({}, None), catalog, WorkerMetrics(catalog), health, SharedMemory(enabled=False)
+    )
 
 
 Ask = Callable[[str, bytes], RecordingCall]
@@ -153,17 +158,13 @@ def test_bytes_that_are_no_health_request_are_refused(ask: Ask, method: str) -> 
 SERVICE = "/inference.GRPCInferenceService/"
 
 
-def test_the_six_methods_and_health_are_served(handler: InferenceHandler) -> None:
-    streams = {path for path, arity in handler.methods.items() if arity is Arity.STREAM}
-    assert streams == {"/grpc.health.v1.Health/Watch"}
-    assert {path.rpartition("/")[2] for path in handler.methods if path.startswith(SERVICE)} == {
-        "ServerLive",
-        "ServerReady",
-        "ServerMetadata",
-        "ModelReady",
-        "ModelMetadata",
-        "ModelInfer",
-    }
+def test_every_method_of_the_protocol_and_health_are_served(handler: InferenceHandler) -> None:
+    described = service_descriptor("inference.GRPCInferenceService").methods
+    expected = {SERVICE + each.name: Arity.CONVERSATION if each.client_streaming else Arity.UNARY for each in described}
+    found = {path: arity for path, arity in handler.methods.items() if path.startswith(SERVICE)}
+    assert found.items() <= expected.items() and len(found) == 15
+    health = {path: arity for path, arity in handler.methods.items() if path.startswith("/grpc.health")}
+    assert health == {"/grpc.health.v1.Health/Check": Arity.UNARY, "/grpc.health.v1.Health/Watch": Arity.STREAM}
 
 
 def test_a_worker_is_live_before_it_is_ready(catalog: Catalog, ask: Ask) -> None:
@@ -192,16 +193,25 @@ def test_metadata_describes_the_version_that_a_ref_means(catalog: Catalog, ask: 
     assert found.properties["interlock.digest"] == specs[1].digest
 
 
-def test_readiness_of_a_version_that_is_not_loaded_says_how_to_load_it(
-    catalog: Catalog, ask: Ask, tmp_path: Path
+@pytest.mark.parametrize(
+    ("name", "version", "ready"),
+    [("m", "", True), ("m", "1", True), ("m", "4", False), ("m", "beta", False), ("nobody", "", False)],
+)
+def test_readiness_is_asked_until_it_is_there_so_what_is_not_there_is_no_error(
+    catalog: Catalog, ask: Ask, tmp_path: Path, name: str, version: str, ready: bool
 ) -> None:
+    request = pb.ModelReadyRequest(name=name, version=version).SerializeToString()
+    early = ask(SERVICE + "ModelReady", request).reply
+    assert early is not None and not pb.ModelReadyResponse.FromString(early).ready
     catalog.apply(snapshot(version_spec(tmp_path)))
     eventually(lambda: catalog.settled, "it is loaded")
-    call = ask(SERVICE + "ModelReady", pb.ModelReadyRequest(name="m", version="1").SerializeToString())
-    assert call.reply is not None and pb.ModelReadyResponse.FromString(call.reply).ready
-    missing = ask(SERVICE + "ModelReady", pb.ModelReadyRequest(name="m", version="4").SerializeToString())
-    assert isinstance(missing.error, FailedPrecondition)
-    assert "interlock pin m 4" in missing.error.message
+    call = ask(SERVICE + "ModelReady", request)
+    assert call.reply is not None and pb.ModelReadyResponse.FromString(call.reply).ready is ready
+
+
+def test_readiness_of_what_can_never_be_is_an_error(ask: Ask) -> None:
+    call = ask(SERVICE + "ModelReady", pb.ModelReadyRequest(name="m", version="0").SerializeToString())
+    assert type(call.error) is InvalidRef
 
 
 @pytest.mark.parametrize("method", ["ModelReady", "ModelMetadata", "ModelInfer"])
@@ -211,5 +221,5 @@ def test_bytes_that_do_not_parse_are_refused(ask: Ask, method: str) -> None:
 
 
 def test_a_method_that_is_not_served_is_unimplemented(ask: Ask) -> None:
-    call = ask(SERVICE + "ModelStreamInfer", b"")
+    call = ask(SERVICE + "Nothing", b"")
     assert type(call.error) is Unimplemented

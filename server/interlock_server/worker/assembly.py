@@ -1,0 +1,31 @@
+"""What the inference port serves, put together from its parts."""
+
+from __future__ import annotations
+
+from interlock_server.settings import Settings
+from interlock_server.worker.asking import ModelAnswers, ServerAnswers
+from interlock_server.worker.catalog import Catalog
+from interlock_server.worker.health import Health
+from interlock_server.worker.inference import InferenceHandler
+from interlock_server.worker.metrics import WorkerMetrics
+from interlock_server.worker.predict import Predictor
+from interlock_server.worker.regions import RegionAnswers
+from interlock_server.worker.shared_memory import SharedMemory
+from interlock_server.worker.stream import StreamInference
+
+
+def inference_handler(
+    settings: Settings, catalog: Catalog, metrics: WorkerMetrics, health: Health, shared: SharedMemory
+) -> InferenceHandler:
+    """Return the handler of the inference port; its ServerMetadata lists the extensions of just these parts."""
+    predictor = Predictor(catalog, metrics, shared, always_raw=settings.typed_replies == "raw")
+    parts = [
+        predictor.methods,
+        StreamInference(predictor.start, settings).methods,
+        ModelAnswers(catalog, health).methods,
+        RegionAnswers(shared).methods,
+        health.methods,
+    ]
+    extensions = sorted(name for part in parts for name in part.extensions)
+    server = ServerAnswers(health, name=settings.server_name, extensions=extensions)
+    return InferenceHandler([server.methods, *parts])

@@ -1,0 +1,183 @@
+"""Inference over one long call: requests come as messages, and each is answered by one, in their order."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from google.protobuf.message import DecodeError
+from interlock.errors import InterlockError
+from interlock.protocols.open_inference_pb2 import (
+    InferParameter,
+    ModelInferRequest,
+    ModelInferResponse,
+    ModelStreamInferResponse,
+)
+
+from interlock_server.front.seam import Call, Conversation, Limits, Trailing
+from interlock_server.worker.methods import SERVICE, Methods
+
+ERROR_AS_STATUS: Final = "triton_grpc_error"
+"""Metadata key by which a caller asks for a status, and the end of the stream, instead of an error in a message."""
+_OVER: Final = (
+    "no answer within the deadline: the request's parameter `timeout`, the stream's own, or the server's settings "
+    "default_deadline_s and max_deadline_s"
+)
+_FINAL: Final = ModelInferResponse(
+    parameters={"triton_final_response": InferParameter(bool_param=True)}
+).SerializeToString()
+"""Appended to a serialised answer, which protobuf reads as one message: no model here answers in several parts."""
+_INFER_RESPONSE_TAG: Final = b"\x12"
+"""Field 2 of ModelStreamInferResponse, length-delimited."""
+
+
+class StreamInference:
+    """Answers ModelStreamInfer calls by whatever answers ModelInfer calls."""
+
+    def __init__(self, infer: Callable[[Call], None], limits: Limits) -> None:
+        self._infer = infer
+        self._limits = limits
+
+    @property
+    def methods(self) -> Methods:
+        """What it answers."""
+        return Methods(conversations={SERVICE + "ModelStreamInfer": self.start})
+
+    def start(self, call: Conversation) -> None:
+        """Listen to a call until it ends."""
+        limit_s = self._limits.default_deadline_s if call.deadline == float("inf") else self._limits.max_deadline_s
+        _Stream(call, self._infer, limit_s)
+
+
+class _Stream:
+    """The requests of one call that are not answered yet. Its methods may be called from any thread."""
+
+    def __init__(self, call: Conversation, infer: Callable[[Call], None], limit_s: float) -> None:
+        self._call = call
+        self._infer = infer
+        self._limit_s = limit_s
+        self._lock = threading.Lock()
+        self._waiting: deque[_Request] = deque()
+        self._ended = self._closed = False
+        self._alarm_at = float("inf")
+        self._error_as_status = call.metadata.get(ERROR_AS_STATUS, "").lower() == "true"
+        call.listen(self._take, self._end)
+        call.on_cancel(self._cancel)
+
+    def _take(self, data: bytes) -> None:
+        request = _Request(self, self._call, data, min(self._call.deadline, time.monotonic() + self._limit_s))
+        with self._lock:
+            if self._ended:
+                return
+            self._waiting.append(request)
+        self.wake(request.deadline)
+        self._infer(request)
+
+    def _end(self) -> None:
+        with self._lock:
+            self._ended = True
+            self._close_if_through()
+
+    def _close_if_through(self) -> None:
+        """End the call once, when all is answered and no more will come. Hold the lock."""
+        if self._ended and not self._waiting and not self._closed:
+            self._closed = True
+            self._call.done()
+
+    def _cancel(self) -> None:
+        with self._lock:
+            self._ended = self._closed = True
+            waiting = tuple(self._waiting)
+            self._waiting.clear()
+        for request in waiting:
+            request.cancel()
+
+    def flush(self) -> None:
+        """Send the answers that no unanswered request is in front of."""
+        dropped: tuple[_Request, ...] = ()
+        with self._lock:
+            while self._waiting and (self._waiting[0].answer or self._waiting[0].error):
+                request = self._waiting.popleft()
+                if request.error is None:
+                    self._call.message(request.answer)
+                elif not self._error_as_status:
+                    self._call.message(_error_message(request.request, request.error))
+                else:
+                    self._call.fail(request.error)
+                    self._ended = self._closed = True
+                    dropped = tuple(self._waiting)
+                    self._waiting.clear()
+            self._close_if_through()
+        for each in dropped:
+            each.cancel()
+
+    def wake(self, at: float) -> None:
+        """Look at the deadlines at a time, unless they will be looked at before."""
+        with self._lock:
+            if at >= self._alarm_at:
+                return
+            self._alarm_at = at
+        self._call.alarm(at, self._expire)
+
+    def _expire(self) -> None:
+        now = time.monotonic()
+        with self._lock:
+            self._alarm_at = float("inf")
+            open_ = [each for each in self._waiting if not each.answer and each.error is None]
+        late = [each for each in open_ if each.deadline <= now]
+        left = [each.deadline for each in open_ if each.deadline > now]
+        for request in late:
+            request.expire(_OVER)
+        if left:
+            self.wake(min(left))
+
+
+class _Request(Call):
+    """One message of a stream, as a call of its own."""
+
+    __slots__ = ("_stream", "answer", "error")
+
+    def __init__(self, stream: _Stream, call: Conversation, data: bytes, deadline: float) -> None:
+        super().__init__(call.method, data, call.metadata, deadline)
+        self._stream = stream
+        self.answer = b""
+        self.error: InterlockError | None = None
+
+    def message(self, data: bytes) -> None:
+        raise TypeError("a request of a stream is answered once: end it with done()")
+
+    def done(self, data: bytes | None = None, trailing: Trailing = ()) -> None:
+        if not self.answer and self.error is None:
+            body = (data or b"") + _FINAL
+            self.answer = _INFER_RESPONSE_TAG + _varint(len(body)) + body
+            self._stream.flush()
+
+    def fail(self, error: InterlockError) -> None:
+        if not self.answer and self.error is None:
+            self.error = error
+            self._stream.flush()
+
+    def alarm(self, at: float, callback: Callable[[], None]) -> None:
+        self._stream.wake(at)
+
+
+def _error_message(data: bytes, error: InterlockError) -> bytes:
+    """Say an error, with the id of the request that it is about."""
+    try:
+        named = ModelInferRequest.FromString(data).id
+    except DecodeError:
+        named = ""
+    response = ModelStreamInferResponse(error_message=error.message, infer_response=ModelInferResponse(id=named))
+    return response.SerializeToString()
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
