@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum
 from typing import Final, Generic, TypeVar
 
 from interlock.chain import ChainHead, Link
-from interlock.errors import FailedPrecondition, VersionInUse
+from interlock.errors import FailedPrecondition, InterlockError, VersionInUse
 from interlock.golden import Tolerance
 from interlock.model import Alias, ServingConfig, Version, VersionState
 from interlock.types import Signature
@@ -206,6 +207,29 @@ class ChainPart:
 
     links: tuple[Link, ...]
     head: ChainHead
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A move right after its commit, for caches."""
+
+    move: Move
+    epoch: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """What an idempotency key brings back: the answer (JSON) that the attempt got before, or its refusal."""
+
+    answer: str = ""
+    refusal: InterlockError | None = None
+
+    def result(self) -> str:
+        """Return the answer; raises the refusal."""
+        if self.refusal is not None:
+            raise self.refusal
+        return self.answer
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Final
+
 from interlock.errors import AliasNotFound, GenerationConflict, IncompatibleSignature, VersionNotServable
-from interlock.model import VersionState
+from interlock.model import Alias, VersionState
 from interlock.types import breaking_changes
 
-from interlock_registry.domain import AliasRecord, Candidate, Move
+from interlock_registry.domain import AliasRecord, Candidate, DesiredModel, Move, Moved, Route, Target
 from interlock_registry.stack import Position, promoted, rolled_back
+
+_WHOLE_WEIGHT: Final = 100
 
 
 def check_generation(record: AliasRecord, expected: int | None) -> None:
@@ -50,6 +55,34 @@ def plan_move(
         generation_before=record.visible_generation,
         generation_after=record.generation + (0 if after.live == record.version else 1),
         breaking=breaking,
+    )
+
+
+def route_after(move: Move) -> Route:
+    """Return where an alias leads once a move is committed: all of its traffic to one version."""
+    return Route(
+        model=move.model,
+        alias=move.alias,
+        generation=move.generation_after,
+        targets=(Target(move.to_version, _WHOLE_WEIGHT),),
+    )
+
+
+def model_after(model: DesiredModel, moved: Moved) -> DesiredModel:
+    """Return a model as the move of an alias that it had leaves it; what should be loaded stays as it was."""
+    move = moved.move
+    alias = Alias(
+        model=move.model,
+        alias=move.alias,
+        version=move.to_version,
+        generation=move.generation_after,
+        stack=move.stack_after,
+        updated_at=moved.at,
+    )
+    return replace(
+        model,
+        aliases=tuple(alias if each.alias == move.alias else each for each in model.aliases),
+        routes=tuple(route_after(move) if each.alias == move.alias else each for each in model.routes),
     )
 
 

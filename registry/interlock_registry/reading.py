@@ -16,12 +16,14 @@ from interlock_registry.domain import (
     AliasRecord,
     Attempt,
     ChainPart,
+    Committed,
     Desired,
     DesiredModel,
     DesiredVersion,
     EpochState,
     Move,
     Page,
+    Recalled,
 )
 from interlock_registry.manifest import Manifest
 from interlock_registry.sql.database import Database
@@ -62,6 +64,17 @@ class RegistryReader:
             if not found:
                 raise ModelNotFound(name)
             return found[0]
+
+        return self._database.read(work)
+
+    def committed(self, name: str) -> Committed:
+        """Return one model with the epoch that it is of; raises ModelNotFound."""
+
+        def work(reader: Reader) -> Committed:
+            found = reader.desired([name], keep_depth=self._keep_depth)
+            if not found:
+                raise ModelNotFound(name)
+            return Committed(reader.state().epoch, found[0])
 
         return self._database.read(work)
 
@@ -133,21 +146,14 @@ class RegistryReader:
         """Check the whole history for changed, missing, inserted or reordered events."""
         return self._database.read(lambda reader: chain.verify(reader.links(), head=reader.head()))
 
-    def recall(self, attempt: Attempt) -> str | None:
-        """Return the answer (JSON) that this very attempt got before under its key, or None.
+    def recall(self, attempt: Attempt) -> Recalled | None:
+        """Return what this very attempt got before under its key; None where it has no key, or is new.
 
-        Raises the refusal that it got, or IdempotencyKeyReused where the key came with another request.
+        Raises IdempotencyKeyReused where the key came with another request.
         """
         if not attempt.idempotency_key:
             return None
-        kept = self._database.read(lambda reader: reader.recall(attempt))
-        if kept is None:
-            return None
-        if kept.request_hash != attempt.request_hash:
-            raise IdempotencyKeyReused(attempt.idempotency_key)
-        if kept.refused:
-            raise documents.read_refusal(kept.answer)
-        return kept.answer
+        return self._database.read(lambda reader: recalled(reader, attempt))
 
     # --- planning ---
 
@@ -170,7 +176,7 @@ class RegistryReader:
         def work(reader: Reader) -> Move:
             record = reader.alias_record(model, alias)
             planning.check_generation(record, expected_generation)
-            return _plan(reader, record, planning.after_promote(record, version), allow_breaking=allow_breaking)
+            return plan(reader, record, planning.after_promote(record, version), allow_breaking=allow_breaking)
 
         return self._database.read(work)
 
@@ -191,12 +197,23 @@ class RegistryReader:
         def work(reader: Reader) -> Move:
             record = reader.alias_record(model, alias)
             planning.check_generation(record, expected_generation)
-            return _plan(reader, record, planning.after_rollback(record, to_version), allow_breaking=allow_breaking)
+            return plan(reader, record, planning.after_rollback(record, to_version), allow_breaking=allow_breaking)
 
         return self._database.read(work)
 
 
-def _plan(reader: Reader, record: AliasRecord, after: Position, *, allow_breaking: bool) -> Move:
+def recalled(reader: Reader, attempt: Attempt) -> Recalled | None:
+    """Read what is kept under an attempt's key; raises IdempotencyKeyReused."""
+    kept = reader.recall(attempt) if attempt.idempotency_key else None
+    if kept is None:
+        return None
+    if kept.request_hash != attempt.request_hash:
+        raise IdempotencyKeyReused(attempt.idempotency_key)
+    return Recalled(refusal=documents.read_refusal(kept.answer)) if kept.refused else Recalled(kept.answer)
+
+
+def plan(reader: Reader, record: AliasRecord, after: Position, *, allow_breaking: bool) -> Move:
+    """Plan the move of an alias to a position, with what the transaction says of both versions."""
     serving = reader.candidate(record.model, record.version) if record.version else None
     target = reader.candidate(record.model, after.live)
     return planning.plan_move(record, after, target=target, serving=serving, allow_breaking=allow_breaking)

@@ -6,7 +6,7 @@ was decided upon. Refusals leave no trace but the event that `refuse` writes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -28,8 +28,17 @@ from interlock.types import model_name
 
 from interlock_registry import attempts, documents, planning
 from interlock_registry.documents import VersionAnswer
-from interlock_registry.domain import Attempt, Committed, Move, NewVersion, Registered, check_transition
-from interlock_registry.reading import RegistryReader
+from interlock_registry.domain import (
+    Attempt,
+    Committed,
+    Move,
+    Moved,
+    NewVersion,
+    Recalled,
+    Registered,
+    check_transition,
+)
+from interlock_registry.reading import RegistryReader, plan, recalled
 from interlock_registry.sql.database import Database
 from interlock_registry.sql.writer import Writer
 
@@ -161,6 +170,47 @@ class Registry(RegistryReader):
 
         return self._database.write(work)
 
+    def roll_back(
+        self,
+        attempt: Attempt,
+        answer: Callable[[Move], str],
+        *,
+        ready: Set[int],
+        expected_generation: int | None = None,
+        allow_breaking: bool = False,
+    ) -> Recalled | Move | Moved:
+        """Look for the attempt's key, plan and, where the target is one of the `ready` versions, commit: in one visit.
+
+        For any other target nothing is written and the plan returned. `answer` makes what the key will recall. Raises
+        what `plan_rollback` and `commit_move` raise.
+        """
+
+        def work(writer: Writer) -> Recalled | Move | Moved:
+            kept = recalled(writer, attempt)
+            if kept is not None:
+                return kept
+            attempts.check(attempt)
+            record = writer.alias_record(attempt.model, attempt.alias)
+            planning.check_generation(record, expected_generation)
+            move = plan(writer, record, planning.after_rollback(record, attempt.version), allow_breaking=allow_breaking)
+            if move.to_version not in ready:
+                return move
+            now = self._clock()
+            if not move.is_noop and not writer.move_alias(move, record, now):
+                raise GenerationConflict(move.model, move.alias, move.generation_before, record.visible_generation)
+            epoch = self._record(
+                writer,
+                attempt,
+                now,
+                from_version=move.from_version,
+                to_version=move.to_version,
+                answer=answer(move),
+                changes=not move.is_noop,
+            )
+            return Moved(move, epoch, now)
+
+        return self._database.write(work)
+
     def remove_alias(self, attempt: Attempt, *, expected_generation: int | None = None) -> Committed:
         """Remove an alias with its stack and route; raises ModelNotFound, AliasNotFound, GenerationConflict."""
 
@@ -272,11 +322,26 @@ class Registry(RegistryReader):
         to_version: int = 0,
         changes: bool = True,
     ) -> Committed:
+        epoch = self._record(
+            writer, attempt, now, answer=answer, from_version=from_version, to_version=to_version, changes=changes
+        )
+        return Committed(epoch, writer.desired([attempt.model], keep_depth=self._keep_depth)[0])
+
+    def _record(
+        self,
+        writer: Writer,
+        attempt: Attempt,
+        now: datetime,
+        *,
+        answer: str,
+        from_version: int,
+        to_version: int,
+        changes: bool,
+    ) -> int:
         if attempt.idempotency_key:
             writer.remember(attempt, answer, refused=False, now=now)
         draft = attempts.draft(attempt, now, from_version=from_version, to_version=to_version, outcome=OK)
-        epoch = writer.record(draft, changes=changes)
-        return Committed(epoch, writer.desired([attempt.model], keep_depth=self._keep_depth)[0])
+        return writer.record(draft, changes=changes)
 
 
 def _answer(version: Version) -> str:

@@ -243,20 +243,26 @@ class ApplyResponse(_message.Message):
 
     EPOCH_FIELD_NUMBER: _builtins.int
     WAITING_FIELD_NUMBER: _builtins.int
+    REPORT_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     @_builtins.property
     def waiting(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Routes whose version is not loaded: they answer UNAVAILABLE until it is."""
+
+    @_builtins.property
+    def report(self) -> Global___ReportResponse:
+        """What the worker is and does right after."""
 
     def __init__(
         self,
         *,
         epoch: _builtins.int = ...,
         waiting: _abc.Iterable[_builtins.str] | None = ...,
+        report: Global___ReportResponse | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "report", b"report", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -12,14 +12,12 @@ from interlock.errors import DataLoss
 from interlock.model import VersionState
 from sqlalchemy import Connection
 
-from interlock_registry import chain, documents
+from interlock_registry import chain, documents, planning
 from interlock_registry.chain import Draft
-from interlock_registry.domain import AliasRecord, Attempt, Move, NewVersion, Target
+from interlock_registry.domain import AliasRecord, Attempt, Move, NewVersion, Route
 from interlock_registry.sql import commands as c
 from interlock_registry.sql import queries as q
 from interlock_registry.sql.reader import Reader
-
-_WHOLE_WEIGHT = 100
 
 
 class Writer(Reader):
@@ -141,7 +139,7 @@ class Writer(Reader):
             moved = self._connection.execute(c.REVIVE_ALIAS, {**the_row, **values}).rowcount == 1
         if moved:
             self._set_stack(record, move.stack_after)
-            self._set_route(move.model, move.alias, move.generation_after, (Target(move.to_version, _WHOLE_WEIGHT),))
+            self._set_route(planning.route_after(move))
         return moved
 
     def remove_alias(self, record: AliasRecord, now: datetime) -> bool:
@@ -217,16 +215,24 @@ class Writer(Reader):
                 ],
             )
 
-    def _set_route(self, model: str, alias: str, generation: int, targets: Sequence[Target]) -> None:
-        the_row = {"the_model": model, "the_alias": alias}
-        if self._connection.execute(c.SET_ROUTE, {**the_row, "to": generation}).rowcount:
+    def _set_route(self, route: Route) -> None:
+        the_row = {"the_model": route.model, "the_alias": route.alias}
+        if self._connection.execute(c.SET_ROUTE, {**the_row, "to": route.generation}).rowcount:
             self._connection.execute(c.DELETE_TARGETS, the_row)
         else:
-            self._connection.execute(c.INSERT_ROUTE, {"model": model, "alias": alias, "generation": generation})
+            self._connection.execute(
+                c.INSERT_ROUTE, {"model": route.model, "alias": route.alias, "generation": route.generation}
+            )
         self._connection.execute(
             c.INSERT_TARGETS,
             [
-                {"model": model, "alias": alias, "version": each.version, "weight": each.weight, "shadow": each.shadow}
-                for each in targets
+                {
+                    "model": route.model,
+                    "alias": route.alias,
+                    "version": each.version,
+                    "weight": each.weight,
+                    "shadow": each.shadow,
+                }
+                for each in route.targets
             ],
         )

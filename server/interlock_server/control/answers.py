@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import fields
 
 from interlock.model import Switch
 
 
 def switch_answer(switch: Switch) -> str:
     """Return the outcome of a promote or rollback as it is stored."""
-    return json.dumps(asdict(switch), sort_keys=True, separators=(",", ":"))
+    document = {field.name: getattr(switch, field.name) for field in fields(switch)}
+    return json.dumps(document, sort_keys=True, separators=(",", ":"))
 
 
 def read_switch(answer: str) -> Switch:

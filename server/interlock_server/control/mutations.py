@@ -7,12 +7,12 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from interlock.errors import Cancelled, IdempotencyKeyReused, InterlockError, RegistryUnavailable
 from interlock.status import codes_of
 from interlock_registry import attempts
-from interlock_registry.domain import Action, Attempt
+from interlock_registry.domain import Action, Attempt, Recalled
 from interlock_registry.registry import Registry
 
 from interlock_server.control.database import Database
@@ -40,15 +40,6 @@ class _InFlight:
     task: asyncio.Task[Answer]
 
 
-@dataclass(frozen=True, slots=True)
-class _Found(Generic[Plan]):
-    """What one visit to the registry found: an answer from before, or a plan, or why there is none."""
-
-    answer: Answer | None = None
-    refusal: InterlockError | None = None
-    planned: tuple[Plan, ...] = ()
-
-
 class Mutations:
     """Runs changes as tasks of its own: a caller that goes away does not stop one half-way."""
 
@@ -66,7 +57,20 @@ class Mutations:
     async def run_planned(
         self, attempt: Attempt, plan: Callable[[Registry], Plan], work: Callable[[Plan], Awaitable[Answer]]
     ) -> Answer:
-        """Answer a change as `run` does; `plan` reads what `work` needs in the same visit as the idempotency store."""
+        """Answer a change as `run` does; `plan` reads what `work` needs."""
+
+        def look(registry: Registry) -> Recalled | Plan:
+            return _look(registry, attempt) or plan(registry)
+
+        return await self.run_visited(attempt, lambda: self._database.read(look), work)
+
+    async def run_visited(
+        self,
+        attempt: Attempt,
+        visit: Callable[[], Awaitable[Recalled | Plan]],
+        work: Callable[[Plan], Awaitable[Answer]],
+    ) -> Answer:
+        """Answer a change as `run` does; `visit` looks for the key itself, and returns what `work` needs."""
         key = _Key(attempt.actor, attempt.action, attempt.idempotency_key)
         twin = self._in_flight.get(key) if attempt.idempotency_key else None
         if twin is not None:
@@ -74,7 +78,7 @@ class Mutations:
                 async with self.refusing(attempt):
                     raise IdempotencyKeyReused(attempt.idempotency_key)
             return await asyncio.shield(twin.task)
-        task = asyncio.create_task(self._attempt(attempt, plan, work))
+        task = asyncio.create_task(self._attempt(attempt, visit, work))
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         if attempt.idempotency_key:
@@ -93,30 +97,9 @@ class Mutations:
         Raises the stored refusal, and, recorded, what is wrong with the attempt itself: InvalidName, InvalidArgument,
         IdempotencyKeyReused.
         """
-        found = await self._look(attempt, lambda registry: None)
-        if found.refusal is not None:
-            async with self.refusing(attempt):
-                raise found.refusal
-        return found.answer
-
-    async def _look(self, attempt: Attempt, plan: Callable[[Registry], Plan]) -> _Found[Plan]:
-        def look(registry: Registry) -> _Found[Plan]:
-            stored = registry.recall(attempt) if attempt.idempotency_key else None
-            if stored is not None:
-                return _Found(answer=stored)
-            try:
-                attempts.check(attempt)
-                return _Found(planned=(plan(registry),))
-            except RegistryUnavailable:
-                raise  # no refusal: the database has to note it
-            except InterlockError as refusal:
-                return _Found(refusal=refusal)
-
-        try:
-            return await self._database.read(look)
-        except (IdempotencyKeyReused, RegistryUnavailable) as error:
-            await self._refuse(attempt, error)
-            raise
+        async with self.refusing(attempt):
+            kept = await self._database.read(lambda registry: _look(registry, attempt))
+        return None if kept is None else kept.result()
 
     @asynccontextmanager
     async def refusing(self, attempt: Attempt) -> AsyncIterator[None]:
@@ -136,16 +119,17 @@ class Mutations:
             raise internal from error
 
     async def _attempt(
-        self, attempt: Attempt, plan: Callable[[Registry], Plan], work: Callable[[Plan], Awaitable[Answer]]
+        self,
+        attempt: Attempt,
+        visit: Callable[[], Awaitable[Recalled | Plan]],
+        work: Callable[[Plan], Awaitable[Answer]],
     ) -> Answer:
-        found = await self._look(attempt, plan)
-        if found.answer is not None:
-            return found.answer
         async with self.refusing(attempt):
-            if found.refusal is not None:
-                raise found.refusal
-            (planned,) = found.planned
-            answer = await work(planned)
+            found = await visit()
+            answer = None if isinstance(found, Recalled) else await work(found)
+        if isinstance(found, Recalled):
+            return found.result()
+        assert answer is not None
         self._metrics.mutation(attempt.action.value, "OK")
         return answer
 
@@ -174,3 +158,10 @@ class Mutations:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
         await asyncio.gather(*self._recordings, return_exceptions=True)
+
+
+def _look(registry: Registry, attempt: Attempt) -> Recalled | None:
+    recalled = registry.recall(attempt)
+    if recalled is None:
+        attempts.check(attempt)
+    return recalled

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
+from functools import partial
 from typing import Final
 
 from interlock.errors import InterlockError, RegistryUnavailable
+from interlock_registry.registry import Registry
 
 from interlock_server.control.database import Database
 from interlock_server.control.last_known_good import LastKnownGood
@@ -20,6 +23,8 @@ _HEARTBEAT_EVERY_S: Final = 2.0
 """A replica counts as live for 5 s after its last heartbeat."""
 _SAVE_AFTER_S: Final = 0.25
 """Before last-known-good is written: one write for a burst of changes, and no fsync beside a commit's."""
+_READ_AFTER_S: Final = 0.02
+"""After a switch, until what it means for the versions to be loaded is read: the operator's answer goes first."""
 _FORGET_EVERY_S: Final = 3600.0
 """How often old idempotency keys are dropped."""
 
@@ -45,6 +50,7 @@ class Reconciler:
         self._saved = saved
         self._poll_s = poll_s
         self._changed = asyncio.Event()
+        self._unread = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._replica_id = replica_id
         self._address = address
@@ -64,12 +70,19 @@ class Reconciler:
         self._tasks = [asyncio.create_task(self._poll()), asyncio.create_task(self._save())]
 
     def changed(self) -> None:
-        """Note that the desired state has moved, so that it is written to last-known-good."""
+        """Note that the desired state has moved: it is written to last-known-good, and what was not read is."""
         self._changed.set()
+        if self._replica.unread:
+            self._unread.set()
 
     async def _poll(self) -> None:
         while True:
-            await asyncio.sleep(self._poll_s)
+            # Not wait_for(): before Python 3.12 it may swallow the cancellation that close() waits for.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._poll_s):
+                    await self._unread.wait()
+                    await asyncio.sleep(_READ_AFTER_S)
+            self._unread.clear()
             try:
                 await self._reconcile()
             except RegistryUnavailable:
@@ -89,7 +102,17 @@ class Reconciler:
                 log.info("desired state taken over", extra={"epoch": desired.epoch, "models": len(desired.models)})
                 await self._workers.sync()
                 self.changed()
+        elif self._replica.unread:
+            await self._read_moved()
         await self._keep_house(time.monotonic())
+
+    async def _read_moved(self) -> None:
+        """Have loaded what should be since models were moved, and dropped what should not."""
+        for name in self._replica.unread:
+            # Where others wrote meanwhile it is not taken, and the next look reads everything.
+            self._replica.replace_model(await self._database.read(partial(Registry.committed, name=name)))
+        await self._workers.sync()
+        self.changed()
 
     async def _keep_house(self, now: float) -> None:
         if now >= self._heartbeat_at:

@@ -8,9 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from interlock.model import Alias
-from interlock_registry.domain import Committed, Desired, DesiredVersion
+from interlock_registry import planning
+from interlock_registry.domain import Committed, Desired, DesiredVersion, Moved
 
-from interlock_server.snapshot import Snapshot, VersionKey, VersionSpec
+from interlock_server.snapshot import Snapshot, VersionSpec
 
 
 class Replica:
@@ -22,6 +23,7 @@ class Replica:
         self._fallback: Snapshot | None = None
         self._preparing: list[VersionSpec] = []
         self._base: Snapshot | None = None
+        self._unread: set[str] = set()
 
     @property
     def known(self) -> bool:
@@ -65,6 +67,7 @@ class Replica:
             return False
         self._desired = desired
         self._base = None
+        self._unread.clear()
         return True
 
     def replace_model(self, committed: Committed) -> bool:
@@ -72,12 +75,36 @@ class Replica:
         current = self._desired
         if current is None or committed.epoch > current.epoch + 1:
             return False
-        if committed.epoch == current.epoch + 1:
-            models = {model.name: model for model in current.models}
-            models[committed.desired.name] = committed.desired
-            self._desired = replace(current, epoch=committed.epoch, models=tuple(models.values()))
-            self._base = None
+        name = committed.desired.name
+        if committed.epoch == current.epoch + 1 or (committed.epoch == current.epoch and name in self._unread):
+            self._put(current, committed)
+            self._unread.discard(name)
         return True
+
+    def move(self, moved: Moved) -> bool:
+        """Take over the move of an alias to a version that is kept, without asking the registry what to keep now.
+
+        Nothing is dropped until the model was read (`unread`). False if a whole read is needed.
+        """
+        current = self._desired
+        if current is None or moved.epoch > current.epoch + 1:
+            return False
+        if moved.epoch == current.epoch + 1:
+            before = next(model for model in current.models if model.name == moved.move.model)
+            self._put(current, Committed(moved.epoch, planning.model_after(before, moved)))
+            self._unread.add(before.name)
+        return True
+
+    @property
+    def unread(self) -> frozenset[str]:
+        """Models that were moved here, of which the registry may want other versions loaded."""
+        return frozenset(self._unread)
+
+    def _put(self, current: Desired, committed: Committed) -> None:
+        models = {model.name: model for model in current.models}
+        models[committed.desired.name] = committed.desired
+        self._desired = replace(current, epoch=committed.epoch, models=tuple(models.values()))
+        self._base = None
 
     def spec(self, version: DesiredVersion) -> VersionSpec:
         """Return what a worker needs to load a version."""
@@ -95,18 +122,19 @@ class Replica:
             joinable=version.joinable,
         )
 
-    def kept(self, key: VersionKey) -> VersionSpec | None:
-        """Return the spec of a version that is kept loaded, or None."""
-        return next((spec for spec in self.committed().keep if spec.key == key), None)
+    def kept(self, model: str) -> tuple[VersionSpec, ...]:
+        """Return the versions of a model that are kept loaded."""
+        return tuple(spec for spec in self.committed().keep if spec.model == model)
 
     @contextmanager
-    def preparing(self, spec: VersionSpec) -> Iterator[None]:
-        """Keep a version loaded while it is being prepared, whatever else is switched meanwhile."""
-        self._preparing.append(spec)
+    def preparing(self, *specs: VersionSpec) -> Iterator[None]:
+        """Keep versions loaded while they are being prepared, whatever else is switched meanwhile."""
+        self._preparing.extend(specs)
         try:
             yield
         finally:
-            self._preparing.remove(spec)
+            for spec in specs:
+                self._preparing.remove(spec)
 
     def committed(self) -> Snapshot:
         """Return what is desired by the registry alone: what a restart should come back with."""

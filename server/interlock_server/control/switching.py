@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 from interlock.errors import FailedPrecondition, InterlockError, Preempted
 from interlock.model import MutationOptions, Switch
 from interlock_registry import attempts
-from interlock_registry.domain import Action, Attempt, Committed, Move
+from interlock_registry.domain import Action, Attempt, Committed, Move, Moved, Recalled
 from interlock_registry.registry import Registry
 
 from interlock_server.control.answers import read_switch, switch_answer
@@ -34,6 +35,15 @@ log = logging.getLogger("interlock.switching")
 class _AliasKey:
     model: str
     alias: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Visited:
+    """What a rollback's one visit to the registry came to."""
+
+    move: Move
+    switch: Switch | None = None
+    """None where the target must be loaded before the move is committed."""
 
 
 class Switching:
@@ -69,10 +79,19 @@ class Switching:
                 allow_breaking=options.allow_breaking,
             )
 
-        return await self._move(attempt, options, plan)
+        if options.dry_run:
+            return await self._dry_run(attempt, plan)
+
+        async def work(move: Move) -> str:
+            return switch_answer(await self._move(attempt, move))
+
+        return read_switch(await self._mutations.run_planned(attempt, plan, work))
 
     async def rollback(self, attempt: Attempt, options: MutationOptions) -> Switch:
-        """Point an alias back; overtakes a promote of the same alias that is still preparing."""
+        """Point an alias back; overtakes a promote of the same alias that is still preparing.
+
+        Where the target is loaded and warm, as it is after a promote, this is one visit to the registry.
+        """
 
         def plan(registry: Registry) -> Move:
             return registry.plan_rollback(
@@ -83,20 +102,60 @@ class Switching:
                 allow_breaking=options.allow_breaking,
             )
 
-        return await self._move(attempt, options, plan)
-
-    async def _move(self, attempt: Attempt, options: MutationOptions, plan: Callable[[Registry], Move]) -> Switch:
         if options.dry_run:
-            attempts.check(attempt)
-            return await self._dry_run(plan)
+            return await self._dry_run(attempt, plan)
 
-        async def work(move: Move) -> str:
-            async with self._prepared(attempt, move) as prepared:
-                return switch_answer(await self._commit(attempt, move, prepared))
+        async def work(found: _Visited) -> str:
+            return switch_answer(found.switch or await self._move(attempt, found.move))
 
-        return read_switch(await self._mutations.run_planned(attempt, plan, work))
+        return read_switch(
+            await self._mutations.run_visited(attempt, partial(self._roll_back_at_once, attempt, options), work)
+        )
 
-    async def _dry_run(self, plan: Callable[[Registry], Move]) -> Switch:
+    async def _roll_back_at_once(self, attempt: Attempt, options: MutationOptions) -> Recalled | _Visited:
+        """Roll back to a version that is resident; to any other only plan it."""
+        resident = [spec for spec in self._replica.kept(attempt.model) if self._workers.resident(spec.key)]
+        ready = frozenset(spec.version for spec in resident)
+
+        def visit(registry: Registry) -> Recalled | Move | Moved:
+            return registry.roll_back(
+                attempt,
+                lambda move: switch_answer(replace(_switch(move), resident=True)),
+                ready=ready,
+                expected_generation=options.expected_generation,
+                allow_breaking=options.allow_breaking,
+            )
+
+        async with self._held(attempt.model, resident):
+            started = time.monotonic()
+            found = await self._database.write(visit)
+            if isinstance(found, Recalled):
+                return found
+            if isinstance(found, Move):
+                return _Visited(found)
+            self._overtake(found.move, attempt.actor)
+            lagging = await self._switch_workers(adopted=self._replica.move(found))
+        switch = replace(_switch(found.move), resident=True, lagging=lagging, commit_s=time.monotonic() - started)
+        self._tell(attempt, switch, found.epoch)
+        return _Visited(found.move, switch)
+
+    @asynccontextmanager
+    async def _held(self, model: str, specs: Sequence[VersionSpec]) -> AsyncIterator[None]:
+        """Keep versions loaded that are now, though others may switch meanwhile to what does not keep them."""
+        try:
+            with self._replica.preparing(*specs):
+                yield
+        finally:
+            kept = {spec.key for spec in self._replica.kept(model)}
+            if any(spec.key not in kept for spec in specs):
+                await self._workers.sync()
+
+    async def _move(self, attempt: Attempt, move: Move) -> Switch:
+        async with self._prepared(attempt, move) as prepared:
+            return await self._commit(attempt, move, prepared)
+
+    async def _dry_run(self, attempt: Attempt, plan: Callable[[Registry], Move]) -> Switch:
+        attempts.check(attempt)
         move = await self._database.read(plan)
         return replace(_switch(move), dry_run=True, resident=self._workers.resident(_key(move)))
 
@@ -109,7 +168,7 @@ class Switching:
             yield planned
             return
         key = _key(move)
-        kept = self._replica.kept(key) if self._workers.resident(key) else None
+        kept = self._kept(key) if self._workers.resident(key) else None
         spec = kept or await self._spec(move)
         try:
             with self._replica.preparing(spec):
@@ -123,6 +182,9 @@ class Switching:
             # The candidate is no longer wanted: the next picture, without it, makes the workers drop it.
             await self._workers.sync()
             raise
+
+    def _kept(self, key: VersionKey) -> VersionSpec | None:
+        return next((spec for spec in self._replica.kept(key.model) if spec.key == key), None)
 
     async def _spec(self, move: Move) -> VersionSpec:
         target = await self._database.read(lambda registry: registry.desired_version(move.model, move.to_version))
@@ -155,21 +217,24 @@ class Switching:
             self._overtake(move, attempt.actor)
         lagging = await self.adopt(committed)
         switch = replace(prepared, lagging=lagging, commit_s=time.monotonic() - started)
+        self._tell(attempt, switch, committed.epoch)
+        return switch
+
+    def _tell(self, attempt: Attempt, switch: Switch, epoch: int) -> None:
         self._metrics.switched(switch.prepare_s, switch.commit_s)
         log.info(
             "%s committed",
             attempt.action.value,
             extra={
-                "alias": f"{move.model}:{move.alias}",
-                "from_version": move.from_version,
-                "to_version": move.to_version,
-                "generation": move.generation_after,
-                "epoch": committed.epoch,
+                "alias": f"{switch.model}:{switch.alias}",
+                "from_version": switch.from_version,
+                "to_version": switch.to_version,
+                "generation": switch.generation,
+                "epoch": epoch,
                 "prepare_s": round(switch.prepare_s, 4),
                 "commit_s": round(switch.commit_s, 4),
             },
         )
-        return switch
 
     def _overtake(self, move: Move, actor: str) -> None:
         for waiting in self._preparing.get(_AliasKey(move.model, move.alias), ()):
@@ -178,7 +243,10 @@ class Switching:
 
     async def adopt(self, committed: Committed) -> tuple[str, ...]:
         """Take a commit of ours over and switch the workers; returns those that lag. What is committed stays so."""
-        if not self._replica.replace_model(committed):
+        return await self._switch_workers(adopted=self._replica.replace_model(committed))
+
+    async def _switch_workers(self, *, adopted: bool) -> tuple[str, ...]:
+        if not adopted:
             try:
                 desired = await self._database.read(lambda registry: registry.desired())
             except InterlockError as error:

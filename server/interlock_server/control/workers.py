@@ -169,7 +169,7 @@ class Workers:
         if not worker.reachable:
             return True
         try:
-            await worker.link.apply(snapshot, self._apply_timeout_s)
+            report = await worker.link.apply(snapshot, self._apply_timeout_s)
         except WorkerUnavailable as error:
             log.warning("%s", error.message)
             self._lost(worker)
@@ -178,7 +178,9 @@ class Workers:
             log.error("%s did not switch and is killed: %s", worker.link.name, error.message)
             self._kill(worker)
             return True
-        worker.wake.set()
+        self._meet(worker, report)
+        if _is_busy(report):
+            worker.wake.set()  # to be asked often until it is done
         return False
 
     async def prepare(self, spec: VersionSpec) -> Prepared:

@@ -62,13 +62,14 @@ class WorkerLink:
         )
         self._stub = worker_pb2_grpc.WorkerServiceStub(self._channel)
 
-    async def apply(self, snapshot: Snapshot, timeout_s: float) -> None:
-        """Switch the worker to a snapshot."""
+    async def apply(self, snapshot: Snapshot, timeout_s: float) -> WorkerReport:
+        """Switch the worker to a snapshot; returns what it is and does right after."""
         request = worker_pb2.ApplyRequest(snapshot=snapshot_message(snapshot))
         try:
-            await self._stub.Apply(request, timeout=timeout_s)
+            response = await self._stub.Apply(request, timeout=timeout_s)
         except grpc.aio.AioRpcError as error:
             raise self._translate(error) from error
+        return _report(response.report)
 
     async def prepare(self, spec: VersionSpec, timeout_s: float) -> Preparation:
         """Have a version loaded, warmed and golden-checked."""
@@ -89,13 +90,7 @@ class WorkerLink:
             response = await self._stub.Report(worker_pb2.ReportRequest(with_metrics=with_metrics), timeout=timeout_s)
         except grpc.aio.AioRpcError as error:
             raise self._translate(error) from error
-        return WorkerReport(
-            status=convert.from_worker(response.status),
-            incarnation=response.incarnation,
-            settled=response.settled,
-            draining=response.draining,
-            metrics=response.metrics,
-        )
+        return _report(response)
 
     def listener(self) -> int:
         """Return the process id of whoever listens on the socket, also one that hangs; 0 where nobody does."""
@@ -119,3 +114,13 @@ class WorkerLink:
     async def close(self) -> None:
         """Close the channel. Idempotent."""
         await self._channel.close()
+
+
+def _report(message: worker_pb2.ReportResponse) -> WorkerReport:
+    return WorkerReport(
+        status=convert.from_worker(message.status),
+        incarnation=message.incarnation,
+        settled=message.settled,
+        draining=message.draining,
+        metrics=message.metrics,
+    )

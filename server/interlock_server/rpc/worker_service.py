@@ -50,7 +50,7 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
     ) -> worker_pb2.ApplyResponse:
         """Switch to a snapshot."""
         applied = self._catalog.apply(snapshot_value(request.snapshot))
-        return worker_pb2.ApplyResponse(epoch=applied.epoch, waiting=applied.waiting)
+        return worker_pb2.ApplyResponse(epoch=applied.epoch, waiting=applied.waiting, report=self._report())
 
     @streaming
     async def Prepare(
@@ -72,6 +72,9 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
         context: grpc.aio.ServicerContext[worker_pb2.ReportRequest, worker_pb2.ReportResponse],
     ) -> worker_pb2.ReportResponse:
         """Tell what this worker is and does."""
+        return self._report(self._metrics.text() if request.with_metrics else b"")
+
+    def _report(self, metrics: bytes = b"") -> worker_pb2.ReportResponse:
         status = WorkerStatus(
             index=self._index,
             pid=os.getpid(),
@@ -85,7 +88,7 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
             status=convert.worker(status),
             incarnation=self._catalog.incarnation,
             settled=self._catalog.settled,
-            metrics=self._metrics.text() if request.with_metrics else b"",
+            metrics=metrics,
             inference_address=self._address,
             draining=self._health.draining,
         )
