@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from interlock.model import EventFilter
-from interlock_registry.domain import Action
+from interlock_registry.domain import Action, Recalled
 from interlock_registry.registry import Registry
 
 from tests.databases import Cluster, Place, SqlitePlace
@@ -20,7 +20,7 @@ from tests.unit.registry.builders import MODEL, Desk, attempt
 
 MOVER = """
 import sys
-from interlock_registry.domain import Action
+from interlock_registry.domain import Action, Recalled
 from interlock_registry.registry import Registry
 from tests.unit.registry.builders import attempt
 
@@ -71,7 +71,7 @@ def check(place: Place, said: list[str]) -> None:
         action = Action.ROLLBACK if generation % 2 else Action.PROMOTE
         key = f"k-{generation}"
         answer = registry.recall(attempt(action, version=0, key=key, request_hash=key))
-        assert answer == f'{{"generation":{generation}}}'
+        assert answer == Recalled(f'{{"generation":{generation}}}')
     report = registry.verify_chain()
     assert report.is_whole, report.why
     # Two registrations, and one event for each generation: none is missing, none is there twice.

@@ -20,7 +20,7 @@ from interlock.errors import (
 )
 from interlock.model import EventFilter
 from interlock.types import ModelRef
-from interlock_registry.domain import Action
+from interlock_registry.domain import Action, Recalled
 from interlock_registry.registry import Registry
 
 from tests.databases import Place, PostgresPlace, SqlitePlace
@@ -225,10 +225,10 @@ def test_an_unknown_or_empty_key_recalls_nothing(desk: Desk) -> None:
 def test_the_same_key_and_request_get_the_same_answer(desk: Desk) -> None:
     asked = attempt(Action.REGISTER, key="k", request_hash="h")
     desk.registry.register(new_version(), asked)
-    assert desk.registry.recall(asked) == '{"model":"digits","version":1}'
+    assert desk.registry.recall(asked) == Recalled('{"model":"digits","version":1}')
     moved = attempt(Action.PROMOTE, version=1, alias="stable", key="k", request_hash="h2")
     desk.registry.commit_move(desk.registry.plan_promote(MODEL, 1), moved, '{"to":1}')
-    assert desk.registry.recall(moved) == '{"to":1}'
+    assert desk.registry.recall(moved) == Recalled('{"to":1}')
 
 
 def test_a_key_belongs_to_its_actor_and_action(desk: Desk) -> None:
@@ -259,8 +259,10 @@ def test_a_twin_that_was_answered_meanwhile_is_not_done_again(desk: Desk) -> Non
 def test_a_refusal_by_the_domain_is_recalled_as_itself(desk: Desk) -> None:
     asked = attempt(Action.ROLLBACK, version=9, alias="stable", key="k", request_hash="h")
     desk.registry.refuse(asked, NotInStack(MODEL, "stable", 9, (1, 2)))
+    recalled = desk.registry.recall(asked)
+    assert recalled is not None
     with pytest.raises(NotInStack, match="can be rolled back to 2, 1") as caught:
-        desk.registry.recall(asked)
+        recalled.result()
     assert caught.value.facts["stack"] == "2, 1"
 
 
@@ -285,8 +287,10 @@ def test_a_second_refusal_under_a_key_keeps_the_first(desk: Desk) -> None:
     asked = attempt(Action.REGISTER, key="k", request_hash="h")
     desk.registry.refuse(asked, AlreadyExists("first"))
     desk.registry.refuse(asked, AlreadyExists("second"))
+    recalled = desk.registry.recall(asked)
+    assert recalled is not None
     with pytest.raises(AlreadyExists, match="first"):
-        desk.registry.recall(asked)
+        recalled.result()
     assert len(desk.registry.events().items) == 2
 
 

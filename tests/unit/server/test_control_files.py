@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -8,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from interlock.model import Alias, ServingConfig
 from interlock.types import DType, Signature, TensorSpec
-from interlock_registry.domain import Committed, Desired, DesiredModel, DesiredVersion, Route, Target
+from interlock_registry.domain import Committed, Desired, DesiredModel, DesiredVersion, Move, Moved, Route, Target
 from interlock_registry.manifest import Blob
 from interlock_server.control.last_known_good import LastKnownGood
 from interlock_server.control.replica import Replica
-from interlock_server.snapshot import Snapshot, VersionKey
+from interlock_server.snapshot import Snapshot
 from interlock_server.snapshot_wire import snapshot_message, snapshot_value
 
 from tests.unit.server.builders import bare_spec, route, snapshot
@@ -225,6 +226,46 @@ def test_a_commit_before_anything_was_read_asks_for_a_whole_look(replica: Replic
     assert not replica.replace_model(Committed(3, model("m", 1)))
 
 
+def moved(epoch: int, to_version: int = 1) -> Moved:
+    move = Move(
+        model="m",
+        alias="stable",
+        from_version=2,
+        to_version=to_version,
+        stack_after=(),
+        generation_before=1,
+        generation_after=2,
+    )
+    return Moved(move, epoch, datetime(2026, 1, 1, tzinfo=UTC))
+
+
+def test_a_move_switches_the_route_and_drops_nothing_until_the_model_was_read(replica: Replica) -> None:
+    replica.replace_all(desired(5, replace(model("m", 2), keep=(version("m", 1), version("m", 2))), model("n", 1)))
+    assert replica.move(moved(6))
+    assert (live(replica), replica.epoch) == ({"m": 1, "n": 1}, 6)
+    assert [str(spec.key) for spec in replica.snapshot().keep] == ["m@1", "m@2", "n@1"]
+    assert replica.unread == {"m"}
+    assert replica.replace_model(Committed(6, model("m", 1)))
+    assert [str(spec.key) for spec in replica.snapshot().keep] == ["m@1", "n@1"]
+    assert replica.unread == frozenset()
+    assert replica.replace_model(Committed(6, model("m", 2)))  # known already: nothing of it is taken
+    assert live(replica) == {"m": 1, "n": 1}
+
+
+@pytest.mark.parametrize(("epoch", "done"), [(4, True), (5, True), (7, False)], ids=["older", "the same", "a gap"])
+def test_a_move_that_is_not_the_next_change_moves_nothing_here(replica: Replica, epoch: int, done: bool) -> None:
+    replica.replace_all(desired(5, model("m", 2)))
+    assert replica.move(moved(epoch)) is done
+    assert (live(replica), replica.epoch, replica.unread) == ({"m": 2}, 5, frozenset())
+
+
+def test_a_whole_look_reads_what_was_moved_too(replica: Replica) -> None:
+    replica.replace_all(desired(5, replace(model("m", 2), keep=(version("m", 1), version("m", 2)))))
+    replica.move(moved(6))
+    replica.replace_all(desired(7, model("m", 1)))
+    assert replica.unread == frozenset()
+
+
 def test_what_is_prepared_is_kept_until_the_last_who_prepares_it_is_done(replica: Replica) -> None:
     replica.replace_all(desired(5, model("m", 1)))
     candidate = replica.spec(version("m", 2))
@@ -238,11 +279,10 @@ def test_what_is_prepared_is_kept_until_the_last_who_prepares_it_is_done(replica
     assert [spec.version for spec in replica.snapshot().keep] == [2]
 
 
-def test_a_kept_version_is_found_by_its_key(replica: Replica) -> None:
-    replica.replace_all(desired(5, model("m", 1)))
-    found = replica.kept(VersionKey("m", 1))
-    assert found is not None and found.graph_path == "/blobs/" + "a" * 64
-    assert replica.kept(VersionKey("m", 2)) is None
+def test_the_versions_that_are_kept_are_found_by_their_model(replica: Replica) -> None:
+    replica.replace_all(desired(5, model("m", 1), model("n", 2)))
+    assert [(spec.version, spec.graph_path) for spec in replica.kept("m")] == [(1, "/blobs/" + "a" * 64)]
+    assert replica.kept("nothing") == ()
 
 
 def test_aliases_of_all_models_are_listed(replica: Replica) -> None:

@@ -20,12 +20,13 @@ from interlock.model import MutationOptions, ServableState
 from interlock.types import DType, ModelRef
 from interlock_registry.domain import Action, Committed
 from interlock_registry.manifest import Blob
+from interlock_registry.registry import Registry
 from interlock_server.control.workers import Prepared
 from interlock_server.snapshot import VersionKey, VersionSpec
 
 from tests.support import eventually_async
 from tests.unit.server.builders import sha256, signature
-from tests.unit.server.rig import Rig, attempt, preparing
+from tests.unit.server.rig import Rig, attempt, preparing, with_key
 
 OK = "ok"
 
@@ -48,6 +49,47 @@ async def test_a_rollback_to_a_resident_version_loads_nothing(rig: Rig) -> None:
     switch = await rig.switching.rollback(attempt(Action.ROLLBACK, "m", 0, "stable"), MutationOptions())
     assert (switch.from_version, switch.to_version, switch.resident, switch.prepare_s) == (2, 1, True, 0.0)
     assert rig.live() == 1
+
+
+async def test_after_a_rollback_the_next_way_back_is_loaded_and_the_version_left_is_dropped(rig: Rig) -> None:
+    for scale in (1.0, 2.0, 3.0):
+        await rig.promote(await rig.add(scale=scale))
+    await eventually_async(lambda: rig.workers.resident(VersionKey("m", 2)), "version 2 is known to be resident")
+    await rig.rollback()
+    assert rig.live() == 2
+    await eventually_async(
+        lambda: {each.spec.version for each in rig.catalog.servables()} == {1, 2}, "1 is loaded and 3 is dropped"
+    )
+    await eventually_async(lambda: rig.workers.resident(VersionKey("m", 1)), "version 1 is known to be resident")
+    switch = await rig.switching.rollback(attempt(Action.ROLLBACK, "m", 0, "stable"), MutationOptions())
+    assert (switch.to_version, switch.resident) == (1, True)
+
+
+async def test_a_rollback_after_another_process_moved_the_alias_goes_back_from_there(rig: Rig) -> None:
+    for scale in (1.0, 2.0, 3.0):
+        await rig.add(scale=scale)
+    await rig.promote(1)
+    await rig.promote(2)
+    await rig.reconciler.close()
+
+    def elsewhere(registry: Registry) -> None:
+        move = registry.plan_promote("m", 3)
+        registry.commit_move(move, attempt(Action.PROMOTE, version=3, alias="stable"), "{}")
+
+    await rig.database.write(elsewhere)
+    await rig.rollback()
+    assert rig.live() == 2
+    assert (await rig.events())[-1] == ("rollback", OK)
+
+
+async def test_a_rollback_with_a_key_is_answered_twice_and_done_once(rig: Rig) -> None:
+    for scale in (1.0, 2.0):
+        await rig.promote(await rig.add(scale=scale))
+    asked = with_key(attempt(Action.ROLLBACK, "m", 0, "stable"), "k")
+    first = await rig.switching.rollback(asked, MutationOptions())
+    again = await rig.switching.rollback(asked, MutationOptions())
+    assert (again.from_version, again.to_version, again.generation) == (first.from_version, 1, first.generation)
+    assert [action for action, _ in await rig.events()].count("rollback") == 1
 
 
 async def test_a_version_that_fails_to_load_changes_nothing(rig: Rig) -> None:
