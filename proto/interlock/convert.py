@@ -93,6 +93,7 @@ def version(value: m.Version) -> model_pb2.Version:
         report_json=value.report_json,
         aliases=value.aliases,
         pinned=value.pinned,
+        damage=value.damage,
     )
 
 
@@ -115,6 +116,7 @@ def from_version(message: model_pb2.Version) -> m.Version:
         report_json=message.report_json,
         aliases=tuple(message.aliases),
         pinned=message.pinned,
+        damage=message.damage,
     )
 
 

@@ -65,6 +65,8 @@ class Version:
     """What the model tool measured and decided, as canonical JSON."""
     aliases: tuple[str, ...] = ()
     pinned: bool = False
+    damage: str = ""
+    """What is wrong with its stored bytes; "" where nothing is known to be. It is not loaded anew until mended."""
 
 
 @dataclass(frozen=True, slots=True)

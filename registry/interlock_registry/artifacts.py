@@ -9,17 +9,23 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
+import stat
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from interlock.errors import DataLoss, InterlockError, StorageFull, Unavailable
 
+from interlock_registry.garbage import FileKind, StoredFile
 from interlock_registry.manifest import Blob, checked_digest
 
 _CHUNK: Final = 1 << 20
 _TEMPORARY: Final = ".incoming-"
+_CONDEMNED: Final = ".condemned-"
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -75,14 +81,17 @@ class LocalArtifactStore:
             temporary.unlink(missing_ok=True)
         return Blob(digest=sha256, size_bytes=size)
 
-    def verify(self, blob: Blob) -> None:
-        """Read a blob and compare it with its name and size; raises DataLoss, Unavailable."""
+    def verify(self, blob: Blob, *, pace: Callable[[int], None] = lambda count: None) -> None:
+        """Read a blob and compare it with its name and size; raises DataLoss, Unavailable.
+
+        `pace` is called with the bytes of each piece that was read, and may take its time.
+        """
         path = self.path(blob.digest)
         try:
             size = path.stat().st_size
             if size != blob.size_bytes:
                 raise _damaged(blob.digest, f"it has {size} bytes, not {blob.size_bytes}")
-            found, _ = _hash(path)
+            found, _ = _hash(path, pace)
         except FileNotFoundError as error:
             raise _damaged(blob.digest, "its file is gone") from error
         except OSError as error:
@@ -90,9 +99,55 @@ class LocalArtifactStore:
         if found != blob.digest:
             raise _damaged(blob.digest, f"its bytes have the sha256 {found}")
 
+    def files(self) -> Iterator[StoredFile]:
+        """Yield every file that is there, in no order; what disappears meanwhile may be left out."""
+        with os.scandir(self._root) as entries:
+            for entry in entries:
+                try:
+                    found = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                yield StoredFile(
+                    name=entry.name,
+                    kind=_kind(entry.name) if stat.S_ISREG(found.st_mode) else FileKind.UNKNOWN,
+                    size_bytes=found.st_size,
+                    changed_at=datetime.fromtimestamp(found.st_mtime, UTC),
+                    inode=found.st_ino,
+                )
+
+    def condemn(self, file: StoredFile) -> bool:
+        """Take a blob out of use at once, its bytes to be dropped later; False where it is another file by now.
+
+        A second time it does nothing. Only where nobody can begin to rely on the blob meanwhile.
+        """
+        path, condemned = self.path(file.name), self._condemned(file.name)
+        try:
+            if path.stat(follow_symlinks=False).st_ino != file.inode:
+                return False
+            path.rename(condemned)
+        except FileNotFoundError:
+            return condemned.exists()
+        except OSError as error:
+            raise self._failure(error) from error
+        return True
+
+    def drop(self, files: Iterable[StoredFile]) -> None:
+        """Remove condemned and unfinished files for good. Idempotent."""
+        try:
+            for file in files:
+                unfinished = file.kind in (FileKind.INCOMING, FileKind.CONDEMNED)
+                path = self._root / file.name if unfinished else self._condemned(file.name)
+                path.unlink(missing_ok=True)
+            _sync_directory(self._root)
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def _condemned(self, digest: str) -> Path:
+        return self._root / f"{_CONDEMNED}{checked_digest(digest)}"
+
     def sweep_temporary(self) -> int:
-        """Remove what crashed writes left behind; returns how many files. Only before anybody adds."""
-        leftovers = [each for each in self._root.iterdir() if each.name.startswith(_TEMPORARY)]
+        """Remove what crashed writes and collections left behind; returns how many files. Only before anybody adds."""
+        leftovers = [each for each in self._root.iterdir() if each.name.startswith((_TEMPORARY, _CONDEMNED))]
         for each in leftovers:
             each.unlink(missing_ok=True)
         return len(leftovers)
@@ -111,6 +166,14 @@ class LocalArtifactStore:
         if error.errno in _FULL:
             return StorageFull(f"the disk of the artifact store {self._root} is full; make room and try again")
         return Unavailable(f"the artifact store {self._root} cannot be used: {error}")
+
+
+def _kind(name: str) -> FileKind:
+    if _DIGEST.fullmatch(name):
+        return FileKind.BLOB
+    if name.startswith(_TEMPORARY):
+        return FileKind.INCOMING
+    return FileKind.CONDEMNED if name.startswith(_CONDEMNED) else FileKind.UNKNOWN
 
 
 def _copy(source: Path, temporary: Path, sha256: str) -> int:
@@ -133,9 +196,14 @@ def _write_all(descriptor: int, chunk: memoryview) -> None:
         chunk = chunk[os.write(descriptor, chunk) :]
 
 
-def _hash(path: Path) -> tuple[str, int]:
+def _hash(path: Path, pace: Callable[[int], None] = lambda count: None) -> tuple[str, int]:
     hasher = hashlib.sha256()
-    size = _read(path, hasher.update)
+
+    def take(chunk: memoryview) -> None:
+        hasher.update(chunk)
+        pace(len(chunk))
+
+    size = _read(path, take)
     return hasher.hexdigest(), size
 
 

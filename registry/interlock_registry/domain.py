@@ -30,6 +30,9 @@ class Action(Enum):
     UNPIN = "unpin"
     RETIRE = "retire"
     DELETE = "delete"
+    COLLECT = "gc"
+    DAMAGE = "damage"
+    MEND = "mend"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +116,8 @@ class DesiredVersion:
     config: ServingConfig
     tolerances: Mapping[str, Tolerance]
     joinable: bool
+    damage: str = ""
+    """What is wrong with one of its blobs; "" where nothing is known to be. It must not be loaded from them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,6 +38,7 @@ from interlock_registry.domain import (
     Registered,
     check_transition,
 )
+from interlock_registry.inventory import HELD_S, Inventory
 from interlock_registry.reading import RegistryReader, plan, recalled
 from interlock_registry.sql.database import Database
 from interlock_registry.sql.writer import Writer
@@ -56,6 +57,8 @@ class Registry(RegistryReader):
     def __init__(self, database: Database, *, keep_depth: int, clock: Callable[[], datetime]) -> None:
         super().__init__(database, keep_depth=keep_depth)
         self._clock = clock
+        self.blobs = Inventory(database, clock)
+        """What is known of blobs: who needs them, which are damaged."""
 
     @classmethod
     def open(
@@ -86,10 +89,12 @@ class Registry(RegistryReader):
 
     # --- versions ---
 
-    def register(self, new: NewVersion, attempt: Attempt) -> Registered:
+    def register(self, new: NewVersion, attempt: Attempt, *, holder: str = "") -> Registered:
         """Make an upload, whose blobs are stored, the next version of its model, and the model on first use.
 
-        Raises InvalidName, AlreadyExists (a model whose name differs only in case).
+        `holder` has held the blobs since before they were stored, and lets go of them in the same transaction; without
+        one nobody else may collect garbage meanwhile. Raises InvalidName, AlreadyExists (a model whose name differs
+        only in case), Aborted (the blobs are not held any more).
         """
         model_name(new.model)
         if attempt.model != new.model:
@@ -97,6 +102,8 @@ class Registry(RegistryReader):
 
         def work(writer: Writer) -> Registered:
             now = self._begin(writer, attempt)
+            if holder and not writer.blobs.release(holder):
+                raise Aborted(f"storing the blobs took more than {HELD_S:g} s, they may be gone again; repeat it")
             if not writer.model_exists(new.model):
                 twin = writer.name_folding_to(new.model.casefold())
                 if twin is not None:
@@ -122,7 +129,7 @@ class Registry(RegistryReader):
             uses = writer.uses(attempt.model, attempt.version)
             if uses:
                 raise VersionInUse(attempt.model, attempt.version, "; ".join(uses))
-            version = self._step(writer, attempt, to=VersionState.RETIRED)
+            version = self._step(writer, attempt, now, to=VersionState.RETIRED)
             return self._commit(writer, attempt, now, to_version=version.version, answer=_answer(version))
 
         return self._database.write(work)
@@ -135,7 +142,7 @@ class Registry(RegistryReader):
 
         def work(writer: Writer) -> Committed:
             now = self._begin(writer, attempt)
-            version = self._step(writer, attempt, to=VersionState.DELETED)
+            version = self._step(writer, attempt, now, to=VersionState.DELETED)
             return self._commit(writer, attempt, now, to_version=version.version, answer=_answer(version))
 
         return self._database.write(work)
@@ -304,10 +311,10 @@ class Registry(RegistryReader):
             )
         return self._clock()
 
-    def _step(self, writer: Writer, attempt: Attempt, *, to: VersionState) -> Version:
+    def _step(self, writer: Writer, attempt: Attempt, now: datetime, *, to: VersionState) -> Version:
         version = writer.version(attempt.model, attempt.version)
         check_transition(attempt.model, attempt.version, state=version.state, to=to)
-        if not writer.set_state(attempt.model, attempt.version, state=version.state, to=to):
+        if not writer.set_state(attempt.model, attempt.version, state=version.state, to=to, now=now):
             raise Aborted(f"version {attempt.version} of {attempt.model!r} was changed meanwhile; look and try again")
         return version
 

@@ -54,6 +54,10 @@ class Settings(BaseSettings):
     max_atol: float = Field(5e-2, gt=0, description="Cap on the absolute tolerance that golden samples may ask for.")
     max_rtol: float = Field(5e-2, gt=0, description="Cap on the relative tolerance that golden samples may ask for.")
 
+    gc_grace_s: float = Field(
+        86400.0, ge=0, description="How long `interlock gc` leaves blobs alone that no version has (any more)."
+    )
+
     max_message_bytes: int = Field(64 * MIB, ge=MIB, description="Largest inference request or answer.")
     max_upload_bytes: int = Field(2 * 1024 * MIB - 1, ge=1, description="Largest file of an upload.")
     default_deadline_s: float = Field(30.0, gt=0, description="Deadline of an inference request that names none.")

@@ -29,6 +29,8 @@ class VersionSpec:
     """By provider: "CPU", "CUDA"."""
     joinable: bool
     """A batch of two agreed with two singles when it was validated."""
+    damage: str = ""
+    """What is wrong with its stored bytes, which must not be loaded then; "" where nothing is known to be."""
 
     @property
     def key(self) -> VersionKey:

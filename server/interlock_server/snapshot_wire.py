@@ -27,6 +27,7 @@ def spec_message(spec: VersionSpec) -> worker_pb2.VersionSpec:
             for provider, tolerance in spec.tolerances.items()
         },
         joinable=spec.joinable,
+        damage=spec.damage,
     )
 
 
@@ -47,6 +48,7 @@ def spec_value(message: worker_pb2.VersionSpec) -> VersionSpec:
             for provider, tolerance in message.tolerances.items()
         },
         joinable=message.joinable,
+        damage=message.damage,
     )
 
 

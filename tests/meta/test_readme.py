@@ -11,7 +11,7 @@ from typing import Final
 
 import pytest
 
-from tests import models
+from tests import databases, models
 from tests.meta.repository import ROOT, blocks
 from tests.server import Server, clean_environment
 
@@ -29,6 +29,8 @@ def run(server: Server, tmp_path: Path) -> Run:
     environment = clean_environment(
         INTERLOCK_SERVER=server.grpc,
         INTERLOCK_ADMIN=server.admin_address,
+        INTERLOCK_DATA=str(server.data),
+        INTERLOCK_DB=databases.setting(server.data),
         PATH=f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
         COLUMNS="200",
     )
@@ -112,7 +114,9 @@ def test_python_of_a_guide_runs(run: Run, server: Server, tmp_path: Path, page: 
 
 def test_commands_of_the_operations_guide_run(run: Run, server: Server, tmp_path: Path) -> None:
     _flowers(server, tmp_path, versions=2)
-    serve, switch = (block.code for block in blocks("docs/guide/operations.md") if block.language == "bash")
+    serve, switch, collect = (block.code for block in blocks("docs/guide/operations.md") if block.language == "bash")
     assert serve == "interlock serve --data ./interlock-data\n"
     said = run("bash", "-euo", "pipefail", "-c", switch)
     assert "moved from version 1 to version 2" in said and "moved from version 2 to version 1" in said
+    said = run("bash", "-euo", "pipefail", "-c", collect)
+    assert "would remove 0 files" in said and "removed 0 files" in said

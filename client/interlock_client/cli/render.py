@@ -98,7 +98,7 @@ def versions(found: Sequence[Version]) -> RenderableType:
     rows = (
         (
             each.version,
-            each.state.value,
+            _state(each),
             _uses(each),
             _proven(each),
             _size(each.size_bytes),
@@ -110,6 +110,10 @@ def versions(found: Sequence[Version]) -> RenderableType:
         for each in found
     )
     return _rows(("version", "state", "used by", "proven", "size", "digest", "created", "by", "note"), rows)
+
+
+def _state(version: Version) -> str:
+    return f"{version.state.value}, DAMAGED" if version.damage else version.state.value
 
 
 def _uses(version: Version) -> str:
@@ -125,7 +129,8 @@ def version(each: Version) -> RenderableType:
     return _pairs(
         (
             ("version", f"{each.model}@{each.version}"),
-            ("state", each.state.value),
+            ("state", _state(each)),
+            *((("damage", each.damage),) if each.damage else ()),
             ("used by", _uses(each)),
             ("proven", _proven(each)),
             ("inputs", "\n".join(map(str, each.signature.inputs))),

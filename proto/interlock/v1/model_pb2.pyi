@@ -189,6 +189,7 @@ class Version(_message.Message):
     REPORT_JSON_FIELD_NUMBER: _builtins.int
     ALIASES_FIELD_NUMBER: _builtins.int
     PINNED_FIELD_NUMBER: _builtins.int
+    DAMAGE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     version: _builtins.int
     state: Global___VersionState.ValueType
@@ -203,6 +204,8 @@ class Version(_message.Message):
     report_json: _builtins.str
     """What the model tool measured and decided, as canonical JSON."""
     pinned: _builtins.bool
+    damage: _builtins.str
+    """What is wrong with its stored bytes; "" where nothing is known to be. It is not loaded anew until it is mended."""
     @_builtins.property
     def signature(self) -> Global___Signature: ...
     @_builtins.property
@@ -234,10 +237,11 @@ class Version(_message.Message):
         report_json: _builtins.str = ...,
         aliases: _abc.Iterable[_builtins.str] | None = ...,
         pinned: _builtins.bool = ...,
+        damage: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "created_at", b"created_at", "signature", b"signature"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "config", b"config", "created_at", b"created_at", "created_by", b"created_by", "digest", b"digest", "golden_samples", b"golden_samples", "model", b"model", "note", b"note", "pinned", b"pinned", "proven", b"proven", "report_json", b"report_json", "signature", b"signature", "size_bytes", b"size_bytes", "state", b"state", "tags", b"tags", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "config", b"config", "created_at", b"created_at", "created_by", b"created_by", "damage", b"damage", "digest", b"digest", "golden_samples", b"golden_samples", "model", b"model", "note", b"note", "pinned", b"pinned", "proven", b"proven", "report_json", b"report_json", "signature", b"signature", "size_bytes", b"size_bytes", "state", b"state", "tags", b"tags", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -82,6 +82,7 @@ class VersionSpec(_message.Message):
     CONFIG_FIELD_NUMBER: _builtins.int
     TOLERANCES_FIELD_NUMBER: _builtins.int
     JOINABLE_FIELD_NUMBER: _builtins.int
+    DAMAGE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     version: _builtins.int
     digest: _builtins.str
@@ -94,6 +95,8 @@ class VersionSpec(_message.Message):
     golden_sha256: _builtins.str
     joinable: _builtins.bool
     """A batch of two agreed with two singles when it was validated."""
+    damage: _builtins.str
+    """What is wrong with its stored bytes, which must not be loaded then; "" where nothing is known to be."""
     @_builtins.property
     def signature(self) -> _model_pb2.Signature: ...
     @_builtins.property
@@ -116,10 +119,11 @@ class VersionSpec(_message.Message):
         config: _model_pb2.ServingConfig | None = ...,
         tolerances: _abc.Mapping[_builtins.str, Global___Tolerance] | None = ...,
         joinable: _builtins.bool = ...,
+        damage: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "signature", b"signature"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "digest", b"digest", "golden_path", b"golden_path", "golden_sha256", b"golden_sha256", "graph_path", b"graph_path", "graph_sha256", b"graph_sha256", "joinable", b"joinable", "model", b"model", "signature", b"signature", "tolerances", b"tolerances", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "damage", b"damage", "digest", b"digest", "golden_path", b"golden_path", "golden_sha256", b"golden_sha256", "graph_path", b"graph_path", "graph_sha256", b"graph_sha256", "joinable", b"joinable", "model", b"model", "signature", b"signature", "tolerances", b"tolerances", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

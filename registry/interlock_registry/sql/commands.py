@@ -28,7 +28,7 @@ SET_STATE: Final[Update] = (
         t.versions.c.version == bindparam("the_version"),
         t.versions.c.state == bindparam("the_state"),
     )
-    .values(state=bindparam("to"))
+    .values(state=bindparam("to"), state_changed_at=bindparam("now"))
 )
 
 INSERT_ALIAS: Final[Insert] = insert(t.aliases)

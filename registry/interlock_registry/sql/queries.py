@@ -8,7 +8,7 @@ from typing import Final
 
 from interlock.chain import OK
 from interlock.model import EventFilter
-from sqlalchemy import ColumnElement, Select, bindparam, func, select, tuple_
+from sqlalchemy import ColumnElement, Select, bindparam, func, or_, select, tuple_
 
 from interlock_registry.sql import tables as t
 
@@ -75,8 +75,29 @@ ROUTES: Final = _by_model(
 PINS: Final = _by_model(select(t.pins).order_by(t.pins.c.model, t.pins.c.version), t.pins.c.model)
 
 _golden: Final = (t.golden_samples.c.model == t.versions.c.model) & (t.golden_samples.c.version == t.versions.c.version)
+# Written so that the database looks through the damage, of which there is hardly ever any, and not through the blobs.
+_damage: Final = (
+    select(t.damaged_blobs.c.why)
+    .where(
+        or_(
+            t.damaged_blobs.c.digest == t.golden_samples.c.digest,
+            select(1)
+            .where(
+                t.artifact_blobs.c.artifact == t.versions.c.digest,
+                t.artifact_blobs.c.digest == t.damaged_blobs.c.digest,
+            )
+            .correlate(t.versions, t.damaged_blobs)
+            .exists(),
+        )
+    )
+    .order_by(t.damaged_blobs.c.digest)
+    .limit(1)
+    .correlate(t.versions, t.golden_samples)
+    .scalar_subquery()
+    .label("damage")
+)
 _VERSIONS: Final[AnySelect] = (
-    select(t.versions, t.golden_samples.c.samples)
+    select(t.versions, t.golden_samples.c.samples, _damage)
     .outerjoin(t.golden_samples, _golden)
     .where(t.versions.c.model == bindparam("model"))
 )
@@ -95,6 +116,7 @@ DESIRED_VERSIONS: Final[AnySelect] = (
         t.artifacts.c.manifest,
         t.golden_samples.c.digest.label("golden_digest"),
         t.golden_samples.c.size_bytes.label("golden_size_bytes"),
+        _damage,
     )
     .join(t.artifacts, t.artifacts.c.digest == t.versions.c.digest)
     .outerjoin(t.golden_samples, _golden)

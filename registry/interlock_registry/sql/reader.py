@@ -29,6 +29,7 @@ from interlock_registry.keep import keep_set
 from interlock_registry.manifest import Manifest
 from interlock_registry.sql import queries as q
 from interlock_registry.sql import rows
+from interlock_registry.sql.blobs import BlobReader
 
 _CHAIN_BATCH: Final = 500
 _MODELS_BATCH: Final = 500
@@ -41,6 +42,11 @@ class Reader:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+
+    @property
+    def blobs(self) -> BlobReader:
+        """What is known of blobs."""
+        return BlobReader(self._connection)
 
     # --- the epoch row ---
 

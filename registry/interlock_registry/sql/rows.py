@@ -38,6 +38,7 @@ def version(row: AnyRow, *, aliases: Sequence[str], pinned: bool) -> Version:
         report_json=row.report,
         aliases=tuple(aliases),
         pinned=pinned,
+        damage=row.damage or "",
     )
 
 
@@ -113,6 +114,7 @@ def desired_version(row: AnyRow) -> DesiredVersion:
         config=documents.read_config(row.config),
         tolerances=documents.read_tolerances(row.tolerances),
         joinable=row.joinable,
+        damage=row.damage or "",
     )
 
 

@@ -80,6 +80,36 @@ artifacts = Table(
     Column("created_at", Moment, nullable=False),
 )
 
+# What the manifests say, turned round: which artifacts a blob belongs to. A deleted version's artifact stays here.
+artifact_blobs = Table(
+    "artifact_blobs",
+    metadata,
+    Column("artifact", _DIGEST, primary_key=True),
+    Column("digest", _DIGEST, primary_key=True),
+    Column("size_bytes", BigInteger, nullable=False),
+    ForeignKeyConstraint(["artifact"], ["artifacts.digest"]),
+    CheckConstraint("size_bytes >= 0", name="size_bytes"),
+    Index(None, "digest"),
+)
+
+# Blobs that a running registration counts on before its version says so; garbage collection leaves them alone.
+held_blobs = Table(
+    "held_blobs",
+    metadata,
+    Column("holder", String(64), primary_key=True),
+    Column("digest", _DIGEST, primary_key=True),
+    Column("created_at", Moment, nullable=False),
+    Index(None, "digest"),
+)
+
+damaged_blobs = Table(
+    "damaged_blobs",
+    metadata,
+    Column("digest", _DIGEST, primary_key=True),
+    Column("why", Text, nullable=False),
+    Column("found_at", Moment, nullable=False),
+)
+
 versions = Table(
     "versions",
     metadata,
@@ -98,6 +128,8 @@ versions = Table(
     Column("report", Text, nullable=False),
     Column("created_at", Moment, nullable=False),
     Column("created_by", Text, nullable=False),
+    # When it was retired or deleted, whichever came last; NULL while it is VALIDATED.
+    Column("state_changed_at", Moment, nullable=True),
     ForeignKeyConstraint(["model"], ["models.name"]),
     ForeignKeyConstraint(["digest"], ["artifacts.digest"]),
     CheckConstraint("version > 0", name="version"),

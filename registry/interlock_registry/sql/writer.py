@@ -17,6 +17,7 @@ from interlock_registry.chain import Draft
 from interlock_registry.domain import AliasRecord, Attempt, Move, NewVersion, Route
 from interlock_registry.sql import commands as c
 from interlock_registry.sql import queries as q
+from interlock_registry.sql.blobs import BlobWriter
 from interlock_registry.sql.reader import Reader
 
 
@@ -32,6 +33,11 @@ class Writer(Reader):
         self._head = ChainHead(seq=row.event_seq, hash=row.event_hash)
         self.recorded: ChainHead | None = None
         """The event that this transaction has appended, if any."""
+
+    @property
+    def blobs(self) -> BlobWriter:
+        """What is known of blobs, and to be noted."""
+        return BlobWriter(self._connection)
 
     # --- the one event, and the epoch ---
 
@@ -80,6 +86,7 @@ class Writer(Reader):
                     "created_at": now,
                 },
             )
+            self.blobs.index(digest, new.manifest.blobs)
         self._connection.execute(
             c.INSERT_VERSION,
             {
@@ -112,11 +119,10 @@ class Writer(Reader):
                 },
             )
 
-    def set_state(self, model: str, number: int, *, state: VersionState, to: VersionState) -> bool:
+    def set_state(self, model: str, number: int, *, state: VersionState, to: VersionState, now: datetime) -> bool:
         """Move a version from one state to another; False where it is not in the first."""
-        found = self._connection.execute(
-            c.SET_STATE, {"the_model": model, "the_version": number, "the_state": state.value, "to": to.value}
-        )
+        the_row = {"the_model": model, "the_version": number, "the_state": state.value}
+        found = self._connection.execute(c.SET_STATE, {**the_row, "to": to.value, "now": now})
         return found.rowcount == 1
 
     # --- aliases ---

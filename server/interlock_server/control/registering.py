@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import hashlib
 import json
 import os
 import shutil
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from interlock.errors import InvalidArgument, NotProven, StorageFull, TooLarge, Violation
+from interlock.errors import InvalidArgument, NotProven, RegistryUnavailable, StorageFull, TooLarge, Violation
 from interlock.model import FileRole, ServingConfig, UploadFile, UploadHeader, Version
 from interlock.types import ModelRef, model_name
 from interlock_registry.artifacts import LocalArtifactStore
@@ -172,9 +174,14 @@ class Registering:
         assert model is not None  # _check has seen it
         async with self._validating:  # a validation may take as much memory and time as its limits allow
             report = await validate(self._job(model, golden), self._limits(model))
-        stored = await asyncio.to_thread(self._store, upload)
-        new = self._new_version(upload, stored, report)
-        registered: Registered = await self._database.write(lambda registry: registry.register(new, attempt))
+        new = self._new_version(upload, report)
+        digests = [blob.digest for blob in (*new.manifest.blobs, *([new.golden] if new.golden else []))]
+        async with self._holding(digests) as holder:
+            await asyncio.to_thread(self._store, upload, new)
+            await self._mend(digests, attempt)
+            registered: Registered = await self._database.write(
+                lambda registry: registry.register(new, attempt, holder=holder)
+            )
         await self._switching.adopt(registered.committed)
         return VersionAnswer(model=registered.version.model, version=registered.version.version).to_json()
 
@@ -196,26 +203,49 @@ class Registering:
             )
         return limits
 
-    def _store(self, upload: Upload) -> _Stored:
-        """Move the files among the blobs; the store hashes them again, since a child has been at them."""
-        blobs = {
-            file.role: self._artifacts.add(upload.folder / _NAMES[file.role], sha256=file.sha256.lower(), consume=True)
-            for file in upload.header.files
-        }
-        return _Stored(blobs[FileRole.MODEL], blobs.get(FileRole.GOLDEN))
+    @asynccontextmanager
+    async def _holding(self, digests: Sequence[str]) -> AsyncIterator[str]:
+        """Keep blobs from being collected until the version that needs them is visible, or given up."""
+        holder = uuid.uuid4().hex
+        await self._database.write(lambda registry: registry.blobs.hold(holder, digests))
+        try:
+            yield holder
+        except BaseException:
+            with contextlib.suppress(RegistryUnavailable):  # then they are let go in an hour
+                await self._database.write(lambda registry: registry.blobs.release(holder))
+            raise
 
-    def _new_version(self, upload: Upload, stored: _Stored, report: ValidateReport) -> NewVersion:
+    def _store(self, upload: Upload, new: NewVersion) -> None:
+        """Move the files among the blobs; the store hashes them again, since a child has been at them."""
+        for file in upload.header.files:
+            self._artifacts.add(upload.folder / _NAMES[file.role], sha256=file.sha256.lower(), consume=True)
+        document = upload.folder / "manifest.json"
+        document.write_text(new.manifest.to_json())
+        self._artifacts.add(document, sha256=new.manifest.document.digest, consume=True)
+
+    async def _mend(self, digests: Sequence[str], attempt: Attempt) -> None:
+        """Note that blobs are whole that were damaged: storing them has replaced what was there."""
+        damaged = await self._database.read(lambda registry: registry.blobs.damaged())
+        mended = [digest for digest in digests if digest in damaged]
+        if mended:
+            await self._database.write(
+                lambda registry: registry.blobs.mend(mended, actor=attempt.actor, request_id=attempt.request_id)
+            )
+
+    def _new_version(self, upload: Upload, report: ValidateReport) -> NewVersion:
         header = upload.header
         default = ServingConfig(
             max_batch_size=self._settings.max_batch_size, max_queue_size=self._settings.max_queue_size
         )
+        blobs = {file.role: Blob(file.sha256.lower(), file.size_bytes) for file in header.files}
         sources = tuple(
             SourceFile(name=file.name, size_bytes=file.size_bytes, sha256=file.sha256.lower()) for file in header.files
         )
+        manifest = Manifest(graph=blobs[FileRole.MODEL], sources=sources)
         return NewVersion(
             model=header.model,
-            manifest=Manifest(graph=stored.graph, tensors=(), sources=sources),
-            golden=stored.golden,
+            manifest=manifest,
+            golden=blobs.get(FileRole.GOLDEN),
             golden_samples=report.golden_samples,
             signature=report.signature,
             config=header.config or default,
@@ -225,14 +255,8 @@ class Registering:
             note=header.note,
             tags=header.tags,
             report_json=json.dumps(report.to_json(), sort_keys=True, separators=(",", ":")),
-            size_bytes=stored.graph.size_bytes,
+            size_bytes=manifest.graph.size_bytes,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Stored:
-    graph: Blob
-    golden: Blob | None
 
 
 class _Source:

@@ -120,6 +120,7 @@ class Replica:
             config=version.config,
             tolerances=version.tolerances,
             joinable=version.joinable,
+            damage=version.damage,
         )
 
     def kept(self, model: str) -> tuple[VersionSpec, ...]:

@@ -147,7 +147,8 @@ class Catalog:
                 return self._applied(current)
             wanted = {spec.key: spec for spec in snapshot.keep}
             live = {VersionKey(route.model, primary(route)) for route in snapshot.routes}
-            for key in sorted(wanted.keys() - self._servables.keys(), key=lambda key: (key not in live, key)):
+            new = {key for key, spec in wanted.items() if self._is_news(key, spec)}
+            for key in sorted(new, key=lambda key: (key not in live, key)):
                 self._add(wanted[key])
             dropped = [self._servables.pop(key) for key in self._servables.keys() - wanted.keys()]
             self._snapshot = snapshot
@@ -194,6 +195,11 @@ class Catalog:
 
     def _build(self, snapshot: Snapshot) -> RouteTable:
         return RouteTable.build(snapshot.routes, self._servables, snapshot.models)
+
+    def _is_news(self, key: VersionKey, spec: VersionSpec) -> bool:
+        """Tell whether a version has to be loaded; one that FAILED gets another chance if its blobs were mended."""
+        servable = self._servables.get(key)
+        return servable is None or (servable.state is ServableState.FAILED and servable.spec != spec)
 
     def _add(self, spec: VersionSpec) -> Servable:
         servable = self._servables[spec.key] = Servable(spec)

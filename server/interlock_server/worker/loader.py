@@ -54,6 +54,8 @@ class Loader:
             if not servable.advance(ServableState.NEW, ServableState.LOADING):
                 return  # dropped before its turn came
             try:
+                if spec.damage:
+                    raise DataLoss(spec.damage)
                 self._verify(spec.graph_path, spec.graph_sha256)
                 session = self._maker.submit(self._engine.load, spec.graph_path, spec.signature).result()
                 servable.transition(ServableState.WARMING)

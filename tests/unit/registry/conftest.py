@@ -8,6 +8,7 @@ from interlock_registry.registry import Registry
 
 from tests.databases import POSTGRESQL, SQLITE, Cluster, Place, PostgresPlace, SqlitePlace
 from tests.unit.registry.builders import Desk
+from tests.unit.registry.warehouse import Warehouse
 
 
 @pytest.fixture
@@ -38,3 +39,8 @@ def registry(place: Place) -> Iterator[Registry]:
 @pytest.fixture
 def desk(registry: Registry, place: Place) -> Desk:
     return Desk(registry, place)
+
+
+@pytest.fixture
+def warehouse(desk: Desk, tmp_path: Path) -> Warehouse:
+    return Warehouse.at(desk, tmp_path)

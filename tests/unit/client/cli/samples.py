@@ -80,6 +80,7 @@ VERSION_JSON = {
     "report_json": "{}",
     "aliases": ["stable"],
     "pinned": False,
+    "damage": "",
 }
 ALIAS_JSON = {
     "model": "digits",

@@ -1,0 +1,111 @@
+"""Which files of the artifact store may go, and why. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Final
+
+from interlock.types import ModelRef
+
+UNFINISHED_GRACE_S: Final = 3600.0
+"""How long an unfinished file is left alone, however short the grace period: nothing is written for longer."""
+
+_NAMED: Final = 3
+"""How many versions a reason names."""
+
+
+class Cause(Enum):
+    """Why nobody needs a file."""
+
+    DELETED = "deleted"
+    """Every version that had it is deleted."""
+    UNUSED = "unused"
+    """It never became part of a version."""
+    UNFINISHED = "unfinished"
+    """A write or a collection was interrupted."""
+
+
+class FileKind(Enum):
+    """What a file of the artifact store is, by its name."""
+
+    BLOB = "blob"
+    INCOMING = "incoming"
+    """A blob that is being written."""
+    CONDEMNED = "condemned"
+    """A blob that is being collected."""
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file of the artifact store, as it was when it was looked at."""
+
+    name: str
+    kind: FileKind
+    size_bytes: int
+    changed_at: datetime
+    inode: int
+
+
+@dataclass(frozen=True, slots=True)
+class LastUse:
+    """The deleted versions that a blob belonged to, and when the last of them was deleted."""
+
+    versions: tuple[ModelRef, ...]
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Garbage:
+    """A file that nobody needs."""
+
+    file: StoredFile
+    cause: Cause
+    why: str
+    since: datetime
+    due: datetime
+    """When the grace period is over and it may go."""
+
+
+def judge(
+    files: Iterable[StoredFile],
+    *,
+    referenced: Set[str],
+    held: Set[str],
+    last_uses: Mapping[str, LastUse],
+    grace_s: float,
+) -> tuple[Garbage, ...]:
+    """Return the files that nobody needs, by name; what is referred to, held or none of ours is never among them."""
+    found = []
+    for file in sorted(files, key=lambda each: each.name):
+        match file.kind:
+            case FileKind.BLOB if file.name not in referenced and file.name not in held:
+                found.append(_blob(file, last_uses.get(file.name), grace_s))
+            case FileKind.INCOMING:
+                grace = timedelta(seconds=max(grace_s, UNFINISHED_GRACE_S))
+                why = "a write that was interrupted"
+                found.append(Garbage(file, Cause.UNFINISHED, why, file.changed_at, file.changed_at + grace))
+            case FileKind.CONDEMNED:
+                why = "a collection that was interrupted"
+                found.append(Garbage(file, Cause.UNFINISHED, why, file.changed_at, file.changed_at))
+            case _:
+                pass
+    return tuple(found)
+
+
+def _blob(file: StoredFile, last_use: LastUse | None, grace_s: float) -> Garbage:
+    grace = timedelta(seconds=grace_s)
+    if last_use is None:
+        return Garbage(file, Cause.UNUSED, "it is part of no version", file.changed_at, due=file.changed_at + grace)
+    # Written anew since, it may be about to become part of a version again.
+    since = max(file.changed_at, last_use.until)
+    return Garbage(file, Cause.DELETED, _deleted(last_use.versions), since, due=since + grace)
+
+
+def _deleted(versions: tuple[ModelRef, ...]) -> str:
+    named = ", ".join(map(str, versions[:_NAMED]))
+    more = len(versions) - _NAMED
+    return f"of the deleted {named}" + (f" and {more} more" if more > 0 else "")

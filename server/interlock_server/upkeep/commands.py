@@ -1,0 +1,96 @@
+"""`interlock gc`: flags → one call → tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from interlock_registry.collector import Collector
+from interlock_registry.domain import Action
+from interlock_registry.garbage import Garbage
+
+from interlock_server.upkeep import printing
+from interlock_server.upkeep.durations import Duration
+from interlock_server.upkeep.place import attempt, opened
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _placed(function: F) -> F:
+    """Add the options that say which data directory it is about, and how to print."""
+    for option in (
+        click.option(
+            "-o",
+            "--output",
+            type=click.Choice(["table", "json"]),
+            default="table",
+            show_default=True,
+            help="How to print the result.",
+        ),
+        click.option("--config", type=click.Path(path_type=Path), help="TOML file with the server's settings."),
+        click.option("--data", type=click.Path(path_type=Path), help="Data directory. [default: ./interlock-data]"),
+    ):
+        function = option(function)
+    return function
+
+
+@click.command()
+@_placed
+@click.option("--delete", is_flag=True, help="Remove what may go; without it, only say what would.")
+@click.option("--grace", type=Duration(), help="Leave alone what is younger (90s, 24h, 7d). [default: gc_grace_s]")
+@click.option("--reason", default="", help="Goes into the history.")
+def gc(data: Path | None, config: Path | None, output: str, delete: bool, grace: float | None, reason: str) -> None:
+    """Find blobs that no version has (any more), and remove them with --delete; a server may be running."""
+    with opened(data, config) as place:
+        grace_s = place.settings.gc_grace_s if grace is None else grace
+        collector = Collector(place.registry.blobs, place.store, grace_s=grace_s)
+        before = collector.survey()
+        collected = collector.collect(attempt(Action.COLLECT, reason)) if delete else None
+    due = before.due if collected is None else collected.removed
+    if output == "json":
+        printing.print_json(
+            {
+                "deleted": delete,
+                "due": [_document(each) for each in due],
+                "due_bytes": _bytes(due),
+                "spared": [] if collected is None else [_document(each) for each in collected.spared],
+                "waiting": [_document(each) for each in before.waiting],
+                "waiting_bytes": _bytes(before.waiting),
+                "kept": before.kept,
+                "kept_bytes": before.kept_bytes,
+            }
+        )
+        return
+    state = "removed" if delete else "may go"
+    rows = [(each, state) for each in due]
+    rows += [(each, f"may go after {printing.moment(each.due)}") for each in before.waiting]
+    printing.print_table(
+        ("file", "size", "why", "since", ""),
+        (
+            (each.file.name, printing.size(each.file.size_bytes), each.why, printing.moment(each.since), what)
+            for each, what in rows
+        ),
+    )
+    verb = "removed" if delete else "would remove"
+    click.echo(
+        f"{verb} {len(due)} files ({printing.size(_bytes(due))}); {len(before.waiting)} wait "
+        f"({printing.size(_bytes(before.waiting))}); {before.kept} blobs are needed "
+        f"({printing.size(before.kept_bytes)})" + ("" if delete or not due else "; --delete does it")
+    )
+
+
+def _bytes(found: Sequence[Garbage]) -> int:
+    return sum(each.file.size_bytes for each in found)
+
+
+def _document(each: Garbage) -> dict[str, object]:
+    return {
+        "name": each.file.name,
+        "size_bytes": each.file.size_bytes,
+        "cause": each.cause,
+        "why": each.why,
+        "since": each.since,
+        "due": each.due,
+    }

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from interlock.errors import StartupRefused
+from interlock_registry.registry import Registry
+from interlock_server.control.last_known_good import LastKnownGood
+from interlock_server.process.datadir import DataDir
+from interlock_server.snapshot import Snapshot
+from interlock_server.upkeep.commands import gc
+from interlock_server.upkeep.durations import Duration
+
+from tests.databases import SqlitePlace
+from tests.unit.registry.builders import Desk
+from tests.unit.registry.warehouse import Warehouse
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> DataDir:
+    folder = DataDir(tmp_path / "data")
+    folder.create()
+    return folder
+
+
+@pytest.fixture
+def stocked(data: DataDir) -> Warehouse:
+    """A data directory with a version that lives, one that is deleted, and bytes that never became one."""
+    desk = Desk(Registry.open(f"sqlite:///{data.database}"), SqlitePlace(data.database))
+    warehouse = Warehouse.at(desk, data.root)
+    warehouse.register("living", "shared")
+    warehouse.register("dead", "shared")
+    warehouse.drop(2)
+    warehouse.put(b"given up")
+    return warehouse
+
+
+def run(data: DataDir, *arguments: str) -> str:
+    done = CliRunner().invoke(gc, ["--data", str(data.root), *arguments], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def document(data: DataDir, *arguments: str) -> Any:
+    return json.loads(run(data, "-o", "json", *arguments))
+
+
+def test_without_delete_it_only_says_what_would_go(data: DataDir, stocked: Warehouse) -> None:
+    before = stocked.names()
+    text = run(data, "--grace", "0")
+    assert "of the deleted digits@2" in text and "it is part of no version" in text
+    assert "would remove 4 files" in text and "4 blobs are needed" in text and "--delete does it" in text
+    assert stocked.names() == before
+    assert len(document(data)["waiting"]) == 4, "the grace period is a day where nothing else is said"
+
+
+def test_with_delete_it_removes_that_and_tells_the_history(data: DataDir, stocked: Warehouse) -> None:
+    would = document(data, "--grace", "0s")
+    found = document(data, "--grace", "0s", "--delete", "--reason", "the disk is full")
+    assert (found["due"], found["deleted"], found["kept"]) == (would["due"], True, 4)
+    assert {each["cause"] for each in found["due"]} == {"deleted", "unused"}
+    assert found["due_bytes"] == sum(each["size_bytes"] for each in found["due"])
+    assert len(stocked.names()) == 4
+    event = stocked.registry.events().items[0]
+    assert (event.action, event.reason, event.actor.partition(":")[0]) == ("gc", "the disk is full", "local")
+    again = document(data, "--grace", "0s", "--delete")
+    assert (again["due"], again["waiting"]) == ([], [])
+
+
+def test_a_directory_that_is_no_servers_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    with pytest.raises(StartupRefused, match="holds no registry and blobs"):
+        run(DataDir(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_servers_registry_is_refused(data: DataDir, stocked: Warehouse) -> None:
+    state = stocked.registry.state()
+    LastKnownGood(data.state).save(Snapshot(state.incarnation, state.epoch, (), ()))
+    run(data)
+    stocked.registry.close()
+    shutil.move(data.database, data.root / "elsewhere.db")
+    Registry.open(f"sqlite:///{data.database}").close()
+    with pytest.raises(StartupRefused, match="is not the one that the data directory"):
+        run(data, "--delete", "--grace", "0")
+    assert len(stocked.names()) == 8
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90.0), ("90s", 90.0), ("30m", 1800.0), ("24h", 86400.0), ("7 d", 604800.0)]
+)
+def test_a_duration_is(text: str, seconds: float) -> None:
+    assert Duration().convert(text, None, None) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "-1s", "1w", "h", "1h30m", "nan"])
+def test_what_is_no_duration_is_wrong_usage(data: DataDir, text: str) -> None:
+    done = CliRunner().invoke(gc, ["--data", str(data.root), "--grace", text])
+    assert done.exit_code == 2
+    assert "is not a duration: write 90s, 30m, 24h or 7d" in done.output
