@@ -89,7 +89,7 @@ def train(digits: Digits, labels: Labels, seed: int, on_epoch: Callable[[], None
         for rows in torch.split(torch.randperm(len(images)), _BATCH):
             optimizer.zero_grad()
             loss = nn.functional.cross_entropy(model(images[rows]), targets[rows])
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
         on_epoch()
     model.eval()

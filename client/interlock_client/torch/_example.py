@@ -8,15 +8,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from interlock.errors import ExportRefused, InvalidArgument
+from interlock.types import Array
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from torch.export import Dim
 
 BATCH: Final = "batch"
 """The symbol of the first dimension, unless the caller names it."""
 
+LENGTH: Final = "length"
+"""The symbol of an axis after the first that was seen to vary."""
+
 Tensors = Mapping[str, "Tensor"]
 """Inputs by name."""
+Dynamic = Mapping[str, Mapping[int, "str | Dim"]]
+"""By input: axis → symbol, or torch's own Dim, whose name counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +56,13 @@ class Example:
 def read(
     model: nn.Module,
     inputs: Tensor | Sequence[Tensor] | Mapping[str, Tensor],
-    dynamic: Mapping[str, Mapping[int, str]] | None,
+    dynamic: Dynamic | None,
+    others: Sequence[Mapping[str, Array]] = (),
 ) -> Example:
-    """Name the example inputs and settle their dynamic axes; raises InvalidArgument."""
+    """Name the example inputs and settle their dynamic axes; raises InvalidArgument.
+
+    Without `dynamic`, the first axis is the batch, and any other axis in which one of `others` differs is dynamic too.
+    """
     import torch
 
     parameters = _parameters(model)
@@ -74,7 +85,7 @@ def read(
             )
         if tensor.numel() == 0:
             raise InvalidArgument(f"example input {name!r} is empty; its shape is {list(tensor.shape)}")
-    axes = _dynamic(tensors, dynamic)
+    axes = _seen(tensors, others) if dynamic is None else _dynamic(tensors, dynamic)
     example = Example({name: tensor.detach() for name, tensor in tensors.items()}, by_keyword, axes)
     return _at_least_two_rows(example)
 
@@ -84,14 +95,27 @@ def _parameters(model: nn.Module) -> list[str]:
     return [each.name for each in inspect.signature(model.forward).parameters.values() if each.kind in kinds]
 
 
-def _dynamic(tensors: Tensors, dynamic: Mapping[str, Mapping[int, str]] | None) -> Mapping[str, Mapping[int, str]]:
-    if dynamic is None:
-        return {name: {0: BATCH} for name, tensor in tensors.items() if tensor.ndim}
+def _seen(tensors: Tensors, others: Sequence[Mapping[str, Array]]) -> Mapping[str, Mapping[int, str]]:
+    """Name the axes that vary over the examples; axes that always vary together get one name."""
+    symbols: dict[Sequence[int], str] = {}
+    found: dict[str, dict[int, str]] = {}
+    for name, tensor in tensors.items():
+        same_rank = [other[name].shape for other in others if name in other and other[name].ndim == tensor.ndim]
+        found[name] = {0: BATCH} if tensor.ndim else {}
+        for axis in range(1, tensor.ndim):
+            sizes = (tensor.shape[axis], *(shape[axis] for shape in same_rank))
+            if len(set(sizes)) > 1:
+                found[name][axis] = symbols.setdefault(sizes, f"{LENGTH}{len(symbols) + 1}" if symbols else LENGTH)
+    return {name: axes for name, axes in found.items() if axes}
+
+
+def _dynamic(tensors: Tensors, dynamic: Dynamic) -> Mapping[str, Mapping[int, str]]:
     sizes: dict[str, int] = {}
     for name, axes in dynamic.items():
         if name not in tensors:
             raise InvalidArgument(f"dynamic names {name!r}, which is none of the inputs {', '.join(tensors)}")
-        for axis, symbol in axes.items():
+        for axis, given in axes.items():
+            symbol = _symbol(given)
             if not 0 <= axis < tensors[name].ndim:
                 raise InvalidArgument(f"input {name!r} has {tensors[name].ndim} dimensions, none numbered {axis}")
             if not symbol.isidentifier():
@@ -102,7 +126,11 @@ def _dynamic(tensors: Tensors, dynamic: Mapping[str, Mapping[int, str]] | None) 
                     f"dimension {symbol!r} is {sizes[symbol]} in one input and {size} in {name!r}; "
                     "give them different names"
                 )
-    return {name: dict(axes) for name, axes in dynamic.items() if axes}
+    return {name: {axis: _symbol(given) for axis, given in axes.items()} for name, axes in dynamic.items() if axes}
+
+
+def _symbol(given: str | Dim) -> str:
+    return given if isinstance(given, str) else str(given.__name__)
 
 
 def _at_least_two_rows(example: Example) -> Example:
@@ -139,18 +167,41 @@ def resize(example: Example, sizes: Mapping[str, int], seed: int, noise: float) 
     return made
 
 
-def variations(example: Example, batch_sizes: Sequence[int], seed: int) -> Iterator[tuple[Tensors, bool]]:
-    """Yield inputs of every batch size, and whether it also changes other sizes, which a model may not allow.
+@dataclass(frozen=True, slots=True)
+class Variation:
+    """Inputs of other sizes, and what becomes of it if the module cannot take them."""
+
+    tensors: Tensors
+    demanded: bool
+    """The caller named these sizes, or only the batch differs: the module has to take them."""
+
+
+def variations(
+    example: Example, batch_sizes: Sequence[int], sizes: Mapping[str, Sequence[int]], seed: int
+) -> Iterator[Variation]:
+    """Yield inputs of every batch size, as long as the example and at other lengths, which a model may not allow.
 
     Seed 0 gives rows of the example as they are, others move them by a tenth of a standard deviation.
     """
     batch = example.batch_symbol()
-    others = {symbol: size for symbol, size in example.sizes().items() if symbol != batch}
+    lengths = {
+        symbol: list(sizes.get(symbol, ())) or _other_sizes(size)
+        for symbol, size in example.sizes().items()
+        if symbol != batch
+    }
     noise = 0.1 if seed else 0.0
-    for index, rows in enumerate(batch_sizes if batch else [0]):
-        sizes = {batch: rows} if batch else {}
-        yield resize(example, sizes, seed * 1000 + index, noise), False
-        # One more and one less in turn: a length that was frozen shows in either.
-        changed = {symbol: max(1, size + (1 if index % 2 else -1)) for symbol, size in others.items()}
+    rows = list(batch_sizes) if batch else [0]
+    for index in range(max(len(rows), *map(len, lengths.values())) if lengths else len(rows)):
+        count = rows[index % len(rows)]
+        picked = {batch: count} if batch else {}
+        if index < len(rows):
+            yield Variation(resize(example, picked, seed * 1000 + index, noise), True)
+        changed = {symbol: each[index % len(each)] for symbol, each in lengths.items()}
         if changed:
-            yield resize(example, sizes | changed, seed * 1000 + index, noise), True
+            inputs = resize(example, picked | changed, seed * 1000 + index, noise)
+            yield Variation(inputs, all(symbol in sizes for symbol in changed))
+
+
+def _other_sizes(size: int) -> list[int]:
+    """One less and one more, double and half: a length that was frozen shows in any of them."""
+    return [max(1, size - 1), size + 1, 2 * size, max(1, size // 2)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,13 +15,12 @@ from interlock.golden import Golden, Sample, Tolerance
 from interlock.types import Array
 
 from interlock_client.torch import _example, _needs
-from interlock_client.torch._graph import to_onnx
+from interlock_client.torch._example import Dynamic, Example
+from interlock_client.torch._graph import write_onnx
 from interlock_client.torch._parity import Exported, Reference, compare, default_tolerances, dtypes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-    from interlock_client.torch._example import Example
 
 DEFAULT_OPSET: Final = 20
 DEFAULT_BATCH_SIZES: Final = (1, 2, 3, 8)
@@ -35,10 +34,14 @@ class ExportResult:
 
     model_path: Path
     golden_path: Path
+    data_paths: tuple[Path, ...]
+    """Files beside the model that hold its weights; none unless they are over 2 GB or `external_data` asks for it."""
     samples: int
     """Golden samples written."""
     compared: int
     """Batches that PyTorch and ONNX Runtime both answered."""
+    sizes: Mapping[str, tuple[int, ...]]
+    """By dynamic dimension: the sizes at which both answered."""
     max_abs: float
     max_rel: float
     argmax_agreement: float
@@ -54,12 +57,14 @@ def export(
     inputs: Tensor | Sequence[Tensor] | Mapping[str, Tensor],
     *,
     output_names: Sequence[str] | None = None,
-    dynamic: Mapping[str, Mapping[int, str]] | None = None,
+    dynamic: Dynamic | None = None,
     samples: Sequence[Mapping[str, Array]] = (),
     tolerances: Mapping[str, Tolerance] | None = None,
     batch_sizes: Sequence[int] = DEFAULT_BATCH_SIZES,
+    sizes: Mapping[str, Sequence[int]] | None = None,
     opset: int = DEFAULT_OPSET,
     golden: str | Path | None = None,
+    external_data: bool | None = None,
 ) -> ExportResult:
     """Export a module to ONNX, prove that ONNX Runtime answers as PyTorch does, and write both model and golden file.
 
@@ -69,12 +74,17 @@ def export(
         inputs: example inputs, real ones if possible: by name, in the order of `forward`, or the only one. Names that
             are not parameters of `forward` are given to the inputs in order.
         output_names: names for the outputs; by default y, or y0, y1, …, or the keys of a returned dict.
-        dynamic: by input, axis → symbol; by default the first axis of every input is `batch`.
+        dynamic: by input, axis → symbol or torch.export.Dim. By default the first axis of every input is `batch`, and
+            every other axis in which one of `samples` differs from `inputs` is dynamic as well.
         samples: more real inputs by name, which are compared and kept in the golden file as they are.
         tolerances: by provider ("CPU", "CUDA"); by default what fits the narrowest datatype.
         batch_sizes: batches that are compared, made of the example's rows.
+        sizes: by symbol, the sizes at which other dynamic dimensions are compared; by default one less and one more
+            than the example has, double and half, as far as the module takes them.
         opset: the ONNX operator set.
         golden: the golden file to write; by default `out` with the suffix .npz.
+        external_data: write the weights to a file of their own, `out` with .data appended; by default only where one
+            ONNX file cannot hold them.
 
     Raises:
         ExportRefused: training mode, or torch or ONNX Runtime cannot do it.
@@ -87,29 +97,34 @@ def export(
     golden_path = model_path.with_suffix(".npz") if golden is None else Path(golden)
     if golden_path == model_path:
         raise InvalidArgument(f"the model and its golden samples cannot both be written to {model_path.name}")
-    example = _example.read(model, inputs, dynamic)
+    example = _example.read(model, inputs, dynamic, samples)
+    plan = _Plan(example, batch_sizes, sizes or {})
     reference = Reference(model, example, output_names)
     wanted = dict(tolerances or default_tolerances(model, example.tensors))
     tolerance = wanted.get("CPU") or default_tolerances(model, example.tensors)["CPU"]
     given = [_given(reference, example, index, sample) for index, sample in enumerate(samples)]
     real = [_first_rows(example, reference), *given]
     _refuse_chance(reference, example, real[0], tolerance)
-    plain = _varied(reference, example, batch_sizes, seed=0)
-    moved = _varied(reference, example, batch_sizes, seed=1)
-    data = to_onnx(model, example, reference.names, opset)
+    plain = plan.samples(reference, seed=0)
+    moved = plan.samples(reference, seed=1)
     model_path.parent.mkdir(parents=True, exist_ok=True)
-    with _Pending(model_path) as new_model, _Pending(golden_path) as new_golden:
-        new_model.path.write_bytes(data)
-        agreement = compare(Exported(new_model.path), [*real, *plain, *moved], tolerance)
+    with _Staging(model_path.parent, model_path.name) as staging:
+        staged = staging.folder / model_path.name
+        data = write_onnx(model, example, reference.names, opset, staged, external_data)
+        agreement = compare(Exported(staged), [*real, *plain, *moved], tolerance, example)
         environment = _needs.environment()
-        golden_file.write(Golden([*real, *plain], dtypes(real[0]), wanted, environment), new_golden.path)
-        new_golden.commit()
-        new_model.commit()
+        golden_file.write(Golden([*real, *plain], dtypes(real[0]), wanted, environment), staging.folder / "golden")
+        # The model comes last: whoever finds a new one finds all that belongs to it.
+        data_paths = tuple(staging.commit(path, model_path.with_name(path.name)) for path in data)
+        staging.commit(staging.folder / "golden", golden_path)
+        staging.commit(staged, model_path)
     return ExportResult(
         model_path=model_path,
         golden_path=golden_path,
+        data_paths=data_paths,
         samples=len(real) + len(plain),
         compared=len(real) + len(plain) + len(moved),
+        sizes=plan.sizes([*real, *plain, *moved]),
         max_abs=agreement.max_abs,
         max_rel=agreement.max_rel,
         argmax_agreement=agreement.argmax,
@@ -167,41 +182,79 @@ def _refuse_chance(reference: Reference, example: Example, first: Sample, tolera
             )
 
 
-def _varied(reference: Reference, example: Example, batch_sizes: Sequence[int], seed: int) -> list[Sample]:
-    if not batch_sizes or min(batch_sizes) < 1:
-        raise InvalidArgument(f"batch_sizes are {list(batch_sizes)}; at least one is needed, all >= 1")
-    found: list[Sample] = []
-    for tensors, other_sizes in _example.variations(example, batch_sizes, seed):
-        try:
-            found.append(reference.sample(tensors))
-        except (RuntimeError, ValueError, IndexError) as error:
-            if not other_sizes:
-                shapes = {name: list(tensor.shape) for name, tensor in tensors.items()}
-                raise ExportRefused(
-                    f"the model itself fails on inputs of shape {shapes}: {str(error)[:300]}. "
-                    "If the batch is fixed, pass dynamic={}"
-                ) from error
-    return found
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """At which sizes the two sides are compared."""
+
+    example: Example
+    batch_sizes: Sequence[int]
+    others: Mapping[str, Sequence[int]]
+
+    def __post_init__(self) -> None:
+        if not self.batch_sizes or min(self.batch_sizes) < 1:
+            raise InvalidArgument(f"batch_sizes are {list(self.batch_sizes)}; at least one is needed, all >= 1")
+        known = set(self.example.sizes()) - {self.example.batch_symbol()}
+        for symbol, sizes in self.others.items():
+            if symbol not in known:
+                raise InvalidArgument(
+                    f"sizes names {symbol!r}; the dynamic dimensions besides the batch are {sorted(known) or 'none'}"
+                )
+            if not sizes or min(sizes) < 1:
+                raise InvalidArgument(f"sizes of {symbol!r} are {list(sizes)}; at least one is needed, all >= 1")
+
+    def samples(self, reference: Reference, seed: int) -> list[Sample]:
+        """Ask PyTorch at every size; raises ExportRefused where the module cannot take a size that it should."""
+        found: list[Sample] = []
+        tried, why = 0, ""
+        for variation in _example.variations(self.example, self.batch_sizes, self.others, seed):
+            tried += not variation.demanded
+            try:
+                found.append(reference.sample(variation.tensors))
+            except (RuntimeError, ValueError, IndexError) as error:
+                shapes = {name: list(tensor.shape) for name, tensor in variation.tensors.items()}
+                if variation.demanded:
+                    raise ExportRefused(
+                        f"the model itself fails on inputs of shape {shapes}: {str(error)[:300]}. "
+                        "If a size is fixed, leave it out of `dynamic`; if all are, pass dynamic={}"
+                    ) from error
+                tried, why = tried - 1, f"on inputs of shape {shapes}: {str(error)[:300]}"
+        if why and not tried:
+            names = ", ".join(sorted(set(self.example.sizes()) - {self.example.batch_symbol()}))
+            raise ExportRefused(
+                f"{names}: said to be dynamic, but the model itself takes the example's size only. It fails {why}. "
+                "Leave it out of `dynamic`, or name sizes that it takes with `sizes`"
+            )
+        return found
+
+    def sizes(self, samples: Sequence[Sample]) -> Mapping[str, tuple[int, ...]]:
+        """Return the sizes that samples have, by symbol."""
+        found: dict[str, set[int]] = {}
+        for name, axes in self.example.dynamic.items():
+            for axis, symbol in axes.items():
+                found.setdefault(symbol, set()).update(sample.inputs[name].shape[axis] for sample in samples)
+        return {symbol: tuple(sorted(seen)) for symbol, seen in found.items()}
 
 
-class _Pending:
-    """A file that appears under its name only when it is whole: written beside it, then renamed."""
+class _Staging:
+    """A hidden folder beside the target, so that files get their names only when all of them are whole."""
 
-    def __init__(self, target: Path) -> None:
-        self._target = target
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=target.suffix)
-        os.close(handle)
-        self.path: Final = Path(name)
+    def __init__(self, parent: Path, name: str) -> None:
+        self._folder = tempfile.TemporaryDirectory(dir=parent, prefix=f".{name}.")
+        self.folder: Final = Path(self._folder.name)
 
-    def __enter__(self) -> _Pending:
+    def __enter__(self) -> _Staging:
         return self
 
-    def commit(self) -> None:
-        """Give the file its name."""
-        mask = os.umask(0)
-        os.umask(mask)
-        self.path.chmod(0o666 & ~mask)
-        self.path.replace(self._target)
+    def commit(self, path: Path, target: Path) -> Path:
+        """Give a file its name, over one that was there; return it."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.parent.stat().st_dev == path.stat().st_dev:
+            path.replace(target)
+        else:
+            near = target.with_name(f".{target.name}.part")
+            shutil.copyfile(path, near)
+            near.replace(target)
+        return target
 
     def __exit__(self, *_: object) -> None:
-        self.path.unlink(missing_ok=True)
+        self._folder.cleanup()

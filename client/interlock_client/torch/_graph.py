@@ -1,41 +1,56 @@
-"""PyTorch module → ONNX bytes: torch's exporter, without its noise and without what it tells about this machine."""
+"""PyTorch module → ONNX file: torch's exporter, without its noise and without what it tells about this machine."""
 
 from __future__ import annotations
 
+import io
+import itertools
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from interlock.errors import ExportRefused
 
+from interlock_client.torch._blame import Blame, explain
 from interlock_client.torch._example import Example
+from interlock_client.torch._recurrent import whole
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto
+    from onnx_ir import Graph
     from torch import nn
 
 IR_VERSION: Final = 10
 """Read by every ONNX Runtime since 1.18; later ones add nothing that an export of ours uses."""
 _MAX_BYTES: Final = (1 << 31) - (64 << 20)
+"""Of weights inside an ONNX file: a protobuf message ends at 2 GiB, and the graph needs room too."""
+_SMALL: Final = 4096
+"""Weights below this stay in the graph even if others go to a file of their own."""
 _NOISY: Final = ("torch", "torch.onnx", "torch.export", "torch.fx", "torch._dynamo", "onnxscript", "onnx_ir")
 
 
-def to_onnx(model: nn.Module, example: Example, output_names: Sequence[str], opset: int) -> bytes:
-    """Export a module; raises ExportRefused with what torch said. The same module gives the same bytes."""
+def write_onnx(
+    model: nn.Module,
+    example: Example,
+    output_names: Sequence[str],
+    opset: int,
+    path: Path,
+    external_data: bool | None = None,
+) -> Sequence[Path]:
+    """Export a module to `path`; return the files beside it that hold its weights, in the order of their names.
+
+    They are written where `external_data` says so, by default where one file cannot hold the weights. The same module
+    gives the same bytes. Raises ExportRefused with what torch said.
+    """
+    import onnx_ir
     import torch
 
-    weights = sum(tensor.numel() * tensor.element_size() for tensor in (*model.parameters(), *model.buffers()))
-    if weights > _MAX_BYTES:
-        raise ExportRefused(
-            f"the model's weights take {weights} bytes; one ONNX file holds at most 2 GiB, and models of several files "
-            "are not taken yet: convert it to float16 with model.half()"
-        )
     names = list(example.tensors)
     shapes = {name: dict(example.dynamic.get(name, {})) for name in names}
     try:
-        with quiet(), torch.no_grad():
+        with quiet(), torch.no_grad(), whole(model):
             program = torch.onnx.export(
                 model,
                 () if example.by_keyword else tuple(example.tensors.values()),
@@ -48,21 +63,43 @@ def to_onnx(model: nn.Module, example: Example, output_names: Sequence[str], ops
                 verbose=False,
             )
     except Exception as error:
-        raise ExportRefused(f"torch cannot export {type(model).__name__}: {_cause(error)}") from error
+        raise _refusal(model, explain(error, example)) from error
     if program is None:
         raise ExportRefused(f"torch gave no program for {type(model).__name__}")
-    proto = program.model_proto
+    _own_names(program.model.graph)
+    weights = sum(value.const_value.nbytes for value in program.model.graph.initializers.values() if value.const_value)
+    outside = weights > _MAX_BYTES if external_data is None else external_data
+    data = path.with_name(f"{path.name}.data")
+    ir = program.model
+    if outside:
+        ir = onnx_ir.external_data.unload_from_model(ir, path.parent, data.name, size_threshold_bytes=_SMALL)
+    proto = onnx_ir.to_proto(ir)
     strip(proto)
     proto.ir_version = min(proto.ir_version, IR_VERSION)
-    return proto.SerializeToString(deterministic=True)
+    path.write_bytes(proto.SerializeToString(deterministic=True))
+    return [data] if outside and data.exists() else []
 
 
-def _cause(error: BaseException) -> str:
-    """Return the first cause's text: torch wraps it into a page of advice."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {' '.join(lines)[:500]}"
+def _refusal(model: nn.Module, blame: Blame) -> ExportRefused:
+    facts = {"operator": blame.operator} if blame.operator else {}
+    if blame.place is not None:
+        facts |= {"file": blame.place.file, "line": str(blame.place.line)}
+    where = f" (at {blame.place})" if blame.place is not None else ""
+    return ExportRefused(f"torch cannot export {type(model).__name__}: {blame.why}{where}", facts=facts)
+
+
+def _own_names(graph: Graph) -> None:
+    """Rename inner values that are called as an input or output is: torch names those without looking."""
+    edge = {id(value): value.name for value in (*graph.inputs, *graph.outputs)}
+    taken = set(edge.values())
+    inner = [output for node in graph.all_nodes() for output in node.outputs]
+    inner += [value for each in (graph, *graph.subgraphs()) for value in (*each.initializers.values(), *each.inputs)]
+    names = taken | {value.name for value in inner}
+    for value in inner:
+        if id(value) not in edge and value.name in taken:
+            name = next(name for count in itertools.count(1) if (name := f"{value.name}_{count}") not in names)
+            names.add(name)
+            value.name = name
 
 
 def strip(model: ModelProto) -> None:
@@ -106,7 +143,8 @@ def quiet() -> Iterator[None]:
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        # Where it fails, torch prints the graph so far; what is worth knowing of it is in our error.
+        with redirect_stderr(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:

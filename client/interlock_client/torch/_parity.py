@@ -80,6 +80,11 @@ class Reference:
         self.names: Final = tuple(output_names or found)
         if len(self.names) != len(found) or len(set(self.names)) != len(found):
             raise ExportRefused(f"the model has {len(found)} outputs; output_names are {list(self.names)}")
+        both = [name for name in self.names if name in example.tensors]
+        if both:
+            raise ExportRefused(
+                f"{both[0]!r} names an input and an output; give the outputs names of their own with output_names"
+            )
 
     def sample(self, tensors: Tensors) -> Sample:
         """Return inputs with PyTorch's outputs."""
@@ -137,14 +142,16 @@ class Exported:
             found = self._session.run(self._names, dict(inputs))
         except Exception as error:
             shapes = {name: list(array.shape) for name, array in inputs.items()}
+            text = " ".join(str(error).split())[:500]
+            lacking = "not support" in text or "NOT_IMPLEMENTED" in text
+            advice = "Use another datatype or operator" if lacking else "A size may be frozen into it: see `dynamic`"
             raise ExportRefused(
-                f"ONNX Runtime cannot run the exported model on inputs of shape {shapes}, PyTorch can: "
-                f"{' '.join(str(error).split())[:500]}. A size may be frozen into it: see `dynamic`"
+                f"ONNX Runtime cannot run the exported model on inputs of shape {shapes}, PyTorch can: {text}. {advice}"
             ) from error
         return dict(zip(self._names, map(np.asarray, found), strict=True))
 
 
-def compare(exported: Exported, samples: Sequence[Sample], tolerance: Tolerance) -> Agreement:
+def compare(exported: Exported, samples: Sequence[Sample], tolerance: Tolerance, example: Example) -> Agreement:
     """Hold ONNX Runtime against PyTorch on every sample; raises GoldenMismatch beyond the tolerance."""
     max_abs, max_rel, same, rows = 0.0, 0.0, 0, 0
     for sample in samples:
@@ -155,9 +162,8 @@ def compare(exported: Exported, samples: Sequence[Sample], tolerance: Tolerance)
                 raise ExportRefused(f"output {name!r} is missing from the exported model, which has {list(answers)}")
             found = golden.compare(name, dtype, answers[name], expected, tolerance)
             if not found.within:
-                shapes = {key: list(array.shape) for key, array in sample.inputs.items()}
                 raise GoldenMismatch(
-                    f"ONNX Runtime does not answer as PyTorch does on inputs of shape {shapes}: "
+                    f"ONNX Runtime does not answer as PyTorch does at {_sizes(sample, example)}: "
                     f"{found.why.replace('the golden sample', 'PyTorch')}. Nothing was written; "
                     "wider `tolerances` accept it if that is close enough",
                     output=name,
@@ -168,3 +174,12 @@ def compare(exported: Exported, samples: Sequence[Sample], tolerance: Tolerance)
                 agree = answers[name].argmax(-1) == expected.argmax(-1)
                 same, rows = same + int(agree.sum()), rows + agree.size
     return Agreement(max_abs, max_rel, same / rows if rows else 1.0)
+
+
+def _sizes(sample: Sample, example: Example) -> str:
+    """Tell the sizes of a sample's dynamic dimensions, and the shapes of its inputs."""
+    axes = ((name, axis, symbol) for name, each in example.dynamic.items() for axis, symbol in each.items())
+    sizes = {symbol: sample.inputs[name].shape[axis] for name, axis, symbol in axes}
+    shapes = ", ".join(f"{name!r} {list(array.shape)}" for name, array in sample.inputs.items())
+    named = ", ".join(f"{symbol} {size}" for symbol, size in sizes.items())
+    return f"{named} (inputs {shapes})" if named else f"inputs {shapes}"

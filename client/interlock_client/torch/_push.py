@@ -12,6 +12,7 @@ from interlock.model import ServingConfig, Version
 from interlock.types import Array, model_name
 
 from interlock_client import Admin
+from interlock_client.torch._example import Dynamic
 from interlock_client.torch._export import DEFAULT_BATCH_SIZES, DEFAULT_OPSET, export
 
 if TYPE_CHECKING:
@@ -29,10 +30,11 @@ def push(
     tags: Mapping[str, str] | None = None,
     config: ServingConfig | None = None,
     output_names: Sequence[str] | None = None,
-    dynamic: Mapping[str, Mapping[int, str]] | None = None,
+    dynamic: Dynamic | None = None,
     samples: Sequence[Mapping[str, Array]] = (),
     tolerances: Mapping[str, Tolerance] | None = None,
     batch_sizes: Sequence[int] = DEFAULT_BATCH_SIZES,
+    sizes: Mapping[str, Sequence[int]] | None = None,
     opset: int = DEFAULT_OPSET,
 ) -> Version:
     """Export a module, register it as the next version of `name`, and promote that where asked; return the version.
@@ -51,6 +53,7 @@ def push(
         samples: more real inputs by name.
         tolerances: by provider.
         batch_sizes: batches that are compared.
+        sizes: by symbol, the sizes at which other dynamic dimensions are compared.
         opset: the ONNX operator set.
 
     Raises:
@@ -67,6 +70,7 @@ def push(
             samples=samples,
             tolerances=tolerances,
             batch_sizes=batch_sizes,
+            sizes=sizes,
             opset=opset,
         )
         if isinstance(admin, Admin):

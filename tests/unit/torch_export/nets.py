@@ -122,3 +122,85 @@ class Evens(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.reshape(2, -1, 8).sum(0)
+
+
+class Steps(nn.Module):
+    """A recurrent module alone, so that its states are seen too."""
+
+    def __init__(self, cell: nn.RNNBase) -> None:
+        super().__init__()
+        self.cell = cell
+
+    def forward(self, x: Tensor) -> object:
+        return self.cell(x)
+
+
+class Continued(nn.Module):
+    """A recurrent module that starts from given states."""
+
+    def __init__(self, cell: nn.RNNBase) -> None:
+        super().__init__()
+        self.cell = cell
+
+    def forward(self, x: Tensor, h: Tensor, c: Tensor | None = None) -> object:
+        return self.cell(x, h if c is None else (h, c))
+
+
+class Bessel(nn.Module):
+    """Uses an operator that ONNX lacks."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = torch.special.bessel_j0(x * 2)
+        return found
+
+
+class Nested(nn.Module):
+    """Has the trouble in a part of a part."""
+
+    def __init__(self, part: nn.Module) -> None:
+        super().__init__()
+        self.parts = nn.Sequential(nn.Linear(8, 8), part)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.parts(x)
+        return y
+
+
+class TwoRows(nn.Module):
+    """Takes two rows only, and says so nowhere."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(2, 8) + 1
+
+
+class Embedder(nn.Module):
+    """Names a part as callers may want to name its output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(10, 4)
+        self.out = nn.Linear(4, 4)
+
+    def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        found: Tensor = self.out(self.embedding(ids))
+        return found, found.mean(1)
+
+
+class Positions(nn.Module):
+    """Knows positions up to 6, as models with a table of positions do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(6, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.table[: x.shape[1]]
+
+
+class Fickle(nn.Module):
+    """Is exported wrong for more than four rows: a stand-in for a bug that one batch size would not show."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.compiler.is_exporting():
+            return torch.where(torch.arange(x.shape[0]).unsqueeze(1) > 3, x * 1.5, x)
+        return x
