@@ -132,6 +132,15 @@ class DesiredModel:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelStanding:
+    """The versions of a model that are there, ascending; tombstones are not."""
+
+    name: str
+    validated: tuple[int, ...]
+    retired: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class EpochState:
     """How far the registry is: within an incarnation the epoch only grows, by one with each change."""
 

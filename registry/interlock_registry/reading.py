@@ -21,6 +21,7 @@ from interlock_registry.domain import (
     DesiredModel,
     DesiredVersion,
     EpochState,
+    ModelStanding,
     Move,
     Page,
     Recalled,
@@ -95,6 +96,10 @@ class RegistryReader:
         size, below = paging.page_size(page_size), paging.number_below(page_token)
         found = self._database.read(lambda reader: reader.versions(model, below=below, limit=size + 1))
         return paging.page(found, size, lambda version: str(version.version))
+
+    def standing(self) -> tuple[ModelStanding, ...]:
+        """List every model by name, with the numbers of its versions: all in one answer, and no more than that."""
+        return self._database.read(lambda reader: reader.standing())
 
     def version(self, ref: ModelRef) -> Version:
         """Return the version that a ref means; raises ModelNotFound, VersionNotFound, AliasNotFound."""

@@ -42,6 +42,7 @@ class Settings(BaseSettings):
     shared_memory: bool = Field(
         False, description="Let callers on this machine pass tensors through POSIX shared memory."
     )
+    reflection: bool = Field(True, description="Serve gRPC reflection on the inference and the admin port.")
     keepalive_time_s: float = Field(60.0, ge=1, description="A connection silent for so long is pinged.")
     keepalive_timeout_s: float = Field(20.0, ge=1, description="A ping unanswered for so long ends the connection.")
     min_ping_interval_s: float = Field(

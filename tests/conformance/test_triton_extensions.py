@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import queue
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from tritonclient.grpc import model_config_pb2 as config
 from tritonclient.utils import InferenceServerException, serialize_byte_tensor
 
 from tests.server import Server
+from tests.support import eventually
 
 ONE = np.ones((1, 2), np.float32)
 
@@ -248,3 +250,54 @@ def test_regions_are_shown_and_unregistering_what_is_not_there_is_well(client: A
     assert len(client.get_cuda_shared_memory_status().regions) == 0
     with pytest.raises(InferenceServerException, match="GPUs not supported"):
         client.register_cuda_shared_memory("gpu", b"aGFuZGxl", 0, 64)
+
+
+# --- the repository, logs and traces ---
+
+
+def test_the_index_lists_every_version_with_its_state_and_reason(client: Any) -> None:
+    found = {(each.name, each.version): each for each in client.get_model_repository_index().models}
+    assert found["m", "1"].state == found["m", "2"].state == "READY"
+    assert found["unserved", "1"].state == "UNAVAILABLE"
+    assert "interlock pin unserved 1" in found["unserved", "1"].reason
+
+
+def test_the_registry_says_what_is_loaded_and_callers_do_not(client: Any) -> None:
+    client.load_model("m")
+    wrong: list[tuple[Callable[[], object], str]] = [
+        (lambda: client.load_model("unserved"), "interlock promote unserved"),
+        (lambda: client.load_model("m", config="{}"), "a version never changes"),
+        (lambda: client.unload_model("m"), "failed to unload 'm'"),
+        (lambda: client.load_model("nobody"), "Request for unknown model"),
+    ]
+    for refused, said in wrong:
+        with pytest.raises(InferenceServerException, match=said):
+            refused()
+    client.unload_model("unserved")
+    assert client.is_model_ready("m")
+
+
+def test_log_settings_change_what_the_server_logs(served: Server, client: Any) -> None:
+    before = client.get_log_settings().settings
+    assert before["log_info"].bool_param and before["log_verbose_level"].uint32_param == 0
+    try:
+        assert client.update_log_settings({"log_verbose_level": 1}).settings["log_verbose_level"].uint32_param == 1
+        with pytest.raises(InferenceServerException, match="can not be updated"):
+            client.update_log_settings({"log_file": "elsewhere"})
+    finally:
+        client.update_log_settings({"log_verbose_level": 0})
+
+
+def test_a_traced_request_is_in_the_log(served: Server, client: Any) -> None:
+    assert client.get_trace_settings().settings["trace_level"].value == ["OFF"]
+    changed = client.update_trace_settings("m", {"trace_level": ["TENSORS"], "trace_rate": "1", "trace_count": "1"})
+    assert changed.settings["trace_rate"].value == ["1"]
+    for number in range(3):
+        client.infer("m", [tensor("x", ONE)], request_id=f"traced-{number}")
+    client.update_trace_settings("m", {"trace_level": None, "trace_rate": None, "trace_count": None})
+    eventually(lambda: "traced-0" in served.log(), "the trace is written")
+    (line,) = (line for line in served.log().splitlines() if "traced request" in line)
+    traced = json.loads(line)
+    assert (traced["request_id"], traced["model"], traced["version"], traced["code"]) == ("traced-0", "m", "2", "OK")
+    assert traced["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [1, 2]}]
+    assert 0 < traced["compute_infer_us"] <= traced["total_us"]

@@ -184,3 +184,79 @@ class WorkerService(object):
             timeout,
             metadata,
             _registered_method=True)
+
+
+class ControlServiceStub(object):
+    """A serving worker to the control process, over a unix socket.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.ListStanding = channel.unary_unary(
+                '/interlock.v1.ControlService/ListStanding',
+                request_serializer=interlock_dot_v1_dot_worker__pb2.ListStandingRequest.SerializeToString,
+                response_deserializer=interlock_dot_v1_dot_worker__pb2.ListStandingResponse.FromString,
+                _registered_method=True)
+
+
+class ControlServiceServicer(object):
+    """A serving worker to the control process, over a unix socket.
+    """
+
+    def ListStanding(self, request, context):
+        """Every version that the registry knows, loaded or not.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_ControlServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'ListStanding': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListStanding,
+                    request_deserializer=interlock_dot_v1_dot_worker__pb2.ListStandingRequest.FromString,
+                    response_serializer=interlock_dot_v1_dot_worker__pb2.ListStandingResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'interlock.v1.ControlService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('interlock.v1.ControlService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class ControlService(object):
+    """A serving worker to the control process, over a unix socket.
+    """
+
+    @staticmethod
+    def ListStanding(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/interlock.v1.ControlService/ListStanding',
+            interlock_dot_v1_dot_worker__pb2.ListStandingRequest.SerializeToString,
+            interlock_dot_v1_dot_worker__pb2.ListStandingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)

@@ -74,3 +74,34 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         """Tells what the worker is and does."""
 
 def add_WorkerServiceServicer_to_server(servicer: WorkerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
+class ControlServiceStub:
+    """A serving worker to the control process, over a unix socket."""
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> ControlServiceAsyncStub: ...
+    ListStanding: _grpc.UnaryUnaryMultiCallable[_worker_pb2.ListStandingRequest, _worker_pb2.ListStandingResponse]
+    """Every version that the registry knows, loaded or not."""
+
+@_typing.type_check_only
+class ControlServiceAsyncStub(ControlServiceStub):
+    """A serving worker to the control process, over a unix socket."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    ListStanding: _aio.UnaryUnaryMultiCallable[_worker_pb2.ListStandingRequest, _worker_pb2.ListStandingResponse]  # type: ignore[assignment]
+    """Every version that the registry knows, loaded or not."""
+
+class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
+    """A serving worker to the control process, over a unix socket."""
+
+    @_abc_1.abstractmethod
+    def ListStanding(
+        self,
+        request: _worker_pb2.ListStandingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_worker_pb2.ListStandingResponse, _abc.Awaitable[_worker_pb2.ListStandingResponse]]:
+        """Every version that the registry knows, loaded or not."""
+
+def add_ControlServiceServicer_to_server(servicer: ControlServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

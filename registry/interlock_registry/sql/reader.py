@@ -11,7 +11,7 @@ from typing import Final
 from interlock import chain
 from interlock.chain import ChainHead, Link
 from interlock.errors import DataLoss, ModelNotFound, VersionNotFound
-from interlock.model import Alias, AliasAt, Event, EventFilter, Model, Version
+from interlock.model import Alias, AliasAt, Event, EventFilter, Model, Version, VersionState
 from sqlalchemy import Connection
 
 from interlock_registry.domain import (
@@ -23,6 +23,7 @@ from interlock_registry.domain import (
     DesiredVersion,
     EpochState,
     KeptAnswer,
+    ModelStanding,
     Route,
 )
 from interlock_registry.keep import keep_set
@@ -87,6 +88,20 @@ class Reader:
             )
             for row in found
         )
+
+    def standing(self) -> tuple[ModelStanding, ...]:
+        """List every model by name, with the numbers of its versions."""
+        found: list[ModelStanding] = []
+        for name, group in groupby(self._connection.execute(q.STANDING), key=lambda row: row.name):
+            numbers: dict[str, list[int]] = defaultdict(list)
+            for row in group:
+                numbers[row.state or ""].append(row.version)
+            found.append(
+                ModelStanding(
+                    name, tuple(numbers[VersionState.VALIDATED.value]), tuple(numbers[VersionState.RETIRED.value])
+                )
+            )
+        return tuple(found)
 
     def version(self, model: str, number: int) -> Version:
         """Return a version; raises ModelNotFound, VersionNotFound."""

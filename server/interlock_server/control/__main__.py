@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
 import signal
 import sys
 import uuid
 
 import grpc.aio
+from google.protobuf import descriptor_pool
 from interlock.errors import RegistryUnavailable, StartupRefused
+from interlock.protocols.pool import POOL
 from interlock.v1 import admin_pb2_grpc
 from interlock_registry.artifacts import LocalArtifactStore
 
@@ -26,10 +30,14 @@ from interlock_server.control.switching import Switching
 from interlock_server.control.workers import Workers
 from interlock_server.front.aio import server_options
 from interlock_server.process import logs
-from interlock_server.process.boot import Boot, freeze_heap, receive, refuse, worker_socket
+from interlock_server.process.boot import Boot, control_socket, freeze_heap, receive, refuse, worker_socket
 from interlock_server.process.datadir import DataDir
 from interlock_server.process.ports import listen
+from interlock_server.reflection import SERVICES as REFLECTION_SERVICES
+from interlock_server.reflection import Reflection
+from interlock_server.rpc import control_service, reflection
 from interlock_server.rpc.admin import AdminServicer
+from interlock_server.rpc.control_service import ControlServicer
 from interlock_server.rpc.health import ReplicaHealth
 from interlock_server.rpc.worker_link import WorkerLink
 from interlock_server.settings import Settings
@@ -93,11 +101,19 @@ async def run(boot: Boot, settings: Settings) -> int:
     changed = asyncio.Event()
     workers.subscribe(changed.set)
     workers.start()
+    path = control_socket(boot.runtime_dir)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)  # the socket of a predecessor that was killed
+    servicer = ControlServicer(lambda: database.read(lambda registry: registry.standing()))
+    internal = await control_service.start(servicer, path)
     admin = grpc.aio.server(options=server_options(settings, _ADMIN_MESSAGE_BYTES))
     admin_pb2_grpc.add_AdminServiceServicer_to_server(
         AdminServicer(database, mutations, switching, registering, standing), admin
     )
     health.add_to(admin)
+    if settings.reflection:
+        services = ["interlock.v1.AdminService", "grpc.health.v1.Health", *REFLECTION_SERVICES]
+        reflection.add_to(admin, Reflection(services, [POOL, descriptor_pool.Default()]))
     if admin.add_insecure_port(boot.admin_address) == 0:
         raise OSError(f"{boot.admin_address} cannot be bound")
     await admin.start()
@@ -111,6 +127,7 @@ async def run(boot: Boot, settings: Settings) -> int:
     health.changed()
     announcing.cancel()
     await admin.stop(settings.drain_grace_s)
+    await internal.stop(1.0)
     await mutations.close(settings.drain_grace_s)
     http.should_exit = True
     await http_task

@@ -49,6 +49,11 @@ def worker_socket(runtime_dir: str, index: int) -> str:
     return os.path.join(runtime_dir, f"worker-{index}.sock")
 
 
+def control_socket(runtime_dir: str) -> str:
+    """Return the path of the control process's unix socket."""
+    return os.path.join(runtime_dir, "control.sock")
+
+
 def receive() -> Boot:
     """Read the hand-over, and tie this process's life to its parent's."""
     libc = ctypes.CDLL(None, use_errno=True)

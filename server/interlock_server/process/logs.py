@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 FORMATS: Final = ("auto", "text", "json")
@@ -16,17 +17,77 @@ _CHATTY: Final = ("alembic", "asyncio", "sqlalchemy", "uvicorn")
 _STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
+TRACES: Final = "interlock.trace"
+"""The logger of traces of requests: they have a switch of their own, and no level keeps them away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Which lines are logged."""
+
+    debug: bool
+    info: bool
+    warning: bool
+    error: bool
+
+
+class _Sieve(logging.Filter):
+    """Holds lines back by their level, which may change at any time."""
+
+    def __init__(self, kept: Kept) -> None:
+        super().__init__()
+        self.kept = kept
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name == TRACES:
+            return True
+        if record.levelno >= logging.ERROR:
+            return self.kept.error
+        if record.levelno >= logging.WARNING:
+            return self.kept.warning
+        return self.kept.info if record.levelno >= logging.INFO else self.kept.debug
+
+
+_sieve = _Sieve(Kept(debug=False, info=True, warning=True, error=True))
+
+
+def kept() -> Kept:
+    """Return which lines are logged now."""
+    return _sieve.kept
+
+
+def keep(wanted: Kept) -> None:
+    """Log these lines from now on, whatever the process began with."""
+    _sieve.kept = wanted
+    levels = (
+        (wanted.debug, logging.DEBUG),
+        (wanted.info, logging.INFO),
+        (wanted.warning, logging.WARNING),
+        (wanted.error, logging.ERROR),
+    )
+    lowest = min((level for on, level in levels if on), default=logging.CRITICAL + 1)
+    logging.getLogger().setLevel(lowest)
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.NOTSET if wanted.debug else logging.WARNING)
+
+
 def configure(process: str, level: str, form: str) -> None:
     """Send this process's log to stderr; `form` is one of FORMATS."""
     handler = logging.StreamHandler(sys.stderr)
     text = form == "text" or (form == "auto" and sys.stderr.isatty())
     handler.setFormatter(_TextFormatter(process) if text else _JsonFormatter(process))
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(level.upper())
-    if level != "debug":
-        for name in _CHATTY:
-            logging.getLogger(name).setLevel(logging.WARNING)
+    handler.addFilter(_sieve)
+    logging.getLogger().handlers[:] = [handler]
+    logging.getLogger(TRACES).setLevel(logging.INFO)
+    least = getattr(logging, level.upper())
+    keep(
+        Kept(
+            debug=least <= logging.DEBUG,
+            info=least <= logging.INFO,
+            warning=least <= logging.WARNING,
+            error=least <= logging.ERROR,
+        )
+    )
 
 
 def _facts(record: logging.LogRecord) -> Mapping[str, object]:

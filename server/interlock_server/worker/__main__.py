@@ -13,8 +13,9 @@ from interlock.errors import StartupRefused
 
 from interlock_server.front.aio import AioFront
 from interlock_server.process import logs
-from interlock_server.process.boot import Boot, freeze_heap, receive, refuse, worker_socket
+from interlock_server.process.boot import Boot, control_socket, freeze_heap, receive, refuse, worker_socket
 from interlock_server.rpc import worker_service
+from interlock_server.rpc.control_link import ControlLink
 from interlock_server.settings import Settings
 from interlock_server.worker.assembly import inference_handler
 from interlock_server.worker.catalog import Catalog
@@ -22,6 +23,7 @@ from interlock_server.worker.engine import Engine
 from interlock_server.worker.health import Health
 from interlock_server.worker.loader import Loader
 from interlock_server.worker.metrics import WorkerMetrics
+from interlock_server.worker.repository import RepositoryAnswers
 from interlock_server.worker.shared_memory import SharedMemory
 
 log = logging.getLogger("interlock.worker")
@@ -53,13 +55,18 @@ async def run(boot: Boot, settings: Settings, engine: Engine) -> None:
         os.unlink(path)  # the socket of a predecessor that was killed
     internal = await worker_service.start(servicer, path)
     shared = SharedMemory(enabled=settings.shared_memory)
-    await front.start(inference_handler(settings, catalog, metrics, health, shared), boot.inference_address)
+    control = ControlLink(control_socket(boot.runtime_dir))
+    repository = RepositoryAnswers(catalog, control.standing)
+    handler = inference_handler(settings, catalog, metrics, health, shared, repository)
+    await front.start(handler, boot.inference_address)
     log.info("serving", extra={"address": boot.inference_address, "front": front.name})
 
     await stop.wait()
     log.info("draining", extra={"in_flight": sum(each.status().in_flight for each in catalog.servables())})
     health.drain()
     await front.stop(settings.drain_grace_s)
+    await repository.close()
+    await control.close()
     await asyncio.to_thread(catalog.drain_all)
     await internal.stop(1.0)
     shared.close()

@@ -2,30 +2,48 @@
 
 from __future__ import annotations
 
+from interlock.protocols.pool import POOL
+
+from interlock_server.reflection import SERVICES as REFLECTION_SERVICES
+from interlock_server.reflection import Reflection
 from interlock_server.settings import Settings
 from interlock_server.worker.asking import ModelAnswers, ServerAnswers
 from interlock_server.worker.catalog import Catalog
+from interlock_server.worker.diagnostics import DiagnosticAnswers, ReflectionAnswers
 from interlock_server.worker.health import Health
 from interlock_server.worker.inference import InferenceHandler
 from interlock_server.worker.metrics import WorkerMetrics
 from interlock_server.worker.predict import Predictor
 from interlock_server.worker.regions import RegionAnswers
+from interlock_server.worker.repository import RepositoryAnswers
 from interlock_server.worker.shared_memory import SharedMemory
 from interlock_server.worker.stream import StreamInference
+from interlock_server.worker.tracing import Tracer
 
 
 def inference_handler(
-    settings: Settings, catalog: Catalog, metrics: WorkerMetrics, health: Health, shared: SharedMemory
+    settings: Settings,
+    catalog: Catalog,
+    metrics: WorkerMetrics,
+    health: Health,
+    shared: SharedMemory,
+    repository: RepositoryAnswers,
 ) -> InferenceHandler:
     """Return the handler of the inference port; its ServerMetadata lists the extensions of just these parts."""
-    predictor = Predictor(catalog, metrics, shared, always_raw=settings.typed_replies == "raw")
+    tracer = Tracer()
+    predictor = Predictor(catalog, metrics, shared, tracer, always_raw=settings.typed_replies == "raw")
     parts = [
         predictor.methods,
         StreamInference(predictor.start, settings).methods,
         ModelAnswers(catalog, health).methods,
+        repository.methods,
         RegionAnswers(shared).methods,
+        DiagnosticAnswers(catalog, tracer).methods,
         health.methods,
     ]
+    if settings.reflection:
+        services = sorted({path.split("/")[1] for part in parts for path in part.paths} | REFLECTION_SERVICES)
+        parts.append(ReflectionAnswers(Reflection(services, [POOL])).methods)
     extensions = sorted(name for part in parts for name in part.extensions)
     server = ServerAnswers(health, name=settings.server_name, extensions=extensions)
     return InferenceHandler([server.methods, *parts])

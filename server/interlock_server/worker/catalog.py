@@ -13,6 +13,7 @@ from typing import Final
 from interlock.errors import ModelNotFound, NotReady
 from interlock.model import ServableState
 from interlock.types import ModelRef
+from interlock_registry.domain import Route
 
 from interlock_server.snapshot import Snapshot, VersionKey, VersionSpec, primary
 from interlock_server.worker.engine import give_back_memory
@@ -136,6 +137,11 @@ class Catalog:
         if known is None:
             raise ModelNotFound(name)
         return [each.servable for each in known.versions.values()]
+
+    def routes_of(self, name: str) -> tuple[Route, ...]:
+        """Return the routes of a model's aliases."""
+        snapshot = self._snapshot
+        return () if snapshot is None else tuple(route for route in snapshot.routes if route.model == name)
 
     # --- change, on the internal service's thread ---
 

@@ -25,3 +25,8 @@ class Methods:
     conversations: Mapping[str, Callable[[Conversation], None]] = field(default_factory=dict)
     extensions: tuple[str, ...] = ()
     """What ServerMetadata lists because of them."""
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Every method, by full path."""
+        return (*self.unary, *self.calls, *self.streams, *self.conversations)

@@ -25,6 +25,7 @@ from interlock_server.worker.parameters import read_options
 from interlock_server.worker.routes import Resolved
 from interlock_server.worker.servable import Servable
 from interlock_server.worker.shared_memory import SharedMemory
+from interlock_server.worker.tracing import Trace, TraceLevel, Tracer
 
 _RESOLVE_TRIES: Final = 8
 """A switch between resolving and leasing is rare, eight in a row are a fault."""
@@ -34,12 +35,19 @@ class Predictor:
     """Answers ModelInfer calls. `start` runs on the front's thread, the rest on the version's engine thread."""
 
     def __init__(
-        self, catalog: Catalog, metrics: WorkerMetrics, shared: SharedMemory, *, always_raw: bool = False
+        self,
+        catalog: Catalog,
+        metrics: WorkerMetrics,
+        shared: SharedMemory,
+        tracer: Tracer,
+        *,
+        always_raw: bool = False,
     ) -> None:
         """Take the parts; with `always_raw` typed requests are answered in raw form too, as Triton does."""
         self._catalog = catalog
         self._metrics = metrics
         self._shared = shared
+        self._tracer = tracer
         self._always_raw = always_raw
 
     @property
@@ -92,6 +100,7 @@ class Predictor:
             self._shared.check(f"output {signature.outputs[position].name!r}", part)
         if options.timeout_s is not None:
             call.shorten(call.received + options.timeout_s)
+        trace = self._trace(request.id, resolved, read) if self._tracer.active else None
         if read.rows is not None and read.rows > config.max_batch_size:
             raise InvalidInput(
                 f"the request has {read.rows} rows, the version's max_batch_size is {config.max_batch_size}; split it"
@@ -106,6 +115,8 @@ class Predictor:
                     servable.spec.model, servable.wire_version, resolved.alias, ended - call.received, timing
                 )
                 servable.statistics.answered(ended - call.received, timing, ended - began, read.rows or 1)
+                if trace is not None:
+                    trace.answered(ended - call.received, timing, ended - began)
                 call.done(data, _trailing(resolved, timing))
             except InterlockError as error:
                 on_error(error)
@@ -117,7 +128,10 @@ class Predictor:
 
         def on_error(error: InterlockError) -> None:
             servable.release()
-            servable.statistics.failed(time.monotonic() - call.received)
+            failed_s = time.monotonic() - call.received
+            servable.statistics.failed(failed_s)
+            if trace is not None:
+                trace.failed(codes_of(error).grpc.name, failed_s)
             self._refuse(call, error, servable.spec.model, servable.wire_version, resolved.alias)
 
         work = Work(
@@ -130,6 +144,15 @@ class Predictor:
         )
         batcher.submit(work)
         call.on_cancel(lambda: batcher.cancel(work))
+
+    def _trace(self, request_id: str, resolved: Resolved, read: RequestTensors) -> Trace | None:
+        spec = resolved.servable.spec
+        level = self._tracer.sample(spec.model)
+        if level is TraceLevel.OFF:
+            return None
+        shapes = tuple(array.shape for array in read.arrays)
+        version = resolved.servable.wire_version
+        return Trace(level, request_id, spec.model, version, resolved.alias, spec.signature.inputs, shapes)
 
     def _encode(
         self,

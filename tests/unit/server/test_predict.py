@@ -29,6 +29,7 @@ from interlock_server.worker.catalog import Catalog
 from interlock_server.worker.metrics import WorkerMetrics
 from interlock_server.worker.predict import Predictor
 from interlock_server.worker.shared_memory import SharedMemory
+from interlock_server.worker.tracing import Tracer
 from onnx import helper
 
 from tests import models
@@ -59,7 +60,7 @@ def metrics(catalog: Catalog) -> WorkerMetrics:
 
 @pytest.fixture
 def predict(catalog: Catalog, metrics: WorkerMetrics) -> Callable[[ModelInferRequest | bytes], RecordingCall]:
-    predictor = Predictor(catalog, metrics, SharedMemory(enabled=False))
+    predictor = Predictor(catalog, metrics, SharedMemory(enabled=False), Tracer())
 
     def run(request: ModelInferRequest | bytes, deadline: float = float("inf")) -> RecordingCall:
         data = request if isinstance(request, bytes) else request.SerializeToString()
@@ -232,7 +233,7 @@ def test_a_request_whose_deadline_has_passed_is_not_run(catalog: Catalog, predic
 def test_a_caller_that_has_gone_gives_its_lease_back(catalog: Catalog, metrics: WorkerMetrics, tmp_path: Path) -> None:
     load(catalog, version_spec(tmp_path, config=ServingConfig(max_batch_size=8, max_queue_delay_us=60_000_000)))
     call = RecordingCall("/inference.GRPCInferenceService/ModelInfer", asking().SerializeToString())
-    Predictor(catalog, metrics, SharedMemory(enabled=False)).start(call)
+    Predictor(catalog, metrics, SharedMemory(enabled=False), Tracer()).start(call)
     assert [each.status().in_flight for each in catalog.servables()] == [1]
     call.cancel()
     assert type(call.error) is Cancelled

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from interlock.model import ServableState
 from interlock.protocols import open_inference_pb2 as pb
 from interlock.protocols.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from interlock.protocols.pool import service_descriptor
+from interlock_registry.domain import ModelStanding
 from interlock_server.front.seam import Arity
 from interlock_server.settings import Settings
 from interlock_server.worker.assembly import inference_handler
@@ -18,6 +19,7 @@ from interlock_server.worker.catalog import Catalog
 from interlock_server.worker.health import Health
 from interlock_server.worker.inference import InferenceHandler
 from interlock_server.worker.metrics import WorkerMetrics
+from interlock_server.worker.repository import RepositoryAnswers
 from interlock_server.worker.shared_memory import SharedMemory
 
 from tests.support import eventually
@@ -32,11 +34,17 @@ def health(catalog: Catalog) -> Health:
     return Health(catalog)
 
 
+async def nothing() -> tuple[ModelStanding, ...]:
+    return ()
+
+
 @pytest.fixture
-def handler(catalog: Catalog, health: Health) -> InferenceHandler:
-    return inference_handler(
-        Settings.load({}, None), catalog, WorkerMetrics(catalog), health, SharedMemory(enabled=False)
+async def handler(catalog: Catalog, health: Health) -> AsyncIterator[InferenceHandler]:
+    repository = RepositoryAnswers(catalog, nothing)
+    yield inference_handler(
+        Settings.load({}, None), catalog, WorkerMetrics(catalog), health, SharedMemory(enabled=False), repository
     )
+    await repository.close()
 
 
 Ask = Callable[[str, bytes], RecordingCall]
@@ -162,7 +170,7 @@ def test_every_method_of_the_protocol_and_health_are_served(handler: InferenceHa
     described = service_descriptor("inference.GRPCInferenceService").methods
     expected = {SERVICE + each.name: Arity.CONVERSATION if each.client_streaming else Arity.UNARY for each in described}
     found = {path: arity for path, arity in handler.methods.items() if path.startswith(SERVICE)}
-    assert found.items() <= expected.items() and len(found) == 15
+    assert found == expected
     health = {path: arity for path, arity in handler.methods.items() if path.startswith("/grpc.health")}
     assert health == {"/grpc.health.v1.Health/Check": Arity.UNARY, "/grpc.health.v1.Health/Watch": Arity.STREAM}
 
