@@ -5,7 +5,7 @@
 # TORCH_INDEX  an extra package index to take torch from. Empty: pip's own configuration decides. On a machine without a
 #              GPU, name PyTorch's CPU index here (its install page shows the address): the default index serves builds
 #              that bring several GB of CUDA libraries.
-# ARGS         what `make serve`, `make demo`, `make bench` and `make bench-switch` hand on:
+# ARGS         what `make serve`, `make demo`, `make conformance`, `make bench` and `make bench-switch` hand on:
 #              make serve ARGS="--data ./elsewhere"
 PYTHON ?= python3
 ENGINE ?=
@@ -16,7 +16,7 @@ BIN := .venv/bin
 PY := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: setup proto lint fmt type test test-all test-postgres bench bench-switch demo serve clean help
+.PHONY: setup proto lint fmt type test test-all test-postgres conformance bench bench-switch demo serve clean help
 
 setup: ## make .venv/ with everything, the command in it at .venv/bin/interlock
 	@PYTHON="$(PYTHON)" ENGINE="$(ENGINE)" TORCH_INDEX="$(TORCH_INDEX)" tools/setup.sh
@@ -49,6 +49,9 @@ test-all: setup ## run every test
 
 test-postgres: setup ## run what touches the registry with servers that keep it in PostgreSQL
 	@$(PY) -m pytest -m "not slow" --database postgresql tests/unit/server tests/integration tests/system $(ARGS)
+
+conformance: setup ## put ONNX's own backend tests (1,500 models) through the wire, bit for bit
+	@$(PY) -m tests.conformance.backend $(ARGS)
 
 bench: setup ## measure inference
 	@$(PY) -m tests.bench.infer $(ARGS)
