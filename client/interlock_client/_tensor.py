@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 from interlock.errors import InvalidInput, Violation
+from interlock.tensors import bf16_bits, bf16_values
 from interlock.types import Array, DType, TensorSpec
 
 _EXACT_INTEGERS: Final = {DType.FP16: 2**11, DType.BF16: 2**8, DType.FP32: 2**24, DType.FP64: 2**53}
@@ -103,7 +104,7 @@ def _converted(dtype: DType, value: object) -> Array:
     flat = [_element(dtype, item) for item in objects.ravel().tolist()]
     carrier = np.dtype(np.float32) if dtype is DType.BF16 else dtype.numpy
     array = np.array(flat, dtype=carrier).reshape(objects.shape)
-    return _bf16_bits(array) if dtype is DType.BF16 else array
+    return bf16_bits(array) if dtype is DType.BF16 else array
 
 
 def _objects(value: object) -> Array:
@@ -125,7 +126,7 @@ def _cast_whole(dtype: DType, probe: Array) -> Array | None:
         if finite.size and max(-int(finite.min()), int(finite.max())) >= _EXACT_INTEGERS[dtype]:
             return None  # numpy may have made floats of integers already: look at what was given
         with np.errstate(over="ignore"):
-            stored = _bf16_bits(probe) if dtype is DType.BF16 else probe.astype(target)
+            stored = bf16_bits(probe) if dtype is DType.BF16 else probe.astype(target)
         infinite = (stored.astype(np.int64) & 0x7FFF) == 0x7F80 if dtype is DType.BF16 else np.isinf(stored)
         return stored if np.array_equal(infinite, np.isinf(probe)) else None
     lowest, highest = _range(target)
@@ -166,8 +167,8 @@ def _float_element(dtype: DType, item: int | float | np.integer | np.floating, s
         number = float("inf")
     with np.errstate(over="ignore"):
         if dtype is DType.BF16:
-            bits = _bf16_bits(np.array(number, dtype=np.float32))
-            stored = float((bits.astype(np.uint32) << 16).view(np.float32))
+            bits = bf16_bits(np.array(number, dtype=np.float32))
+            stored = float(bf16_values(bits))
         else:
             stored = float(np.array(number, dtype=dtype.numpy))
     whole = isinstance(item, int | np.integer)
@@ -176,13 +177,6 @@ def _float_element(dtype: DType, item: int | float | np.integer | np.floating, s
     if whole and int(stored) != int(item):
         raise _Unfit(f"got {shown}, which it cannot hold exactly: pass a float if rounding is fine")
     return number
-
-
-def _bf16_bits(array: Array) -> Array:
-    """Round float32 to bfloat16, to the nearest and ties to even; NaN stays NaN."""
-    wide = array.astype(np.float32).view(np.uint32)
-    rounded = (wide.astype(np.uint64) + 0x7FFF + ((wide >> 16) & 1)) >> 16
-    return np.where(np.isnan(array), np.uint64(0x7FC0), rounded).astype(np.uint16)
 
 
 def _check_shape(spec: TensorSpec, shape: tuple[int, ...]) -> None:

@@ -36,6 +36,7 @@ CODES: Final[Mapping[type[errors.InterlockError], Codes]] = {
     errors.AlreadyExists: Codes(grpc.StatusCode.ALREADY_EXISTS, 409),
     errors.FailedPrecondition: Codes(grpc.StatusCode.FAILED_PRECONDITION, 412),
     errors.Aborted: Codes(grpc.StatusCode.ABORTED, 409),
+    errors.TooLarge: Codes(grpc.StatusCode.RESOURCE_EXHAUSTED, 413),
     errors.ResourceExhausted: Codes(grpc.StatusCode.RESOURCE_EXHAUSTED, 429),
     errors.Unavailable: Codes(grpc.StatusCode.UNAVAILABLE, 503),
     errors.DeadlineExceeded: Codes(grpc.StatusCode.DEADLINE_EXCEEDED, 504),

@@ -141,3 +141,15 @@ def encode_typed(array: Array, dtype: DType) -> InferTensorContents:
             values = [item if isinstance(item, bytes) else str(item).encode() for item in values]
         field.extend(values)
     return contents
+
+
+def bf16_bits(array: Array) -> Array:
+    """Round floats to bfloat16, to the nearest and ties to even, as bits in uint16; NaN stays NaN."""
+    wide = array.astype(np.float32).view(np.uint32)
+    rounded = (wide.astype(np.uint64) + 0x7FFF + ((wide >> 16) & 1)) >> 16
+    return np.where(np.isnan(array), np.uint64(0x7FC0), rounded).astype(np.uint16)
+
+
+def bf16_values(bits: Array) -> Array:
+    """Return bfloat16 bits as the float32 values that they are."""
+    return (bits.astype(np.uint32) << 16).view(np.float32)

@@ -24,7 +24,7 @@ class Settings(BaseSettings):
     data: Path = Field(Path("interlock-data"), description="Directory of the registry, the blobs and the state.")
     host: str = Field("127.0.0.1", description="Address that all three ports are bound to.")
     grpc_port: int = Field(8001, ge=0, le=65535, description="Inference gRPC; 0 picks a free port.")
-    http_port: int = Field(8000, ge=0, le=65535, description="HTTP: health, readiness, metrics.")
+    http_port: int = Field(8000, ge=0, le=65535, description="HTTP: REST inference, health, metrics.")
     admin_port: int = Field(8002, ge=0, le=65535, description="Admin gRPC.")
     workers: int = Field(1, ge=1, description="Serving workers; this release runs one.")
     providers: Literal["auto", "cpu", "cuda"] = Field(
@@ -60,6 +60,9 @@ class Settings(BaseSettings):
     )
 
     max_message_bytes: int = Field(64 * MIB, ge=MIB, description="Largest inference request or answer.")
+    max_json_bytes: int = Field(16 * MIB, ge=1024, description="Largest JSON of a REST request; binary data is apart.")
+    max_http_requests: int = Field(256, ge=1, description="REST inference requests at a time; one more is refused.")
+    max_http_bytes: int = Field(256 * MIB, ge=MIB, description="Bytes of all REST requests that are here at a time.")
     max_upload_bytes: int = Field(2 * 1024 * MIB - 1, ge=1, description="Largest file of an upload.")
     default_deadline_s: float = Field(30.0, gt=0, description="Deadline of an inference request that names none.")
     max_deadline_s: float = Field(300.0, gt=0, description="Longest deadline; a longer one is cut to it.")

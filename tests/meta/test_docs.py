@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,7 @@ import pytest
 from interlock import errors
 from interlock.v1 import admin_pb2
 from interlock_client.cli.entry import interlock as command
+from interlock_server.rest.openapi import document
 from interlock_server.settings import Settings
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -78,6 +80,13 @@ def test_every_rpc_is_documented() -> None:
         "ModelMetadata",
         "ModelInfer",
     }
+
+
+def test_every_path_of_rest_is_documented() -> None:
+    page = re.findall(r"^\| `([A-Z]+) (\S+)` ", _text("docs/guide/rest.md"), re.MULTILINE)
+    paths: Mapping[str, Mapping[str, object]] = document()["paths"]  # type: ignore[assignment]
+    served = [(method.upper(), path) for path, methods in paths.items() for method in methods if method != "parameters"]
+    assert sorted(page) == sorted(served)
 
 
 def test_every_metric_of_a_server_is_documented_with_its_type_and_labels(server: Server, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from interlock.v1 import admin_pb2_grpc
 from interlock_registry.artifacts import LocalArtifactStore
 
 from interlock_server.control.database import Database
+from interlock_server.control.forwarding import Forwarding
 from interlock_server.control.http import HttpServer, app
 from interlock_server.control.last_known_good import LastKnownGood
 from interlock_server.control.metrics import ControlMetrics
@@ -35,10 +36,13 @@ from interlock_server.process.datadir import DataDir
 from interlock_server.process.ports import listen
 from interlock_server.reflection import SERVICES as REFLECTION_SERVICES
 from interlock_server.reflection import Reflection
+from interlock_server.rest.app import Rest
+from interlock_server.rest.body import Limits
 from interlock_server.rpc import control_service, reflection
 from interlock_server.rpc.admin import AdminServicer
 from interlock_server.rpc.control_service import ControlServicer
 from interlock_server.rpc.health import ReplicaHealth
+from interlock_server.rpc.inference_link import InferenceLink
 from interlock_server.rpc.worker_link import WorkerLink
 from interlock_server.settings import Settings
 
@@ -71,13 +75,15 @@ async def run(boot: Boot, settings: Settings) -> int:
     metrics = ControlMetrics()
     artifacts = LocalArtifactStore(data.blobs)
     replica = Replica(artifacts.path)
-    link = WorkerLink("worker-0", worker_socket(boot.runtime_dir, 0))
+    socket_path = worker_socket(boot.runtime_dir, 0)
+    link = WorkerLink("worker-0", socket_path)
     workers = Workers(
         [link],
         lambda: replica.snapshot() if replica.known else None,
         apply_timeout_s=settings.apply_timeout_s,
         prepare_timeout_s=settings.prepare_timeout_s,
     )
+    forwarding = Forwarding([InferenceLink("worker-0", socket_path)], workers, settings.default_deadline_s)
     replica_id = _replica_id(data)
     reconciler = Reconciler(
         database,
@@ -118,7 +124,8 @@ async def run(boot: Boot, settings: Settings) -> int:
         raise OSError(f"{boot.admin_address} cannot be bound")
     await admin.start()
     host, _, port = boot.http_address.rpartition(":")
-    http = HttpServer(app(standing, workers, metrics))
+    rest = Rest(forwarding, lambda: standing.ready, _rest_limits(settings))
+    http = HttpServer(app(standing, workers, metrics, rest), settings.drain_grace_s)
     http_task = asyncio.create_task(http.serve_on(listen(host.strip("[]"), int(port))))
     announcing = asyncio.create_task(_announce(standing, changed, boot))
 
@@ -131,6 +138,8 @@ async def run(boot: Boot, settings: Settings) -> int:
     await mutations.close(settings.drain_grace_s)
     http.should_exit = True
     await http_task
+    rest.close()
+    await forwarding.close()
     await reconciler.close()
     await workers.close()
     await asyncio.to_thread(database.close)
@@ -148,6 +157,17 @@ async def _announce(standing: Standing, changed: asyncio.Event, boot: Boot) -> N
             f"interlock ready grpc={boot.inference_address} http={boot.http_address} admin={boot.admin_address}",
             flush=True,
         )
+
+
+def _rest_limits(settings: Settings) -> Limits:
+    """Return how much of HTTP the process takes on."""
+    return Limits(
+        max_body_bytes=settings.max_message_bytes,
+        max_json_bytes=settings.max_json_bytes,
+        max_requests=settings.max_http_requests,
+        max_bytes=settings.max_http_bytes,
+        read_timeout_s=settings.default_deadline_s,
+    )
 
 
 def _check_not_lost(data: DataDir, saved: LastKnownGood) -> None:

@@ -1,14 +1,16 @@
-"""The HTTP port: /healthz, /readyz, /metrics."""
+"""The HTTP port: the Open Inference Protocol, /healthz, /readyz, /metrics."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
 from collections.abc import Iterator
 
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -16,9 +18,11 @@ from starlette.routing import Route
 from interlock_server.control.metrics import ControlMetrics
 from interlock_server.control.standing import Standing
 from interlock_server.control.workers import Workers
+from interlock_server.rest.app import Rest
+from interlock_server.rest.failures import refused
 
 
-def app(standing: Standing, workers: Workers, metrics: ControlMetrics) -> Starlette:
+def app(standing: Standing, workers: Workers, metrics: ControlMetrics, rest: Rest) -> Starlette:
     """Return the ASGI application."""
 
     async def healthz(request: Request) -> Response:
@@ -31,20 +35,22 @@ def app(standing: Standing, workers: Workers, metrics: ControlMetrics) -> Starle
     async def metrics_text(request: Request) -> Response:
         return Response(metrics.text() + await workers.metrics(), media_type=CONTENT_TYPE_LATEST)
 
-    return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics_text)])
+    own = [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics_text)]
+    return Starlette(routes=[*own, *rest.routes()], exception_handlers={HTTPException: refused})
 
 
 class HttpServer(uvicorn.Server):
     """uvicorn inside our event loop: signals are the process's, not uvicorn's."""
 
-    def __init__(self, application: Starlette) -> None:
+    def __init__(self, application: Starlette, grace_s: float) -> None:
+        """Take the application, and how long requests may take when it stops."""
         super().__init__(
             uvicorn.Config(
                 application,
                 log_config=None,
                 access_log=False,
                 lifespan="off",
-                timeout_graceful_shutdown=5,
+                timeout_graceful_shutdown=math.ceil(grace_s),
                 limit_concurrency=1000,
                 h11_max_incomplete_event_size=64 * 1024,
             )

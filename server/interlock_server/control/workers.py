@@ -97,9 +97,14 @@ class Workers:
         return tuple(worker.link.name for worker in self._workers)
 
     @property
+    def reachable(self) -> tuple[int, ...]:
+        """The indexes of the workers that answer."""
+        return tuple(worker.index for worker in self._workers if worker.reachable)
+
+    @property
     def any_reachable(self) -> bool:
         """Whether a worker answers."""
-        return any(worker.reachable for worker in self._workers)
+        return bool(self.reachable)
 
     @property
     def restarts(self) -> int:

@@ -206,16 +206,20 @@ class AioFront:
     async def start(self, handler: Handler, address: str) -> None:
         """Listen; returns when bound."""
         server = grpc.aio.server(options=server_options(self._limits, _WALL * self._limits.max_message_bytes))
+        self.mount(handler, server)
+        if server.add_insecure_port(address) == 0:
+            raise OSError(f"{address} cannot be bound")
+        await server.start()
+        self._server = server
+
+    def mount(self, handler: Handler, server: grpc.aio.Server) -> None:
+        """Add the handler's methods to a server that is not started yet; it stays its maker's to stop."""
         services: dict[str, dict[str, grpc.RpcMethodHandler[bytes, bytes]]] = {}
         for path, arity in handler.methods.items():
             _, service, method = path.split("/")
             services.setdefault(service, {})[method] = self._method(handler, path, arity)
         for service, methods in services.items():
             server.add_registered_method_handlers(service, methods)
-        if server.add_insecure_port(address) == 0:
-            raise OSError(f"{address} cannot be bound")
-        await server.start()
-        self._server = server
 
     async def stop(self, grace_s: float) -> None:
         """Send GOAWAY, let running calls finish for so long, then cancel them."""

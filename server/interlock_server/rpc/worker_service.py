@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import grpc.aio
 from interlock import convert
@@ -98,10 +98,13 @@ def _state(state: ServableState) -> admin_pb2.ServableState.ValueType:
     return admin_pb2.ServableState.Value(f"SERVABLE_STATE_{state.value}")
 
 
-async def start(servicer: WorkerServicer, socket_path: str) -> grpc.aio.Server:
-    """Serve on a unix socket that only this user can open."""
+async def start(
+    servicer: WorkerServicer, socket_path: str, mount: Callable[[grpc.aio.Server], None]
+) -> grpc.aio.Server:
+    """Serve on a unix socket that only this user can open, with what else `mount` adds before the start."""
     server = grpc.aio.server(options=[("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0)])
     worker_pb2_grpc.add_WorkerServiceServicer_to_server(servicer, server)
+    mount(server)
     if server.add_insecure_port(f"unix:{socket_path}") == 0:
         raise OSError(f"{socket_path} cannot be bound")
     await server.start()

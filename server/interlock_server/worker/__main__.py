@@ -53,11 +53,13 @@ async def run(boot: Boot, settings: Settings, engine: Engine) -> None:
     path = worker_socket(boot.runtime_dir, boot.worker)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)  # the socket of a predecessor that was killed
-    internal = await worker_service.start(servicer, path)
     shared = SharedMemory(enabled=settings.shared_memory)
     control = ControlLink(control_socket(boot.runtime_dir))
     repository = RepositoryAnswers(catalog, control.standing)
     handler = inference_handler(settings, catalog, metrics, health, shared, repository)
+    # The control process forwards REST's requests to the same methods, whatever front the port has.
+    inside = AioFront(settings)
+    internal = await worker_service.start(servicer, path, lambda server: inside.mount(handler, server))
     await front.start(handler, boot.inference_address)
     log.info("serving", extra={"address": boot.inference_address, "front": front.name})
 
@@ -69,6 +71,7 @@ async def run(boot: Boot, settings: Settings, engine: Engine) -> None:
     await control.close()
     await asyncio.to_thread(catalog.drain_all)
     await internal.stop(1.0)
+    await inside.stop(0.0)
     shared.close()
 
 

@@ -164,6 +164,7 @@ async def running(engine: Engine, root: Path, **changes: object) -> AsyncIterato
                 prepare_timeout_s=settings.prepare_timeout_s,
             ),
             path,
+            lambda server: None,
         )
         database = Database(
             settings.database_url, keep_depth=settings.keep_depth, backup_dir=data.state, check=lambda: None

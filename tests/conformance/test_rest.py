@@ -1,0 +1,172 @@
+"""The protocol over REST: paths, forms of tensors, errors, on a running server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import httpx
+import interlock
+import numpy as np
+import pytest
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import validate
+
+from tests.server import Server
+
+ONES: dict[str, Any] = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1.0, 1.0]}]}
+
+
+@pytest.fixture(scope="module")
+def http(served: Server) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=f"http://{served.http}", timeout=30) as client:
+        yield client
+
+
+def with_x(**changes: Any) -> dict[str, Any]:
+    return {"inputs": [ONES["inputs"][0] | changes]}
+
+
+def test_the_server_is_live_and_ready_and_says_who_it_is(http: httpx.Client) -> None:
+    assert http.get("/v2/health/live").json() == {"live": True}
+    assert http.get("/v2/health/ready").json() == {"ready": True}
+    found = http.get("/v2").json()
+    assert (found["name"], found["version"]) == ("interlock", interlock.__version__)
+    assert "binary_tensor_data" in found["extensions"]
+
+
+@pytest.mark.parametrize(
+    ("path", "version", "alias"),
+    [("m", "2", "stable"), ("m/versions/2", "2", ""), ("m/versions/canary", "1", "canary")],
+)
+def test_a_model_is_described_by_version_and_alias(http: httpx.Client, path: str, version: str, alias: str) -> None:
+    found = http.get(f"/v2/models/{path}").json()
+    tensor = {"datatype": "FP32", "shape": [-1, 2]}
+    assert (found["name"], found["platform"], found["versions"]) == ("m", "onnx_onnxv1", ["1", "2"])
+    assert (found["inputs"], found["outputs"]) == ([{"name": "x", **tensor}], [{"name": "y", **tensor}])
+    assert (found["properties"]["interlock.version"], found["properties"]["interlock.alias"]) == (version, alias)
+    assert http.get(f"/v2/models/{path}/ready").json() == {"name": "m", "ready": True}
+
+
+@pytest.mark.parametrize(
+    ("path", "version", "alias", "scale"),
+    [("m", "2", "stable", 3.0), ("m/versions/1", "1", "", 2.0), ("m/versions/canary", "1", "canary", 2.0)],
+)
+def test_json_in_json_out(http: httpx.Client, path: str, version: str, alias: str, scale: float) -> None:
+    answer = http.post(f"/v2/models/{path}/infer", json={"id": "my id", **ONES})
+    assert answer.status_code == 200, answer.text
+    assert answer.json() == {
+        "model_name": "m",
+        "model_version": version,
+        "id": "my id",
+        "outputs": [{"name": "y", "datatype": "FP32", "shape": [1, 2], "data": [scale, scale]}],
+    }
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["interlock-alias"] == alias and len(answer.headers["interlock-digest"]) == 64
+    assert int(answer.headers["interlock-run-us"]) >= 0
+
+
+def test_binary_in_binary_out(http: httpx.Client) -> None:
+    rows = np.arange(32, dtype=np.float32)
+    parameters = {"binary_data_size": rows.nbytes}
+    head = json.dumps(
+        {
+            "inputs": [{"name": "x", "datatype": "FP32", "shape": [32], "parameters": parameters}],
+            "parameters": {"binary_data_output": True},
+        }
+    ).encode()
+    answer = http.post(
+        "/v2/models/vector/infer",
+        content=head + rows.tobytes(),
+        headers={"Inference-Header-Content-Length": str(len(head))},
+    )
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "application/octet-stream"
+    length = int(answer.headers["Inference-Header-Content-Length"])
+    (output,) = json.loads(answer.content[:length])["outputs"]
+    assert output == {"name": "y", "datatype": "FP32", "shape": [32], "parameters": parameters}
+    assert answer.content[length:] == rows.tobytes()
+
+
+def test_only_the_requested_outputs_come_each_in_its_form(http: httpx.Client) -> None:
+    inputs = [{"name": name, "datatype": "FP32", "shape": [1, 2], "data": [[4, 5]]} for name in ("a", "b")]
+    outputs = [{"name": "difference", "parameters": {"binary_data": True}}, {"name": "sum"}]
+    answer = http.post("/v2/models/pair/infer", json={"inputs": inputs, "outputs": outputs})
+    length = int(answer.headers["Inference-Header-Content-Length"])
+    first, second = json.loads(answer.content[:length])["outputs"]
+    assert (first["name"], second["name"], second["data"]) == ("difference", "sum", [8.0, 10.0])
+    assert answer.content[length:] == np.zeros(2, np.float32).tobytes()
+    only = http.post("/v2/models/pair/infer", json={"inputs": inputs, "outputs": [{"name": "sum"}]}).json()
+    assert [output["name"] for output in only["outputs"]] == ["sum"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "reason", "mentioned"),
+    [
+        ("m", "text", 400, "INVALID_ARGUMENT", "must be a JSON object"),
+        ("m", with_x(datatype="FP64"), 400, "INVALID_INPUT", "FP64"),
+        ("m", with_x(shape=[2]), 400, "INVALID_INPUT", "rank"),
+        ("m", with_x(shape=[1, 3], data=[1, 2, 3]), 400, "INVALID_INPUT", "dimension 1"),
+        ("m", with_x(name="z"), 400, "INVALID_INPUT", "'z' does not exist"),
+        ("m", with_x(data=[1.0, 1e40]), 400, "INVALID_INPUT", "too large for FP32"),
+        ("m", {**ONES, "outputs": [{"name": "z"}]}, 400, "INVALID_INPUT", "'z' does not exist"),
+        ("m/versions/0", ONES, 400, "INVALID_REF", "'0'"),
+        ("m/versions/Stable", ONES, 400, "INVALID_NAME", "Stable"),
+        ("m/versions/beta", ONES, 404, "ALIAS_NOT_FOUND", "beta"),
+        ("m/versions/99", ONES, 412, "VERSION_NOT_LOADED", "pin m 99"),
+        ("nobody", ONES, 404, "MODEL_NOT_FOUND", "nobody"),
+        ("unserved", ONES, 404, "ALIAS_NOT_FOUND", "promote unserved"),
+        ("..%2Fm", ONES, 404, "NOT_FOUND", "there is no"),
+        ("m%00", ONES, 404, "MODEL_NOT_FOUND", "m"),
+        ("m" * 10_000, ONES, 404, "MODEL_NOT_FOUND", "mmm"),
+    ],
+)
+def test_a_wrong_request_gets_the_status_of_the_table(
+    http: httpx.Client, path: str, body: object, status: int, reason: str, mentioned: str
+) -> None:
+    answer = http.post(f"/v2/models/{path}/infer", json=body)
+    found = answer.json()
+    assert (answer.status_code, found["reason"]) == (status, reason), found
+    assert mentioned in found["error"] and len(answer.content) < 8000
+    if status == 400:
+        assert found["violations"]
+
+
+def test_metadata_and_readiness_of_what_is_not_there(http: httpx.Client) -> None:
+    for path in ("/v2/models/nobody", "/v2/models/nobody/ready"):
+        assert http.get(path).status_code == 404
+    assert http.get("/v2/models/m/versions/99/ready").status_code == 412
+    assert http.get("/v2/models/m/infer").status_code == 405
+
+
+def test_the_openapi_document_is_valid_and_complete(http: httpx.Client) -> None:
+    document = http.get("/openapi.json").json()
+    validate(document)
+    assert document["info"]["version"] == interlock.__version__
+    for path, methods in document["paths"].items():
+        for method in methods.keys() - {"parameters"}:
+            asked = http.request(method, path.format(model="m", version="1"))
+            assert asked.status_code not in (404, 405), (path, method)
+
+
+def test_answers_are_as_the_openapi_document_says(http: httpx.Client) -> None:
+    document = http.get("/openapi.json").json()
+    for path, methods in document["paths"].items():
+        if path != "/openapi.json" and "get" in methods:
+            body = http.get(path.format(model="m", version="1")).json()
+            schema = methods["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+            check(document, schema, body)
+    inferred = http.post("/v2/models/m/infer", json=ONES).json()
+    check(document, document["components"]["schemas"]["InferResponse"], inferred)
+    refused = http.post("/v2/models/m/infer", json={}).json()
+    check(document, document["components"]["schemas"]["Error"], refused)
+
+
+def check(document: Mapping[str, Any], schema: Mapping[str, Any], body: object) -> None:
+    """Hold a body against a schema of the document, in which no member may be unknown to it."""
+    strict = json.loads(json.dumps(document["components"]))
+    for each in strict["schemas"].values():
+        if each.get("type") == "object":
+            each.setdefault("additionalProperties", False)
+    Draft202012Validator({**schema, "components": strict}).validate(body)
