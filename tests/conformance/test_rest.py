@@ -134,10 +134,12 @@ def test_a_wrong_request_gets_the_status_of_the_table(
 
 
 def test_metadata_and_readiness_of_what_is_not_there(http: httpx.Client) -> None:
-    for path in ("/v2/models/nobody", "/v2/models/nobody/ready"):
-        assert http.get(path).status_code == 404
-    assert http.get("/v2/models/m/versions/99/ready").status_code == 412
+    assert http.get("/v2/models/nobody").status_code == 404
+    assert http.get("/v2/models/m/versions/99").status_code == 412
     assert http.get("/v2/models/m/infer").status_code == 405
+    for path in ("nobody", "unserved", "m/versions/99"):
+        answer = http.get(f"/v2/models/{path}/ready")
+        assert (answer.status_code, answer.json()["ready"]) == (503, False)
 
 
 def test_the_openapi_document_is_valid_and_complete(http: httpx.Client) -> None:
