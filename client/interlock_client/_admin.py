@@ -50,16 +50,20 @@ def options(
     allow_breaking: bool = False,
     dry_run: bool = False,
     idempotency_key: str = "",
+    wait: float = 0.0,
 ) -> m.MutationOptions:
     """Return mutation options with an idempotency key, so that a retry cannot do a thing twice."""
     if expect is not None and (not is_whole(expect) or expect < 0):
         raise InvalidArgument(f"expect must be an alias's generation (0 where it must not exist yet), got {expect!r}")
+    if not 0 <= wait < float("inf"):
+        raise InvalidArgument(f"wait is a number of seconds, 0 for not at all, got {wait!r}")
     return m.MutationOptions(
         idempotency_key=idempotency_key or uuid.uuid4().hex,
         expected_generation=expect,
         reason=reason,
         dry_run=dry_run,
         allow_breaking=allow_breaking,
+        wait_s=wait,
     )
 
 

@@ -107,9 +107,13 @@ class AsyncAdmin:
         allow_breaking: bool = False,
         dry_run: bool = False,
         idempotency_key: str = "",
+        wait: float = 0.0,
         timeout: float | None = None,
     ) -> Switch:
         """Point an alias at a version, once that is loaded, warm and golden-checked.
+
+        In a fleet, `wait` is how many seconds this may take, once it is committed, until every live replica serves the
+        version; those that do not are in the answer's `late`.
 
         Raises:
             PrepareFailed: it did not load or answered wrongly; the alias did not move.
@@ -122,9 +126,10 @@ class AsyncAdmin:
             allow_breaking=allow_breaking,
             dry_run=dry_run,
             idempotency_key=idempotency_key,
+            wait=wait,
         )
         flow = _admin.promote(model, version, alias, mutation)
-        return await self._connection.run(flow, seconds(timeout, SWITCH_TIMEOUT_S))
+        return await self._connection.run(flow, seconds(timeout, SWITCH_TIMEOUT_S + wait))
 
     async def rollback(
         self,
@@ -137,9 +142,13 @@ class AsyncAdmin:
         allow_breaking: bool = False,
         dry_run: bool = False,
         idempotency_key: str = "",
+        wait: float = 0.0,
         timeout: float | None = None,
     ) -> Switch:
         """Point an alias back at what it served before, or at version `to` further down its stack.
+
+        In a fleet, `wait` is how many seconds this may take, once it is committed, until every live replica serves the
+        version; those that do not are in the answer's `late`.
 
         Raises:
             NothingToRollBack, NotInStack: there is no such way back.
@@ -152,9 +161,10 @@ class AsyncAdmin:
             allow_breaking=allow_breaking,
             dry_run=dry_run,
             idempotency_key=idempotency_key,
+            wait=wait,
         )
         flow = _admin.rollback(model, to, alias, mutation)
-        return await self._connection.run(flow, seconds(timeout, SWITCH_TIMEOUT_S))
+        return await self._connection.run(flow, seconds(timeout, SWITCH_TIMEOUT_S + wait))
 
     async def remove_alias(
         self,

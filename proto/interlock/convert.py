@@ -219,6 +219,7 @@ def switch(value: m.Switch) -> admin_pb2.Switch:
         resident=value.resident,
         prepare_s=value.prepare_s,
         commit_s=value.commit_s,
+        late=value.late,
     )
 
 
@@ -237,6 +238,7 @@ def from_switch(message: admin_pb2.Switch) -> m.Switch:
         resident=message.resident,
         prepare_s=message.prepare_s,
         commit_s=message.commit_s,
+        late=tuple(message.late),
     )
 
 
@@ -248,6 +250,7 @@ def options(value: m.MutationOptions) -> admin_pb2.MutationOptions:
         reason=value.reason,
         dry_run=value.dry_run,
         allow_breaking=value.allow_breaking,
+        wait_s=value.wait_s,
     )
 
 
@@ -259,6 +262,7 @@ def from_options(message: admin_pb2.MutationOptions) -> m.MutationOptions:
         reason=message.reason,
         dry_run=message.dry_run,
         allow_breaking=message.allow_breaking,
+        wait_s=message.wait_s,
     )
 
 
@@ -364,6 +368,18 @@ def status(value: m.ReplicaStatus) -> admin_pb2.GetStatusResponse:
         inference_address=value.inference_address,
         http_address=value.http_address,
         admin_address=value.admin_address,
+        replicas=[
+            admin_pb2.FleetReplica(
+                replica=each.replica,
+                admin_address=each.admin_address,
+                inference_address=each.inference_address,
+                live=each.live,
+                ready=each.ready,
+                epoch=each.epoch,
+                silent_s=each.silent_s,
+            )
+            for each in value.replicas
+        ],
     )
 
 
@@ -381,4 +397,16 @@ def from_status(message: admin_pb2.GetStatusResponse) -> m.ReplicaStatus:
         inference_address=message.inference_address,
         http_address=message.http_address,
         admin_address=message.admin_address,
+        replicas=tuple(
+            m.FleetReplica(
+                replica=each.replica,
+                admin_address=each.admin_address,
+                inference_address=each.inference_address,
+                live=each.live,
+                ready=each.ready,
+                epoch=each.epoch,
+                silent_s=each.silent_s,
+            )
+            for each in message.replicas
+        ),
     )

@@ -292,6 +292,7 @@ class PrepareFailed(FailedPrecondition):
     reason = "PREPARE_FAILED"
 
     def __init__(self, model: str, version: int, why: str) -> None:
+        self.why = why
         super().__init__(
             f"version {version} of {model!r} could not be prepared, nothing was changed: {why}",
             facts={"model": model, "version": str(version)},

@@ -175,6 +175,8 @@ class Switch:
     """The target was loaded and warm already."""
     prepare_s: float = 0.0
     commit_s: float = 0.0
+    late: tuple[str, ...] = ()
+    """Live replicas that did not serve the version when the wait, if one was asked for, was over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +205,22 @@ class WorkerStatus:
     servables: tuple[ServableStatus, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetReplica:
+    """One `interlock serve` on the same registry, as it was seen by the one that was asked."""
+
+    replica: str
+    admin_address: str
+    inference_address: str
+    live: bool
+    """Its last heartbeat is younger than 5 s, by the database's clock."""
+    ready: bool
+    epoch: int
+    """What its workers serve."""
+    silent_s: float
+    """Since its last heartbeat."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReplicaStatus:
     """One `interlock serve`."""
@@ -218,6 +236,8 @@ class ReplicaStatus:
     inference_address: str
     http_address: str
     admin_address: str
+    replicas: tuple[FleetReplica, ...] = ()
+    """Every replica of the fleet, this one included, as of the last look at the registry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +249,8 @@ class MutationOptions:
     reason: str = ""
     dry_run: bool = False
     allow_breaking: bool = False
+    wait_s: float = 0.0
+    """How long a promote or rollback waits, after its commit, until every live replica serves the version."""
 
 
 @dataclass(frozen=True, slots=True)

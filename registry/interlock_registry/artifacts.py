@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 import stat
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
@@ -145,9 +146,13 @@ class LocalArtifactStore:
     def _condemned(self, digest: str) -> Path:
         return self._root / f"{_CONDEMNED}{checked_digest(digest)}"
 
-    def sweep_temporary(self) -> int:
-        """Remove what crashed writes and collections left behind; returns how many files. Only before anybody adds."""
-        leftovers = [each for each in self._root.iterdir() if each.name.startswith((_TEMPORARY, _CONDEMNED))]
+    def sweep_temporary(self, *, older_than_s: float = 0.0) -> int:
+        """Remove what crashed writes and collections left behind; returns how many files.
+
+        Only what nobody writes any more: files of that age, or all of them before anybody adds.
+        """
+        unfinished = (each for each in self._root.iterdir() if each.name.startswith((_TEMPORARY, _CONDEMNED)))
+        leftovers = [each for each in unfinished if not older_than_s or _age_s(each) >= older_than_s]
         for each in leftovers:
             each.unlink(missing_ok=True)
         return len(leftovers)
@@ -166,6 +171,13 @@ class LocalArtifactStore:
         if error.errno in _FULL:
             return StorageFull(f"the disk of the artifact store {self._root} is full; make room and try again")
         return Unavailable(f"the artifact store {self._root} cannot be used: {error}")
+
+
+def _age_s(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:  # finished just now
+        return 0.0
 
 
 def _kind(name: str) -> FileKind:

@@ -38,6 +38,7 @@ from interlock_registry.domain import (
     Registered,
     check_transition,
 )
+from interlock_registry.fleet_registry import Fence, Fleet, guard
 from interlock_registry.inventory import HELD_S, Inventory
 from interlock_registry.reading import RegistryReader, plan, recalled
 from interlock_registry.sql.database import Database
@@ -57,6 +58,8 @@ class Registry(RegistryReader):
     def __init__(self, database: Database, *, keep_depth: int, clock: Callable[[], datetime]) -> None:
         super().__init__(database, keep_depth=keep_depth)
         self._clock = clock
+        self.fleet = Fleet(database, clock)
+        """What the replicas on this registry tell each other."""
         self.blobs = Inventory(database, clock)
         """What is known of blobs: who needs them, which are damaged."""
 
@@ -149,11 +152,11 @@ class Registry(RegistryReader):
 
     # --- aliases ---
 
-    def commit_move(self, move: Move, attempt: Attempt, answer: str) -> Committed:
+    def commit_move(self, move: Move, attempt: Attempt, answer: str, fence: Fence | None = None) -> Committed:
         """Move an alias as planned: the point of no return of a promote or a rollback.
 
         `answer` (JSON) is what the attempt's idempotency key will recall. Raises GenerationConflict where the alias
-        has moved since, VersionNotServable where the target was retired since.
+        has moved since, VersionNotServable where the target was retired since, and what the `fence` of a fleet does.
         """
 
         def work(writer: Writer) -> Committed:
@@ -163,6 +166,8 @@ class Registry(RegistryReader):
                 raise VersionNotServable(move.model, move.to_version, target.state.value)
             record = writer.alias_record(move.model, move.alias)
             planning.check_generation(record, move.generation_before)
+            if fence is not None:
+                guard(writer, move, fence)
             if not move.is_noop and not writer.move_alias(move, record, now):
                 raise GenerationConflict(move.model, move.alias, move.generation_before, record.visible_generation)
             return self._commit(
@@ -183,6 +188,7 @@ class Registry(RegistryReader):
         answer: Callable[[Move], str],
         *,
         ready: Set[int],
+        fence: Fence | None = None,
         expected_generation: int | None = None,
         allow_breaking: bool = False,
     ) -> Recalled | Move | Moved:
@@ -202,6 +208,8 @@ class Registry(RegistryReader):
             move = plan(writer, record, planning.after_rollback(record, attempt.version), allow_breaking=allow_breaking)
             if move.to_version not in ready:
                 return move
+            if fence is not None:
+                guard(writer, move, fence)
             now = self._clock()
             if not move.is_noop and not writer.move_alias(move, record, now):
                 raise GenerationConflict(move.model, move.alias, move.generation_before, record.visible_generation)
@@ -285,11 +293,6 @@ class Registry(RegistryReader):
             )
 
         self._database.write(work)
-
-    def heartbeat(self, replica: str, address: str, epoch: int) -> None:
-        """Say that a replica is alive and which epoch it serves; does housekeeping that no commit should wait for."""
-        self._database.write(lambda writer: writer.see_replica(replica, address=address, epoch=epoch), durable=False)
-        self._database.checkpoint()
 
     def forget_answers(self, *, older_than_s: float = KEYS_KEPT_S) -> int:
         """Drop what is kept under idempotency keys for longer than that; returns how many answers."""

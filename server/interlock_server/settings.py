@@ -50,6 +50,9 @@ class Settings(BaseSettings):
     )
 
     db: str = Field("", description="SQLAlchemy URL of the registry; empty is registry.db in the data directory.")
+    artifacts: str = Field(
+        "", description="Directory of the blobs, the same for a whole fleet; empty is blobs in the data directory."
+    )
     keep_depth: int = Field(1, ge=0, le=16, description="Earlier versions of each alias that stay loaded (K).")
     require_golden: bool = Field(False, description="Refuse versions without golden samples.")
     max_atol: float = Field(5e-2, gt=0, description="Cap on the absolute tolerance that golden samples may ask for.")
@@ -84,6 +87,11 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if "://" in self.artifacts:
+            raise ValueError(
+                f"artifacts is {self.artifacts!r}, but this release keeps blobs in a directory; name one that every "
+                "replica can reach"
+            )
         if self.workers != 1:
             raise ValueError(f"workers is {self.workers}, but this release runs exactly 1")
         if self.front not in ("auto", "aio"):
@@ -104,6 +112,11 @@ class Settings(BaseSettings):
         """The registry's SQLAlchemy URL."""
         # Quoted, for a `?` or `%` in a directory's name means something in a URL.
         return self.db or f"sqlite:///{quote(str(self.data.absolute() / 'registry.db'))}"
+
+    @property
+    def blobs(self) -> Path:
+        """The directory of the blobs."""
+        return Path(self.artifacts).absolute() if self.artifacts else self.data / "blobs"
 
     @property
     def tolerance_cap(self) -> Tolerance:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import click
+from interlock.errors import DeadlineExceeded
+from interlock.model import Switch
 
 from interlock_client.cli import printing, render
 from interlock_client.cli.session import Session, admin_address, output_option
 
 Function = Callable[..., Any]
+
+_WAIT_S: Final = 60.0
+"""How long `--wait` waits."""
 
 _key = click.option(
     "--idempotency-key", default="", metavar="KEY", help="Sent again, the same key does the same thing only once."
@@ -23,6 +28,7 @@ _expect = click.option(
 
 def _switch_options(function: Function) -> Function:
     for option in (
+        click.option("--wait", is_flag=True, help="Return when every live replica of the fleet serves it, or fail."),
         click.option("--dry-run", is_flag=True, help="Check everything, change nothing."),
         click.option("--allow-breaking", is_flag=True, help="Accept a signature that breaks callers."),
         _expect,
@@ -35,6 +41,18 @@ def _switch_options(function: Function) -> Function:
     ):
         function = option(function)
     return function
+
+
+def _show(done: Switch, output: str) -> None:
+    if output == "json":
+        printing.print_json(done)
+    else:
+        printing.print_table(render.switch(done))
+    if done.late:
+        raise DeadlineExceeded(
+            f"{done.model}:{done.alias} is at version {done.to_version} and stays there, but after {_WAIT_S:g} s it "
+            f"is not served by {', '.join(done.late)}; `interlock status` shows how the replicas stand"
+        )
 
 
 @click.command()
@@ -50,6 +68,7 @@ def promote(
     expect: int | None,
     allow_breaking: bool,
     dry_run: bool,
+    wait: bool,
     idempotency_key: str,
     output: str,
 ) -> None:
@@ -64,11 +83,9 @@ def promote(
             allow_breaking=allow_breaking,
             dry_run=dry_run,
             idempotency_key=idempotency_key,
+            wait=_WAIT_S if wait else 0.0,
         )
-    if output == "json":
-        printing.print_json(done)
-    else:
-        printing.print_table(render.switch(done))
+    _show(done, output)
 
 
 @click.command()
@@ -84,6 +101,7 @@ def rollback(
     expect: int | None,
     allow_breaking: bool,
     dry_run: bool,
+    wait: bool,
     idempotency_key: str,
     output: str,
 ) -> None:
@@ -98,11 +116,9 @@ def rollback(
             allow_breaking=allow_breaking,
             dry_run=dry_run,
             idempotency_key=idempotency_key,
+            wait=_WAIT_S if wait else 0.0,
         )
-    if output == "json":
-        printing.print_json(done)
-    else:
-        printing.print_table(render.switch(done))
+    _show(done, output)
 
 
 @click.group()

@@ -162,6 +162,8 @@ def switch(done: Switch) -> RenderableType:
         lines.append(f"`interlock rollback` goes back to version {done.stack[-1]}")
     if done.breaking:
         lines.append(f"breaks callers: {'; '.join(done.breaking)}")
+    if done.late:
+        lines.append(f"not served yet by {', '.join(done.late)}")
     if done.lagging:
         lines.append(f"not confirmed in time, restarted: {', '.join(done.lagging)}")
     return _clean("\n".join(lines))
@@ -258,6 +260,21 @@ def status(found: ReplicaStatus) -> Sequence[RenderableType]:
             for servable in worker.servables
         ),
     )
+    fleet = _rows(
+        ("replica", "state", "epoch", "admin", "inference", "last heard of"),
+        (
+            (
+                each.replica[:8] + (" (this one)" if each.replica == found.replica else ""),
+                "LOST" if not each.live else "ready" if each.ready else "NOT READY",
+                each.epoch,
+                each.admin_address,
+                each.inference_address,
+                f"{each.silent_s:.1f} s ago",
+            )
+            for each in found.replicas
+        ),
+    )
+    shown_fleet = [fleet] if fleet.row_count > 1 else []
     idle = [f"worker {each.index} (pid {each.pid}) has nothing loaded" for each in found.workers if not each.servables]
     aliases = _rows(
         ("alias", "version", "generation", "stack", "since"),
@@ -272,7 +289,8 @@ def status(found: ReplicaStatus) -> Sequence[RenderableType]:
             for each in found.aliases
         ),
     )
-    return [facts, *([servables] if servables.row_count else []), *idle, *([aliases] if aliases.row_count else [])]
+    tables = [*shown_fleet, *([servables] if servables.row_count else [])]
+    return [facts, *tables, *idle, *([aliases] if aliases.row_count else [])]
 
 
 def answer(result: InferResult) -> Sequence[RenderableType]:

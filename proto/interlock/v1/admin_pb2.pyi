@@ -76,6 +76,7 @@ class MutationOptions(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
     ALLOW_BREAKING_FIELD_NUMBER: _builtins.int
+    WAIT_S_FIELD_NUMBER: _builtins.int
     idempotency_key: _builtins.str
     """The same key and the same request get the same answer, however often they are sent."""
     expected_generation: _builtins.int
@@ -85,6 +86,8 @@ class MutationOptions(_message.Message):
     """Check everything, change nothing."""
     allow_breaking: _builtins.bool
     """Accept a signature that breaks callers of the serving version."""
+    wait_s: _builtins.float
+    """Promote and rollback: after the commit, wait up to so many seconds until every live replica serves the version."""
     def __init__(
         self,
         *,
@@ -93,10 +96,11 @@ class MutationOptions(_message.Message):
         reason: _builtins.str = ...,
         dry_run: _builtins.bool = ...,
         allow_breaking: _builtins.bool = ...,
+        wait_s: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_generation", b"_expected_generation", "expected_generation", b"expected_generation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_generation", b"_expected_generation", "allow_breaking", b"allow_breaking", "dry_run", b"dry_run", "expected_generation", b"expected_generation", "idempotency_key", b"idempotency_key", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_generation", b"_expected_generation", "allow_breaking", b"allow_breaking", "dry_run", b"dry_run", "expected_generation", b"expected_generation", "idempotency_key", b"idempotency_key", "reason", b"reason", "wait_s", b"wait_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_generation: _TypeAlias = _typing.Literal["expected_generation"]  # noqa: Y015
     _WhichOneofArgType__expected_generation: _TypeAlias = _typing.Literal["_expected_generation", b"_expected_generation"]  # noqa: Y015
@@ -284,6 +288,7 @@ class Switch(_message.Message):
     RESIDENT_FIELD_NUMBER: _builtins.int
     PREPARE_S_FIELD_NUMBER: _builtins.int
     COMMIT_S_FIELD_NUMBER: _builtins.int
+    LATE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     alias: _builtins.str
     from_version: _builtins.int
@@ -305,6 +310,10 @@ class Switch(_message.Message):
     def breaking(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Signature differences that break callers, when they were allowed."""
 
+    @_builtins.property
+    def late(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Live replicas that did not serve the version when the wait, if one was asked for, was over."""
+
     def __init__(
         self,
         *,
@@ -320,10 +329,11 @@ class Switch(_message.Message):
         resident: _builtins.bool = ...,
         prepare_s: _builtins.float = ...,
         commit_s: _builtins.float = ...,
+        late: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "breaking", b"breaking", "commit_s", b"commit_s", "dry_run", b"dry_run", "from_version", b"from_version", "generation", b"generation", "lagging", b"lagging", "model", b"model", "prepare_s", b"prepare_s", "resident", b"resident", "stack", b"stack", "to_version", b"to_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "breaking", b"breaking", "commit_s", b"commit_s", "dry_run", b"dry_run", "from_version", b"from_version", "generation", b"generation", "lagging", b"lagging", "late", b"late", "model", b"model", "prepare_s", b"prepare_s", "resident", b"resident", "stack", b"stack", "to_version", b"to_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1144,6 +1154,47 @@ class WorkerStatus(_message.Message):
 Global___WorkerStatus: _TypeAlias = WorkerStatus  # noqa: Y015
 
 @_typing.final
+class FleetReplica(_message.Message):
+    """One `interlock serve` on the same registry, this one included."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPLICA_FIELD_NUMBER: _builtins.int
+    ADMIN_ADDRESS_FIELD_NUMBER: _builtins.int
+    INFERENCE_ADDRESS_FIELD_NUMBER: _builtins.int
+    LIVE_FIELD_NUMBER: _builtins.int
+    READY_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    SILENT_S_FIELD_NUMBER: _builtins.int
+    replica: _builtins.str
+    admin_address: _builtins.str
+    inference_address: _builtins.str
+    live: _builtins.bool
+    """Its last heartbeat is younger than 5 s, by the database's clock."""
+    ready: _builtins.bool
+    epoch: _builtins.int
+    """What its workers serve."""
+    silent_s: _builtins.float
+    def __init__(
+        self,
+        *,
+        replica: _builtins.str = ...,
+        admin_address: _builtins.str = ...,
+        inference_address: _builtins.str = ...,
+        live: _builtins.bool = ...,
+        ready: _builtins.bool = ...,
+        epoch: _builtins.int = ...,
+        silent_s: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admin_address", b"admin_address", "epoch", b"epoch", "inference_address", b"inference_address", "live", b"live", "ready", b"ready", "replica", b"replica", "silent_s", b"silent_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FleetReplica: _TypeAlias = FleetReplica  # noqa: Y015
+
+@_typing.final
 class GetStatusResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1158,6 +1209,7 @@ class GetStatusResponse(_message.Message):
     INFERENCE_ADDRESS_FIELD_NUMBER: _builtins.int
     HTTP_ADDRESS_FIELD_NUMBER: _builtins.int
     ADMIN_ADDRESS_FIELD_NUMBER: _builtins.int
+    REPLICAS_FIELD_NUMBER: _builtins.int
     replica: _builtins.str
     server_version: _builtins.str
     ready: _builtins.bool
@@ -1177,6 +1229,8 @@ class GetStatusResponse(_message.Message):
     def sandbox(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Protections of the model tool that are active here."""
 
+    @_builtins.property
+    def replicas(self) -> _containers.RepeatedCompositeFieldContainer[Global___FleetReplica]: ...
     def __init__(
         self,
         *,
@@ -1191,10 +1245,11 @@ class GetStatusResponse(_message.Message):
         inference_address: _builtins.str = ...,
         http_address: _builtins.str = ...,
         admin_address: _builtins.str = ...,
+        replicas: _abc.Iterable[Global___FleetReplica] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["admin_address", b"admin_address", "aliases", b"aliases", "degraded", b"degraded", "epoch", b"epoch", "http_address", b"http_address", "inference_address", b"inference_address", "ready", b"ready", "replica", b"replica", "sandbox", b"sandbox", "server_version", b"server_version", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admin_address", b"admin_address", "aliases", b"aliases", "degraded", b"degraded", "epoch", b"epoch", "http_address", b"http_address", "inference_address", b"inference_address", "ready", b"ready", "replica", b"replica", "replicas", b"replicas", "sandbox", b"sandbox", "server_version", b"server_version", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import Delete, Insert, Update, bindparam, delete, func, insert, null, update
+from sqlalchemy import Delete, Insert, Update, bindparam, delete, insert, null, update
 
 from interlock_registry.sql import tables as t
 
@@ -69,8 +69,3 @@ DELETE_PIN: Final[Delete] = delete(t.pins).where(
 
 INSERT_ANSWER: Final[Insert] = insert(t.idempotency_keys)
 DELETE_ANSWERS: Final[Delete] = delete(t.idempotency_keys).where(t.idempotency_keys.c.created_at < bindparam("before"))
-
-SEE_REPLICA: Final[Update] = (
-    update(t.replicas).where(t.replicas.c.replica == bindparam("the_replica")).values(seen_at=func.now())
-)
-INSERT_REPLICA: Final[Insert] = insert(t.replicas).values(seen_at=func.now())

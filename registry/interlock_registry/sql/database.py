@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Generic, TypeVar
@@ -16,6 +17,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from interlock_registry.sql import engine as engines
 from interlock_registry.sql import migrate
+from interlock_registry.sql.fleet import FleetRows
 from interlock_registry.sql.reader import Reader
 from interlock_registry.sql.writer import Writer
 
@@ -74,6 +76,22 @@ class Database:
             return result
         finally:
             self._writing.release()
+
+    def note(self, work: Callable[[FleetRows], T]) -> T:
+        """Run a unit of work on replicas and rollouts, beside the writes and without their order.
+
+        What it notes may be lost with the power. It may be run more than once.
+        """
+
+        def once() -> T:
+            with engines.writing(self._engine, durable=False) as connection:
+                return work(FleetRows(connection))
+
+        # SQLite has one writer at a time anyway, and this is the fairer queue.
+        with self._writing if engines.is_sqlite(self._engine) else nullcontext():
+            result = self._repeat(once)
+        self._writes += 1
+        return result
 
     def checkpoint(self) -> None:
         """Do SQLite's housekeeping if enough was written, away from any commit that somebody waits for."""

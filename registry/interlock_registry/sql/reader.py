@@ -31,6 +31,7 @@ from interlock_registry.manifest import Manifest
 from interlock_registry.sql import queries as q
 from interlock_registry.sql import rows
 from interlock_registry.sql.blobs import BlobReader
+from interlock_registry.sql.fleet import FleetRows
 
 _CHAIN_BATCH: Final = 500
 _MODELS_BATCH: Final = 500
@@ -48,6 +49,11 @@ class Reader:
     def blobs(self) -> BlobReader:
         """What is known of blobs."""
         return BlobReader(self._connection)
+
+    @property
+    def fleet(self) -> FleetRows:
+        """What is known of replicas and rollouts, at the same moment."""
+        return FleetRows(self._connection)
 
     # --- the epoch row ---
 

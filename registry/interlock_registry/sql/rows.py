@@ -14,6 +14,7 @@ from sqlalchemy import Row
 
 from interlock_registry import documents
 from interlock_registry.domain import AliasRecord, Candidate, DesiredVersion, Route, Target
+from interlock_registry.fleet import ReplicaRecord, Rollout, Vote
 from interlock_registry.manifest import Blob, Manifest
 
 AnyRow = Row[tuple[object, ...]]
@@ -116,6 +117,40 @@ def desired_version(row: AnyRow) -> DesiredVersion:
         joinable=row.joinable,
         damage=row.damage or "",
     )
+
+
+def replica(row: AnyRow) -> ReplicaRecord:
+    """Read a row of replicas with the database's clock beside it."""
+    return ReplicaRecord(
+        replica=row.replica,
+        boot=row.boot,
+        address=row.address,
+        inference_address=row.inference_address,
+        epoch=row.epoch,
+        ready=row.ready,
+        silent_s=(row.now - row.seen_at).total_seconds(),
+    )
+
+
+def rollout(row: AnyRow) -> Rollout:
+    """Read a row of rollouts."""
+    return Rollout(
+        rollout=row.rollout,
+        action=row.action,
+        model=row.model,
+        alias=row.alias,
+        version=row.version,
+        coordinator=row.coordinator,
+        actor=row.actor,
+        reason=row.reason,
+        request_id=row.request_id,
+        overtaken_by=row.overtaken_by,
+    )
+
+
+def vote(row: AnyRow) -> Vote:
+    """Read a row of votes."""
+    return Vote(replica=row.replica, boot=row.boot, prepared=row.prepared, reason=row.reason)
 
 
 def link(row: AnyRow) -> Link:

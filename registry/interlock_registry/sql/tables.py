@@ -246,13 +246,59 @@ idempotency_keys = Table(
     Index(None, "created_at"),
 )
 
+# What the replicas of a fleet tell each other. None of it outlives them.
+
 replicas = Table(
     "replicas",
     metadata,
     Column("replica", String(128), primary_key=True),
+    # Tells its processes apart: what one has voted or loaded is gone with it.
+    Column("boot", String(36), nullable=False),
     Column("address", Text, nullable=False),
+    Column("inference_address", Text, nullable=False),
+    # What its workers serve.
     Column("epoch", BigInteger, nullable=False),
+    Column("ready", Boolean, nullable=False),
     Column("seen_at", Moment, nullable=False),
+)
+
+residents = Table(
+    "residents",
+    metadata,
+    Column("replica", String(128), primary_key=True),
+    Column("model", _NAME, primary_key=True),
+    Column("version", BigInteger, primary_key=True, autoincrement=False),
+    Index(None, "model", "version"),
+)
+
+rollouts = Table(
+    "rollouts",
+    metadata,
+    Column("rollout", String(36), primary_key=True),
+    Column("action", String(32), nullable=False),
+    Column("model", _NAME, nullable=False),
+    Column("alias", _ALIAS, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("coordinator", String(128), nullable=False),
+    # Of the attempt, for its event, should the coordinator never write it.
+    Column("actor", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("lease_until", Moment, nullable=False),
+    # "" while nothing has overtaken it.
+    Column("overtaken_by", Text, nullable=False),
+    ForeignKeyConstraint(["model", "version"], ["versions.model", "versions.version"]),
+    Index(None, "model", "alias"),
+)
+
+rollout_votes = Table(
+    "rollout_votes",
+    metadata,
+    Column("rollout", String(36), primary_key=True),
+    Column("replica", String(128), primary_key=True),
+    Column("boot", String(36), nullable=False),
+    Column("prepared", Boolean, nullable=False),
+    Column("reason", Text, nullable=False),
 )
 
 # One row. Every write begins by locking it, which puts all writers in one order on every database.

@@ -194,14 +194,6 @@ class Writer(Reader):
         """Drop the answers that were kept before a moment; returns how many."""
         return self._connection.execute(c.DELETE_ANSWERS, {"before": before}).rowcount
 
-    # --- replicas ---
-
-    def see_replica(self, replica: str, *, address: str, epoch: int) -> None:
-        """Note that a replica is alive, by the database's clock."""
-        values = {"address": address, "epoch": epoch}
-        if self._connection.execute(c.SEE_REPLICA, {"the_replica": replica, **values}).rowcount == 0:
-            self._connection.execute(c.INSERT_REPLICA, {"replica": replica, **values})
-
     # --- inside ---
 
     def _set_stack(self, record: AliasRecord, stack: Sequence[int]) -> None:

@@ -21,11 +21,14 @@ from interlock_server.control.database import Database
 from interlock_server.control.forwarding import Forwarding
 from interlock_server.control.http import HttpServer, app
 from interlock_server.control.last_known_good import LastKnownGood
+from interlock_server.control.membership import Membership
 from interlock_server.control.metrics import ControlMetrics
 from interlock_server.control.mutations import Mutations
+from interlock_server.control.participant import Participant
 from interlock_server.control.reconciler import Reconciler
 from interlock_server.control.registering import Registering
 from interlock_server.control.replica import Replica
+from interlock_server.control.rollouts import Rollouts
 from interlock_server.control.standing import Addresses, Standing
 from interlock_server.control.switching import Switching
 from interlock_server.control.workers import Workers
@@ -73,7 +76,7 @@ async def run(boot: Boot, settings: Settings) -> int:
     except RegistryUnavailable as error:
         log.error("the registry cannot be opened: %s", error.message)
     metrics = ControlMetrics()
-    artifacts = LocalArtifactStore(data.blobs)
+    artifacts = LocalArtifactStore(settings.blobs)
     replica = Replica(artifacts.path)
     socket_path = worker_socket(boot.runtime_dir, 0)
     link = WorkerLink("worker-0", socket_path)
@@ -84,21 +87,23 @@ async def run(boot: Boot, settings: Settings) -> int:
         prepare_timeout_s=settings.prepare_timeout_s,
     )
     forwarding = Forwarding([InferenceLink("worker-0", socket_path)], workers, settings.default_deadline_s)
-    replica_id = _replica_id(data)
-    reconciler = Reconciler(
+    membership = Membership(
         database,
         replica,
         workers,
-        saved,
-        replica_id=replica_id,
+        replica_id=_replica_id(data),
         address=boot.admin_address,
-        poll_s=settings.poll_s,
+        inference=boot.inference_address,
+        shared=bool(settings.db),
     )
+    participant = Participant(database, replica, workers, membership)
+    reconciler = Reconciler(database, replica, workers, saved, membership, participant, poll_s=settings.poll_s)
+    rollouts = Rollouts(database, membership, timeout_s=settings.prepare_timeout_s)
     mutations = Mutations(database, metrics)
-    switching = Switching(database, mutations, replica, workers, metrics, reconciler.changed)
+    switching = Switching(database, mutations, replica, workers, membership, rollouts, metrics, reconciler.changed)
     registering = Registering(settings, data.uploads, artifacts, database, mutations, switching, metrics)
     addresses = Addresses(boot.inference_address, boot.http_address, boot.admin_address)
-    standing = Standing(replica_id, addresses, database, replica, workers)
+    standing = Standing(membership, addresses, database, replica, workers)
     metrics.watch(standing.gauges)
     health = ReplicaHealth(standing, workers)
 

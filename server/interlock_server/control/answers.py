@@ -17,6 +17,6 @@ def switch_answer(switch: Switch) -> str:
 def read_switch(answer: str) -> Switch:
     """Read a stored outcome."""
     fields = json.loads(answer)
-    for name in ("stack", "lagging", "breaking"):
-        fields[name] = tuple(fields[name])
+    for name in ("stack", "lagging", "breaking", "late"):
+        fields[name] = tuple(fields.get(name, ()))
     return Switch(**fields)

@@ -22,7 +22,7 @@ _READERS: Final = 2
 
 
 class Database:
-    """Runs registry calls: writes one after another on one thread, reads on others, so that none blocks the loop."""
+    """Runs registry calls: writes one after another on one thread, reads and notes on others; none blocks the loop."""
 
     def __init__(self, url: str, *, keep_depth: int, backup_dir: Path, check: Callable[[], None]) -> None:
         """Take where the registry is; `check` raises RegistryUnavailable where it must not be opened now."""
@@ -33,6 +33,7 @@ class Database:
         self._registry: Registry | None = None
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="registry-write")
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="registry-read")
+        self._notes = ThreadPoolExecutor(1, thread_name_prefix="registry-note")
         self._next_try = 0.0
         self._why = "it has not been opened yet"
         self._opening = asyncio.Lock()
@@ -65,6 +66,10 @@ class Database:
         """Run a write; raises what it raises, RegistryUnavailable above all."""
         return await self._run(self._writer, call)
 
+    async def note(self, call: Callable[[Registry], T]) -> T:
+        """Run a heartbeat or the like, beside the writes: a slow commit must not make this replica look dead."""
+        return await self._run(self._notes, call)
+
     async def _run(self, executor: ThreadPoolExecutor, call: Callable[[Registry], T]) -> T:
         registry = self._registry or await self._reopen()
         try:
@@ -93,6 +98,7 @@ class Database:
         """Finish what runs and close the registry. Idempotent."""
         self._writer.shutdown()
         self._readers.shutdown()
+        self._notes.shutdown()
         registry, self._registry = self._registry, None
         if registry is not None:
             registry.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import random
 import time
 from functools import partial
 from typing import Final
@@ -14,6 +15,8 @@ from interlock_registry.registry import Registry
 
 from interlock_server.control.database import Database
 from interlock_server.control.last_known_good import LastKnownGood
+from interlock_server.control.membership import Membership
+from interlock_server.control.participant import Participant
 from interlock_server.control.replica import Replica
 from interlock_server.control.workers import Workers
 
@@ -21,6 +24,10 @@ log = logging.getLogger("interlock.reconciler")
 
 _HEARTBEAT_EVERY_S: Final = 2.0
 """A replica counts as live for 5 s after its last heartbeat."""
+_FLEET_POLL_S: Final = 0.2
+"""How often the registry is looked at, at least, while there are other replicas: each may have moved an alias."""
+_SWEEP_EVERY_S: Final = 5.0
+"""How often rollouts are looked for that have lost their coordinator."""
 _SAVE_AFTER_S: Final = 0.25
 """Before last-known-good is written: one write for a burst of changes, and no fsync beside a commit's."""
 _READ_AFTER_S: Final = 0.02
@@ -38,12 +45,12 @@ class Reconciler:
         replica: Replica,
         workers: Workers,
         saved: LastKnownGood,
+        membership: Membership,
+        participant: Participant,
         *,
-        replica_id: str,
-        address: str,
         poll_s: float,
     ) -> None:
-        """Take the parts; `replica_id` and `address` are what heartbeats say."""
+        """Take the parts; the participant is closed with this."""
         self._database = database
         self._replica = replica
         self._workers = workers
@@ -52,9 +59,9 @@ class Reconciler:
         self._changed = asyncio.Event()
         self._unread = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self._replica_id = replica_id
-        self._address = address
-        self._heartbeat_at = self._forget_at = time.monotonic()
+        self._membership = membership
+        self._participant = participant
+        self._heartbeat_at = self._forget_at = self._sweep_at = time.monotonic()
 
     async def start(self) -> None:
         """Take the first desired state, from last-known-good if the registry is away, and go on polling."""
@@ -79,7 +86,7 @@ class Reconciler:
         while True:
             # Not wait_for(): before Python 3.12 it may swallow the cancellation that close() waits for.
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._poll_s):
+                async with asyncio.timeout(self._pause_s()):
                     await self._unread.wait()
                     await asyncio.sleep(_READ_AFTER_S)
             self._unread.clear()
@@ -92,8 +99,14 @@ class Reconciler:
             except Exception:
                 log.exception("the registry could not be read")
 
+    def _pause_s(self) -> float:
+        if self._membership.alone:
+            return self._poll_s
+        return min(self._poll_s, _FLEET_POLL_S) * random.uniform(0.75, 1.25)
+
     async def _reconcile(self) -> None:
-        now = await self._database.read(lambda registry: registry.state())
+        view = await self._membership.look()
+        now = view.state
         if (now.incarnation, now.epoch) != (self._replica.incarnation, self._replica.epoch) or (
             self._replica.from_last_known_good
         ):
@@ -104,6 +117,7 @@ class Reconciler:
                 self.changed()
         elif self._replica.unread:
             await self._read_moved()
+        await self._participant.follow(view.rollouts)
         await self._keep_house(time.monotonic())
 
     async def _read_moved(self) -> None:
@@ -115,13 +129,17 @@ class Reconciler:
         self.changed()
 
     async def _keep_house(self, now: float) -> None:
-        if now >= self._heartbeat_at:
+        if now >= self._heartbeat_at or (not self._membership.alone and self._membership.has_news):
             self._heartbeat_at = now + _HEARTBEAT_EVERY_S
-            epoch = self._replica.epoch
-            await self._database.write(lambda registry: registry.heartbeat(self._replica_id, self._address, epoch))
+            await self._membership.beat()
+        if self._membership.shared and now >= self._sweep_at:
+            self._sweep_at = now + _SWEEP_EVERY_S
+            for lost in await self._database.note(lambda registry: registry.fleet.sweep()):
+                log.warning("a %s of %s@%d lost its coordinator", lost.action, lost.model, lost.version)
         if now >= self._forget_at:
             self._forget_at = now + _FORGET_EVERY_S
             await self._database.write(lambda registry: registry.forget_answers())
+            await self._database.note(lambda registry: registry.fleet.tidy())
 
     async def _save(self) -> None:
         while True:
@@ -147,5 +165,7 @@ class Reconciler:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
+        await self._participant.close()
+        await self._membership.leave()
         if self._changed.is_set():
             await self._write()

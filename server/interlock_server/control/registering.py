@@ -34,6 +34,7 @@ from interlock_server.settings import Settings
 MAX_NOTE: Final = 8 * 1024
 MAX_TAGS: Final = 64
 MAX_TAG: Final = 256
+_ABANDONED_S: Final = 24 * 3600.0
 _MAX_QUEUE_DELAY_US: Final = 10_000_000
 _MAX_BATCH_SIZE: Final = 65_536
 _MAX_QUEUE_SIZE: Final = 1_000_000
@@ -87,7 +88,8 @@ class Registering:
         """Remove what a predecessor that was killed left half-way."""
         for leftover in self._uploads.iterdir():
             shutil.rmtree(leftover, ignore_errors=True)
-        self._artifacts.sweep_temporary()
+        # Another replica may be writing into a store that is shared: what is that old, nobody writes any more.
+        self._artifacts.sweep_temporary(older_than_s=_ABANDONED_S if self._settings.artifacts else 0.0)
 
     async def register(self, attempt: Attempt, header: UploadHeader, chunks: AsyncIterator[bytes]) -> Version:
         """Take an upload and make it the next version of its model."""

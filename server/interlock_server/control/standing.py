@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import interlock
-from interlock.model import ReplicaStatus
+from interlock.model import FleetReplica, ReplicaStatus
 from interlock_registry.tool import sandbox_layers
 
 from interlock_server.control.database import Database
+from interlock_server.control.membership import Membership
 from interlock_server.control.metrics import Gauges
 from interlock_server.control.replica import Replica
 from interlock_server.control.workers import Workers
@@ -27,9 +28,9 @@ class Standing:
     """Reads the other parts; changes nothing but whether the process is stopping."""
 
     def __init__(
-        self, replica_id: str, addresses: Addresses, database: Database, replica: Replica, workers: Workers
+        self, membership: Membership, addresses: Addresses, database: Database, replica: Replica, workers: Workers
     ) -> None:
-        self._replica_id = replica_id
+        self._membership = membership
         self._addresses = addresses
         self._database = database
         self._replica = replica
@@ -71,7 +72,7 @@ class Standing:
     def status(self) -> ReplicaStatus:
         """Return what operators are told."""
         return ReplicaStatus(
-            replica=self._replica_id,
+            replica=self._membership.replica_id,
             server_version=interlock.__version__,
             ready=self.ready,
             epoch=self._replica.epoch,
@@ -82,4 +83,16 @@ class Standing:
             inference_address=self._addresses.inference,
             http_address=self._addresses.http,
             admin_address=self._addresses.admin,
+            replicas=tuple(
+                FleetReplica(
+                    replica=each.replica,
+                    admin_address=each.address,
+                    inference_address=each.inference_address,
+                    live=each.live,
+                    ready=each.ready,
+                    epoch=each.epoch,
+                    silent_s=each.silent_s,
+                )
+                for each in self._membership.replicas
+            ),
         )

@@ -1,4 +1,4 @@
-"""Promote and rollback: PREPARE on every worker, COMMIT in one transaction, then every worker switches.
+"""Promote and rollback: PREPARE on every live replica, COMMIT in one transaction, then every worker switches.
 
 The commit is the point of no return. Before it any failure leaves everything as it was; after it the answer is OK,
 with the workers that lag by name.
@@ -9,26 +9,35 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Final, TypeVar
 
 from interlock.errors import FailedPrecondition, InterlockError, Preempted
 from interlock.model import MutationOptions, Switch
 from interlock_registry import attempts
 from interlock_registry.domain import Action, Attempt, Committed, Move, Moved, Recalled
+from interlock_registry.fleet_registry import Fence, RolloutIncomplete
 from interlock_registry.registry import Registry
 
 from interlock_server.control.answers import read_switch, switch_answer
 from interlock_server.control.database import Database
+from interlock_server.control.membership import Membership
 from interlock_server.control.metrics import ControlMetrics
 from interlock_server.control.mutations import Mutations
 from interlock_server.control.replica import Replica
+from interlock_server.control.rollouts import Lead, Rollouts
 from interlock_server.control.workers import Prepared, Workers
 from interlock_server.snapshot import VersionKey, VersionSpec
 
 log = logging.getLogger("interlock.switching")
+
+T = TypeVar("T")
+
+MAX_WAIT_S: Final = 3600.0
+"""The longest wait for the fleet after a commit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +55,15 @@ class _Visited:
     """None where the target must be loaded before the move is committed."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A move that may be committed now."""
+
+    switch: Switch
+    lead: Lead | None = None
+    """The rollout that has prepared the fleet for it."""
+
+
 class Switching:
     """The use cases that move aliases."""
 
@@ -55,6 +73,8 @@ class Switching:
         mutations: Mutations,
         replica: Replica,
         workers: Workers,
+        membership: Membership,
+        rollouts: Rollouts,
         metrics: ControlMetrics,
         changed: Callable[[], None],
     ) -> None:
@@ -63,6 +83,8 @@ class Switching:
         self._mutations = mutations
         self._replica = replica
         self._workers = workers
+        self._membership = membership
+        self._rollouts = rollouts
         self._metrics = metrics
         self._changed = changed
         self._preparing: dict[_AliasKey, set[asyncio.Future[str]]] = {}
@@ -83,7 +105,7 @@ class Switching:
             return await self._dry_run(attempt, plan)
 
         async def work(move: Move) -> str:
-            return switch_answer(await self._move(attempt, move))
+            return switch_answer(await self._served_by_all(await self._move(attempt, move), options))
 
         return read_switch(await self._mutations.run_planned(attempt, plan, work))
 
@@ -106,7 +128,8 @@ class Switching:
             return await self._dry_run(attempt, plan)
 
         async def work(found: _Visited) -> str:
-            return switch_answer(found.switch or await self._move(attempt, found.move))
+            switch = found.switch or await self._move(attempt, found.move)
+            return switch_answer(await self._served_by_all(switch, options))
 
         return read_switch(
             await self._mutations.run_visited(attempt, partial(self._roll_back_at_once, attempt, options), work)
@@ -116,12 +139,16 @@ class Switching:
         """Roll back to a version that is resident; to any other only plan it."""
         resident = [spec for spec in self._replica.kept(attempt.model) if self._workers.resident(spec.key)]
         ready = frozenset(spec.version for spec in resident)
+        if self._membership.shared:
+            kept = [spec.version for spec in self._replica.kept(attempt.model)]
+            ready = await self._membership.resident_on_half(attempt.model, kept)
 
         def visit(registry: Registry) -> Recalled | Move | Moved:
             return registry.roll_back(
                 attempt,
                 lambda move: switch_answer(replace(_switch(move), resident=True)),
                 ready=ready,
+                fence=self._fence(attempt),
                 expected_generation=options.expected_generation,
                 allow_breaking=options.allow_breaking,
             )
@@ -151,8 +178,27 @@ class Switching:
                 await self._workers.sync()
 
     async def _move(self, attempt: Attempt, move: Move) -> Switch:
-        async with self._prepared(attempt, move) as prepared:
-            return await self._commit(attempt, move, prepared)
+        async with self._prepared(attempt, move) as ready:
+            while True:
+                try:
+                    return await self._commit(attempt, move, ready)
+                except RolloutIncomplete:  # a replica has joined at the last moment, or started again
+                    assert ready.lead is not None
+                    await self._unless_overtaken(move, ready.lead.prepared())
+
+    async def _served_by_all(self, switch: Switch, options: MutationOptions) -> Switch:
+        """Wait for the fleet, if that was asked for; what is committed stays so."""
+        if not options.wait_s or not self._membership.shared:
+            return switch
+        key = VersionKey(switch.model, switch.to_version)
+        wait_s = min(options.wait_s, MAX_WAIT_S)
+        return replace(switch, late=await self._membership.wait_for_all(key, self._replica.epoch, wait_s))
+
+    def _fence(self, attempt: Attempt, lead: Lead | None = None) -> Fence | None:
+        if not self._membership.shared:
+            return None
+        by = attempt.actor if attempt.action is Action.ROLLBACK else ""
+        return Fence(lead.rollout if lead is not None else None, rolled_back_by=by)
 
     async def _dry_run(self, attempt: Attempt, plan: Callable[[Registry], Move]) -> Switch:
         attempts.check(attempt)
@@ -160,28 +206,53 @@ class Switching:
         return replace(_switch(move), dry_run=True, resident=self._workers.resident(_key(move)))
 
     @asynccontextmanager
-    async def _prepared(self, attempt: Attempt, move: Move) -> AsyncIterator[Switch]:
+    async def _prepared(self, attempt: Attempt, move: Move) -> AsyncIterator[_Ready]:
         """Have the target loaded and proven everywhere, and keep it so until the move is committed or given up."""
         planned = _switch(move)
         if attempt.action is Action.ROLLBACK and not self._workers.any_reachable:
             # An incident: no worker is up, perhaps because the live version kills them. They come back with this.
-            yield planned
+            yield _Ready(planned)
             return
         key = _key(move)
         kept = self._kept(key) if self._workers.resident(key) else None
         spec = kept or await self._spec(move)
         try:
             with self._replica.preparing(spec):
-                if kept is not None:
-                    yield replace(planned, resident=True)
+                if kept is not None and not self._membership.shared:
+                    yield _Ready(replace(planned, resident=True))
                     return
                 started = time.monotonic()
-                prepared = await self._prepare_unless_overtaken(move, spec)
-                yield replace(planned, resident=prepared.resident, prepare_s=time.monotonic() - started)
+                async with self._leading(attempt, move) as lead:
+                    prepared = await self._unless_overtaken(move, self._prepare_everywhere(spec, lead))
+                    took_s = time.monotonic() - started
+                    yield _Ready(replace(planned, resident=prepared.resident, prepare_s=took_s), lead)
         except BaseException:
             # The candidate is no longer wanted: the next picture, without it, makes the workers drop it.
             await self._workers.sync()
             raise
+
+    @asynccontextmanager
+    async def _leading(self, attempt: Attempt, move: Move) -> AsyncIterator[Lead | None]:
+        if not self._membership.shared:
+            yield None
+            return
+        async with self._rollouts.leading(attempt, move) as lead:
+            yield lead
+
+    async def _prepare_everywhere(self, spec: VersionSpec, lead: Lead | None) -> Prepared:
+        if lead is None:
+            return await self._workers.prepare(spec)
+        here = asyncio.create_task(self._workers.prepare(spec))
+        there = asyncio.create_task(lead.prepared())
+        try:
+            done, _ = await asyncio.wait((here, there), return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
+            return here.result()
+        finally:
+            here.cancel()
+            there.cancel()
+            await asyncio.gather(here, there, return_exceptions=True)
 
     def _kept(self, key: VersionKey) -> VersionSpec | None:
         return next((spec for spec in self._replica.kept(key.model) if spec.key == key), None)
@@ -190,13 +261,13 @@ class Switching:
         target = await self._database.read(lambda registry: registry.desired_version(move.model, move.to_version))
         return self._replica.spec(target)
 
-    async def _prepare_unless_overtaken(self, move: Move, spec: VersionSpec) -> Prepared:
+    async def _unless_overtaken(self, move: Move, preparing: Coroutine[None, None, T]) -> T:
         alias = _AliasKey(move.model, move.alias)
         overtaken: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._preparing.setdefault(alias, set()).add(overtaken)
-        loading = asyncio.create_task(self._workers.prepare(spec))
+        loading = asyncio.create_task(preparing)
         try:
-            racers: set[asyncio.Future[Prepared] | asyncio.Future[str]] = {loading, overtaken}
+            racers: set[asyncio.Future[T] | asyncio.Future[str]] = {loading, overtaken}
             await asyncio.wait(racers, return_when=asyncio.FIRST_COMPLETED)
             if overtaken.done():
                 raise Preempted(move.model, move.alias, overtaken.result())
@@ -209,14 +280,14 @@ class Switching:
             if not waiting:
                 del self._preparing[alias]
 
-    async def _commit(self, attempt: Attempt, move: Move, prepared: Switch) -> Switch:
+    async def _commit(self, attempt: Attempt, move: Move, ready: _Ready) -> Switch:
         started = time.monotonic()
-        answer = switch_answer(prepared)
-        committed = await self._database.write(lambda registry: registry.commit_move(move, attempt, answer))
+        answer, fence = switch_answer(ready.switch), self._fence(attempt, ready.lead)
+        committed = await self._database.write(lambda registry: registry.commit_move(move, attempt, answer, fence))
         if attempt.action is Action.ROLLBACK:
             self._overtake(move, attempt.actor)
         lagging = await self.adopt(committed)
-        switch = replace(prepared, lagging=lagging, commit_s=time.monotonic() - started)
+        switch = replace(ready.switch, lagging=lagging, commit_s=time.monotonic() - started)
         self._tell(attempt, switch, committed.epoch)
         return switch
 

@@ -111,6 +111,16 @@ class Workers:
         """How often a worker came back as a new process."""
         return sum(worker.restarts for worker in self._workers)
 
+    @property
+    def epoch(self) -> int:
+        """The epoch that every worker that answers serves; -1 where none does."""
+        return min((each.report.status.epoch for each in self._workers if each.report is not None), default=-1)
+
+    def ready_everywhere(self) -> frozenset[VersionKey]:
+        """Return the versions that are READY in every worker that answers."""
+        found = [_ready_keys(each.report.status) for each in self._workers if each.report is not None]
+        return frozenset.intersection(*found) if found else frozenset()
+
     def statuses(self) -> tuple[WorkerStatus, ...]:
         """Return what the workers last said of themselves."""
         away = WorkerStatus(index=0, pid=0, reachable=False, epoch=-1, provider="", front="")
@@ -318,6 +328,12 @@ class Workers:
 def _is_busy(report: WorkerReport) -> bool:
     loading = (ServableState.NEW, ServableState.LOADING, ServableState.WARMING)
     return not report.settled or any(servable.state in loading for servable in report.status.servables)
+
+
+def _ready_keys(status: WorkerStatus) -> frozenset[VersionKey]:
+    return frozenset(
+        VersionKey(each.model, each.version) for each in status.servables if each.state is ServableState.READY
+    )
 
 
 def _state(servables: Sequence[ServableStatus], key: VersionKey) -> ServableState | None:

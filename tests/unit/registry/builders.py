@@ -10,6 +10,7 @@ from interlock.golden import Tolerance
 from interlock.model import ServingConfig
 from interlock.types import DType, Signature, TensorSpec
 from interlock_registry.domain import Action, Attempt, Committed, NewVersion, Registered
+from interlock_registry.fleet import Heartbeat, Resident
 from interlock_registry.manifest import Blob, Manifest, SourceFile, TensorBlob
 from interlock_registry.registry import Registry
 
@@ -68,6 +69,19 @@ def attempt(
         reason=reason,
         idempotency_key=key,
         request_hash=request_hash,
+    )
+
+
+def heartbeat(replica: str, *versions: int, epoch: int = 0, boot: str = "first") -> Heartbeat:
+    """Say that a replica is alive and has these versions of the model loaded."""
+    return Heartbeat(
+        replica=replica,
+        boot=boot,
+        address=f"{replica}:8002",
+        inference_address=f"{replica}:8001",
+        epoch=epoch,
+        ready=True,
+        residents=frozenset(Resident(MODEL, version) for version in versions),
     )
 
 

@@ -7,13 +7,15 @@ from collections.abc import Iterator
 import pytest
 from interlock.errors import RegistryUnavailable
 from interlock_registry.domain import Action
+from interlock_registry.fleet import Vote
 from interlock_registry.registry import Registry
 from interlock_registry.sql.database import Database
 from interlock_registry.sql.writer import Writer
 
 from tests.breaking import Break, Proxy
 from tests.databases import POSTGRESQL, Cluster, Place, PostgresPlace
-from tests.unit.registry.builders import MODEL, Desk, attempt, new_version
+from tests.unit.registry.builders import MODEL, Desk, attempt, heartbeat, new_version
+from tests.unit.registry.test_fleet import begun
 
 
 @pytest.fixture(params=[POSTGRESQL])
@@ -116,3 +118,12 @@ def test_every_statement_has_a_limit(place: Place) -> None:
     )
     assert shown == ["10s", "5s", "30s"]
     database.close()
+
+
+def test_heartbeats_and_votes_do_not_wait_for_a_commit(desk: Desk) -> None:
+    made = begun(desk)
+    with desk.place.locked():
+        desk.registry.fleet.beat(heartbeat("b", 1), frozenset())
+        desk.registry.fleet.vote(made.rollout, Vote(replica="b", boot="first", prepared=True))
+        desk.registry.fleet.renew(made)
+    assert desk.registry.fleet.progress(made).may_commit

@@ -29,7 +29,7 @@ from interlock_registry.domain import Action, Route, Target
 from interlock_registry.registry import Registry
 
 from tests.databases import REFUSED_BY_RULE, SqlitePlace
-from tests.unit.registry.builders import BREAKING, MODEL, Desk, attempt, digest, manifest, new_version
+from tests.unit.registry.builders import BREAKING, MODEL, Desk, attempt, digest, heartbeat, manifest, new_version
 
 
 def kept(desk: Desk) -> list[int]:
@@ -465,22 +465,13 @@ def test_a_closed_registry_says_so(desk: Desk) -> None:
         desk.pin(1)
 
 
-def test_a_heartbeat_is_kept_once_per_replica_by_the_databases_clock(desk: Desk) -> None:
-    desk.registry.heartbeat("a", "127.0.0.1:1", 0)
-    desk.registry.heartbeat("a", "127.0.0.1:2", 7)
-    with desk.sql() as connection:
-        rows = connection.execute("SELECT replica, address, epoch FROM replicas")
-    assert rows == [("a", "127.0.0.1:2", 7)]
-    assert desk.registry.state().epoch == 0
-
-
 def test_sqlites_log_of_writes_is_moved_into_the_file_away_from_commits(path: Path) -> None:
     desk = Desk(Registry.open(f"sqlite:///{path}"), SqlitePlace(path))
     desk.register()
     for _ in range(40):
         desk.pin(1)
     before = path.stat().st_size
-    desk.registry.heartbeat("a", "127.0.0.1:1", 0)
+    desk.registry.fleet.beat(heartbeat("a"), None)
     assert path.stat().st_size > before
     desk.registry.close()
 

@@ -21,11 +21,14 @@ from interlock_registry.domain import Action, Attempt, NewVersion
 from interlock_registry.manifest import Blob, Manifest
 from interlock_server.control.database import Database
 from interlock_server.control.last_known_good import LastKnownGood
+from interlock_server.control.membership import Membership
 from interlock_server.control.metrics import ControlMetrics
 from interlock_server.control.mutations import Mutations
+from interlock_server.control.participant import Participant
 from interlock_server.control.reconciler import Reconciler
 from interlock_server.control.registering import Registering
 from interlock_server.control.replica import Replica
+from interlock_server.control.rollouts import Rollouts
 from interlock_server.control.standing import Addresses, Standing
 from interlock_server.control.switching import Switching
 from interlock_server.control.workers import Workers
@@ -87,6 +90,7 @@ class Rig:
     switching: Switching
     registering: Registering
     standing: Standing
+    membership: Membership
     admin_address: str
 
     async def add(
@@ -141,7 +145,7 @@ class Rig:
 
 
 @asynccontextmanager
-async def running(engine: Engine, root: Path, **changes: object) -> AsyncIterator[Rig]:
+async def running(engine: Engine, root: Path, *, replica_id: str = "r", **changes: object) -> AsyncIterator[Rig]:
     """Run a rig in a data directory."""
     settings = Settings.load(
         {"data": root, "db": databases.setting(root), "apply_timeout_s": 30.0, "poll_s": 0.05, **changes}, None
@@ -170,7 +174,7 @@ async def running(engine: Engine, root: Path, **changes: object) -> AsyncIterato
             settings.database_url, keep_depth=settings.keep_depth, backup_dir=data.state, check=lambda: None
         )
         metrics = ControlMetrics()
-        artifacts = LocalArtifactStore(data.blobs)
+        artifacts = LocalArtifactStore(settings.blobs)
         replica = Replica(artifacts.path)
         workers = Workers(
             [WorkerLink("worker-0", path)],
@@ -178,19 +182,32 @@ async def running(engine: Engine, root: Path, **changes: object) -> AsyncIterato
             apply_timeout_s=settings.apply_timeout_s,
             prepare_timeout_s=settings.prepare_timeout_s,
         )
+        membership = Membership(
+            database,
+            replica,
+            workers,
+            replica_id=replica_id,
+            address=f"{replica_id}:3",
+            inference="127.0.0.1:1",
+            shared=bool(settings.db),
+        )
+        participant = Participant(database, replica, workers, membership)
         reconciler = Reconciler(
             database,
             replica,
             workers,
             LastKnownGood(data.state),
-            replica_id="r",
-            address="127.0.0.1:3",
+            membership,
+            participant,
             poll_s=settings.poll_s,
         )
+        rollouts = Rollouts(database, membership, timeout_s=settings.prepare_timeout_s)
         mutations = Mutations(database, metrics)
-        switching = Switching(database, mutations, replica, workers, metrics, reconciler.changed)
+        switching = Switching(database, mutations, replica, workers, membership, rollouts, metrics, reconciler.changed)
         registering = Registering(settings, data.uploads, artifacts, database, mutations, switching, metrics)
-        standing = Standing("r", Addresses("127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"), database, replica, workers)
+        standing = Standing(
+            membership, Addresses("127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"), database, replica, workers
+        )
         metrics.watch(standing.gauges)
         health = ReplicaHealth(standing, workers)
         admin = grpc.aio.server()
@@ -215,6 +232,7 @@ async def running(engine: Engine, root: Path, **changes: object) -> AsyncIterato
             switching,
             registering,
             standing,
+            membership,
             f"127.0.0.1:{port}",
         )
         try:

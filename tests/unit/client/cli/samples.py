@@ -11,6 +11,7 @@ from interlock.model import (
     Alias,
     AliasAt,
     Event,
+    FleetReplica,
     Model,
     ReplicaStatus,
     ServableState,
@@ -58,6 +59,26 @@ STATUS = ReplicaStatus(
     inference_address="127.0.0.1:8001",
     http_address="127.0.0.1:8000",
     admin_address="127.0.0.1:8002",
+    replicas=(
+        FleetReplica(
+            replica="r1",
+            admin_address="127.0.0.1:8002",
+            inference_address="127.0.0.1:8001",
+            live=True,
+            ready=True,
+            epoch=9,
+            silent_s=0.5,
+        ),
+        FleetReplica(
+            replica="r2",
+            admin_address="127.0.0.2:8002",
+            inference_address="127.0.0.2:8001",
+            live=False,
+            ready=True,
+            epoch=8,
+            silent_s=61.25,
+        ),
+    ),
 )
 
 VERSION_JSON = {
@@ -103,6 +124,7 @@ SWITCH_JSON = {
     "resident": True,
     "prepare_s": 0.25,
     "commit_s": 0.0031,
+    "late": [],
 }
 EVENT_JSON = {
     "seq": 7,
@@ -170,4 +192,24 @@ STATUS_JSON = {
     "inference_address": "127.0.0.1:8001",
     "http_address": "127.0.0.1:8000",
     "admin_address": "127.0.0.1:8002",
+    "replicas": [
+        {
+            "replica": "r1",
+            "admin_address": "127.0.0.1:8002",
+            "inference_address": "127.0.0.1:8001",
+            "live": True,
+            "ready": True,
+            "epoch": 9,
+            "silent_s": 0.5,
+        },
+        {
+            "replica": "r2",
+            "admin_address": "127.0.0.2:8002",
+            "inference_address": "127.0.0.2:8001",
+            "live": False,
+            "ready": True,
+            "epoch": 8,
+            "silent_s": 61.25,
+        },
+    ],
 }

@@ -74,3 +74,27 @@ def test_a_dry_run_with_breaking_changes_and_lagging_workers_is_spelled_out(
     assert "digits:stable would move to version 3 (prepared in 0.50 s)" in out
     assert "breaks callers: input 'x' is gone" in out
     assert "not confirmed in time, restarted: w0" in out
+
+
+def test_a_status_lists_the_replicas_of_a_fleet(interlock: Command, registry: ScriptedServer) -> None:
+    lines = interlock("status").out.splitlines()
+    found = [line.split("│") if "│" in line else line.split() for line in lines if "127.0.0.2:8002" in line]
+    assert len(found) == 1
+    assert "LOST" in " ".join(found[0]) and "61.2 s ago" in " ".join(found[0])
+
+
+def test_who_waits_for_the_fleet_learns_who_is_late_and_fails(interlock: Command, server: ScriptedServer) -> None:
+    asked: list[float] = []
+
+    def promote(request: pb.PromoteRequest, _: object) -> pb.PromoteResponse:
+        asked.append(request.options.wait_s)
+        late = ("replica b:8002 (4711)",) if request.options.wait_s else ()
+        return pb.PromoteResponse(result=convert.switch(Switch("digits", "stable", 2, 3, 4, (2,), late=late)))
+
+    server.behaviours["Promote"] = promote
+    assert interlock("promote", "digits", "3").code == 0
+    done = interlock("promote", "digits", "3", "--wait")
+    assert asked == [0.0, 60.0]
+    assert done.code == 1
+    assert "not served yet by replica b:8002 (4711)" in done.out
+    assert "at version 3 and stays there, but after 60 s it is not served by replica b:8002 (4711)" in done.err
