@@ -37,14 +37,14 @@ def opened(data: Path | None, config: Path | None) -> Iterator[Place]:
     """
     settings = Settings.load({} if data is None else {"data": data}, config)
     folder = DataDir(settings.data.absolute())
-    if not folder.blobs.is_dir() or not (settings.db or folder.database.exists()):
+    if not settings.blobs.is_dir() or not (settings.db or folder.database.exists()):
         raise StartupRefused(
             f"{str(folder.root)!r} holds no registry and blobs; name the data directory of a server with --data"
         )
     registry = Registry.open(settings.database_url, keep_depth=settings.keep_depth, migrate=False)
     try:
         _check_belongs(folder, registry)
-        yield Place(settings, folder, registry, LocalArtifactStore(folder.blobs))
+        yield Place(settings, folder, registry, LocalArtifactStore(settings.blobs))
     finally:
         registry.close()
 
