@@ -16,7 +16,7 @@ BIN := .venv/bin
 PY := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: setup proto lint fmt type test test-all test-postgres conformance bench bench-switch demo serve clean help
+.PHONY: setup proto lint fmt type test test-all test-postgres conformance bench bench-switch interop demo serve clean help
 
 setup: ## make .venv/ with everything, the command in it at .venv/bin/interlock
 	@PYTHON="$(PYTHON)" ENGINE="$(ENGINE)" TORCH_INDEX="$(TORCH_INDEX)" tools/setup.sh
@@ -58,6 +58,9 @@ bench: setup ## measure inference
 
 bench-switch: setup ## measure promote and rollback under load
 	@$(PY) -m tests.bench.switch $(ARGS)
+
+interop: setup ## other people's clients against a live server, each in an environment of its own (uses the network)
+	@$(PY) -m tests.interop $(ARGS)
 
 demo: setup ## train, export, serve, promote, notice, roll back, on real digits
 	@$(PY) -m examples.digits_demo $(ARGS)

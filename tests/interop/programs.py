@@ -1,0 +1,70 @@
+"""The programs of `make interop`: how each is set up, and how its session is started."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+from tests.server import Server
+
+ROOT: Final = Path(__file__).parent.parent.parent
+HERE: Final = Path(__file__).parent
+
+
+class Program(Protocol):
+    """Something that speaks to a server. Its session ends with status 0 where all went well."""
+
+    @property
+    def name(self) -> str:
+        """Return what it is chosen by."""
+        ...
+
+    def set_up(self) -> None:
+        """Install what it needs, unless it is there; the only step that may use the network."""
+        ...
+
+    def command(self, server: Server) -> Sequence[str]:
+        """Return the command line of its session."""
+        ...
+
+
+@dataclass(frozen=True)
+class PythonProgram:
+    """A script in a virtual environment of its own, with its client's own protobuf; nothing of ours is in there."""
+
+    name: str
+    script: str
+    packages: tuple[str, ...]
+
+    @property
+    def _folder(self) -> Path:
+        return ROOT / f".venv-interop-{self.name}"
+
+    def set_up(self) -> None:
+        """Make the environment; it is made anew when the packages change."""
+        stamp = self._folder / "interop-packages"
+        wanted = hashlib.sha256(repr((sys.version, self.packages)).encode()).hexdigest()
+        if stamp.exists() and stamp.read_text() == wanted:
+            return
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(self._folder)], check=True)
+        python = str(self._folder / "bin" / "python")
+        quiet = ("--disable-pip-version-check", "--no-input", "--quiet")
+        subprocess.run([python, "-m", "pip", "install", *quiet, *self.packages], check=True)
+        stamp.write_text(wanted)
+
+    def command(self, server: Server) -> Sequence[str]:
+        """Return the command line of its session."""
+        # -P: the folder of the script must not come before the client's own packages.
+        return [str(self._folder / "bin" / "python"), "-P", "-W", "error", str(HERE / self.script), server.grpc]
+
+
+PROGRAMS: Final[tuple[Program, ...]] = (
+    PythonProgram("tritonclient", "session_tritonclient.py", ("tritonclient[grpc]>=2.73,<3", "ml_dtypes>=0.4")),
+    PythonProgram("kserve", "session_kserve.py", ("kserve>=0.21,<0.22",)),
+    PythonProgram("reflection", "session_reflection.py", ("grpcio-reflection>=1.81",)),
+)
