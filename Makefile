@@ -16,7 +16,7 @@ BIN := .venv/bin
 PY := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: setup proto lint fmt type test test-all test-postgres conformance bench bench-switch interop demo serve clean help
+.PHONY: setup proto lint fmt type test test-all test-postgres conformance bench bench-switch interop fuzz demo serve clean help
 
 setup: ## make .venv/ with everything, the command in it at .venv/bin/interlock
 	@PYTHON="$(PYTHON)" ENGINE="$(ENGINE)" TORCH_INDEX="$(TORCH_INDEX)" tools/setup.sh
@@ -61,6 +61,9 @@ bench-switch: setup ## measure promote and rollback under load
 
 interop: setup ## other people's clients against a live server, each in an environment of its own (uses the network)
 	@$(PY) -m tests.interop $(ARGS)
+
+fuzz: setup ## broken requests at the inference methods for a minute (ARGS="--seconds 600 --seed 7")
+	@$(PY) -m tests.fuzz $(ARGS)
 
 demo: setup ## train, export, serve, promote, notice, roll back, on real digits
 	@$(PY) -m examples.digits_demo $(ARGS)

@@ -69,6 +69,21 @@ def test_a_deadline_that_passes_in_the_queue_is_told_and_not_run(
     assert sample(served, "interlock_inference_run_seconds_count", model="slow") == runs + 1
 
 
+def test_the_parameter_timeout_ends_a_request_that_waits_and_one_that_runs(
+    served: Server, stub: GRPCInferenceServiceStub, busy: Callable[[], None]
+) -> None:
+    waiting, running = ask(1), ask(stalling.FOR_EVER)
+    for request in (waiting, running):
+        request.parameters["timeout"].int64_param = 200_000
+    found = requests.refused(lambda: stub.ModelInfer(waiting, timeout=60))
+    assert found.code is StatusCode.DEADLINE_EXCEEDED and "`timeout`" in found.details
+    until_running(served, "slow", 1, queued=0)
+    busy()
+    found = requests.refused(lambda: stub.ModelInfer(running, timeout=60))
+    assert found.code is StatusCode.DEADLINE_EXCEEDED and "`timeout`" in found.details
+    until_running(served, "slow", 0)
+
+
 def test_a_request_that_is_cancelled_in_the_queue_leaves_it(
     served: Server, stub: GRPCInferenceServiceStub, busy: Callable[[], None]
 ) -> None:

@@ -64,6 +64,12 @@ def asking(output: str, times: int = 1) -> pb.ModelInferRequest:
     return made
 
 
+def with_parameter(name: str, **value: Any) -> pb.ModelInferRequest:
+    made = request("m", INPUT, raw=[ONE_RAW])
+    made.parameters[name].CopyFrom(pb.InferParameter(**value))
+    return made
+
+
 def strings(*lengths_and_bytes: tuple[int, bytes]) -> bytes:
     return b"".join(struct.pack("<I", length) + data for length, data in lengths_and_bytes)
 
@@ -144,7 +150,21 @@ TABLE = {
         INVALID,
         "UTF-8",
     ),
+    # parameters
+    "a sequence": (with_parameter("sequence_id", int64_param=7), INVALID, "takes sequences"),
+    "a reserved parameter": (with_parameter("triton_magic", bool_param=True), INVALID, "triton_magic"),
+    "a priority that is none": (with_parameter("priority", int64_param=99), INVALID, "from 0 to 16"),
+    "a timeout in words": (with_parameter("timeout", string_param="1s"), INVALID, "must be an integer"),
+    # many
+    "ten thousand inputs": (
+        request("m", *[(f"x{number}", "FP32", [1, 2]) for number in range(10_000)], raw=[ONE_RAW] * 10_000),
+        INVALID,
+        "does not exist",
+    ),
     # refs
+    "a name of 10 KB": (request("n" * 10_000, INPUT, raw=[ONE_RAW]), StatusCode.NOT_FOUND, "nnn"),
+    "a name with NUL": (request("m\0", INPUT, raw=[ONE_RAW]), StatusCode.NOT_FOUND, "is not found"),
+    "a name with a slash": (request("m/1", INPUT, raw=[ONE_RAW]), StatusCode.NOT_FOUND, "m/1"),
     "an unknown model": (request("nobody", INPUT, raw=[ONE_RAW]), StatusCode.NOT_FOUND, "nobody"),
     "no model": (request("", INPUT, raw=[ONE_RAW]), StatusCode.NOT_FOUND, "model"),
     "a name with a path in it": (request("../m", INPUT, raw=[ONE_RAW]), StatusCode.NOT_FOUND, "../m"),
@@ -226,6 +246,23 @@ def test_a_message_that_only_unpacked_is_over_the_limit_is_refused_too(stub: GRP
     bomb = request("m", INPUT, raw=[b"\0" * (100 * 1024 * 1024)])
     found = requests.refused(lambda: stub.ModelInfer(bomb, timeout=30, compression=grpc.Compression.Gzip))
     assert found.code is StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_metadata_without_end_is_refused(stub: GRPCInferenceServiceStub) -> None:
+    found = requests.refused(
+        lambda: stub.ModelInfer(
+            request("m", INPUT, raw=[ONE_RAW]), timeout=30, metadata=(("x-long", "a" * (40 * 1024 * 1024)),)
+        )
+    )
+    assert found.code in (StatusCode.RESOURCE_EXHAUSTED, StatusCode.INTERNAL), found
+
+
+def test_a_message_over_the_limit_names_the_setting(stub: GRPCInferenceServiceStub) -> None:
+    too_much = request("m", INPUT, raw=[b"\0" * (65 * 1024 * 1024)])
+    found = requests.refused(lambda: stub.ModelInfer(too_much, timeout=30))
+    assert found.code is StatusCode.RESOURCE_EXHAUSTED and "max_message_bytes" in found.details
+    details = found.trailing["grpc-status-details-bin"]
+    assert isinstance(details, bytes) and b"TOO_LARGE" in details
 
 
 def test_a_long_list_of_faults_is_cut(stub: GRPCInferenceServiceStub) -> None:

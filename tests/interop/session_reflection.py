@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import grpc
 from google.protobuf import message_factory
@@ -24,7 +25,7 @@ def main(address: str) -> None:
         method = methods["ModelReady"]
         request = message_factory.GetMessageClass(method.input_type)(name="m")
         reply = message_factory.GetMessageClass(method.output_type)
-        call = channel.unary_unary(
+        call: Any = channel.unary_unary(
             f"/{SERVICE}/ModelReady",
             request_serializer=lambda message: message.SerializeToString(),
             response_deserializer=reply.FromString,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from interlock.errors import InterlockError
 from interlock.types import Array
-from interlock_server.worker.batcher import Batcher, Timing, Work
+from interlock_server.worker.batcher import DEFAULT_PRIORITY, Batcher, Timing, Work
 from interlock_server.worker.engine import Run, RunTerminated
 
 from tests.support import eventually
@@ -57,13 +57,27 @@ class Outcome:
         return self.errors[0]
 
 
-def work(outcome: Outcome, value: float = 1.0, rows: int | None = 1, deadline: float = FOREVER, width: int = 2) -> Work:
+def work(
+    outcome: Outcome,
+    value: float = 1.0,
+    rows: int | None = 1,
+    deadline: float = FOREVER,
+    width: int = 2,
+    priority: int = DEFAULT_PRIORITY,
+) -> Work:
     def on_outputs(outputs: list[Array], timing: Timing) -> None:
         outcome.answers.append(outputs[0])
         outcome.timings.append(timing)
 
     inputs = [np.full((1 if rows is None else rows, width), value, np.float32)]
-    return Work(inputs, rows=rows, deadline=deadline, on_outputs=on_outputs, on_error=outcome.errors.append)
+    return Work(
+        inputs,
+        rows=rows,
+        deadline=deadline,
+        on_outputs=on_outputs,
+        on_error=outcome.errors.append,
+        priority=priority,
+    )
 
 
 @dataclass

@@ -11,13 +11,14 @@ import pytest
 from interlock.errors import Cancelled, DeadlineExceeded, Draining, InternalError, QueueFull
 from interlock.model import ServingConfig
 from interlock.types import Array
-from interlock_server.worker.batcher import Batcher, Work
+from interlock_server.worker.batcher import Batcher, Timing, Work
 from interlock_server.worker.engine import Run
 
 from tests.support import eventually
 from tests.unit.server.batching import FOREVER, Bench, Doubler, Outcome, Picky, settle, work
 
 Make = Callable[..., Bench]
+OnOutputs = Callable[[list[Array], Timing], None]
 
 
 @pytest.fixture
@@ -117,6 +118,48 @@ def test_requests_run_in_the_order_in_which_they_came(make: Make) -> None:
     settle(first)
     eventually(lambda: len(order) == 20, "all were answered")
     assert order == list(range(20))
+
+
+def test_urgent_requests_go_first_and_equally_urgent_ones_as_they_came(make: Make) -> None:
+    bench = make(max_batch_size=0)
+    first = bench.occupy()
+    done: list[int] = []
+    outcomes = [Outcome() for _ in range(6)]
+    for index, (outcome, priority) in enumerate(zip(outcomes, [8, 8, 1, 16, 1, 8], strict=True)):
+        submitted = work(outcome, rows=None, priority=priority)
+        told = submitted.on_outputs
+
+        def note(outputs: list[Array], timing: Timing, index: int = index, told: OnOutputs = told) -> None:
+            done.append(index)
+            told(outputs, timing)
+
+        bench.batcher.submit(
+            Work(
+                submitted.inputs,
+                rows=None,
+                deadline=FOREVER,
+                on_outputs=note,
+                on_error=submitted.on_error,
+                priority=priority,
+            )
+        )
+    bench.let_go()
+    settle(first, *outcomes)
+    assert done == [2, 4, 0, 1, 5, 3]
+
+
+def test_a_batch_is_counted_once_and_its_joining_is_timed(make: Make) -> None:
+    bench = make(max_batch_size=8)
+    first = bench.occupy()
+    outcomes = [Outcome() for _ in range(3)]
+    for outcome in outcomes:
+        bench.batcher.submit(work(outcome))
+    bench.let_go()
+    settle(first, *outcomes)
+    timings = [first.timings[0], *(outcome.timings[0] for outcome in outcomes)]
+    assert [timing.first for timing in timings] == [True, True, False, False]
+    assert len({timing.input_s for timing in timings[1:]}) == 1
+    assert all(timing.input_s >= 0 for timing in timings)
 
 
 def test_a_full_queue_refuses_and_says_when_to_come_again(make: Make) -> None:
