@@ -31,7 +31,9 @@ class Settings(BaseSettings):
         "auto", description="Execution provider: auto takes CUDA where it works and says what it took."
     )
     front: Literal["auto", "aio", "core", "native"] = Field(
-        "auto", description="What speaks gRPC on the inference port; this release has aio."
+        "auto",
+        description="What speaks gRPC on the inference port: core is fast and needs a grpcio that it knows, aio is the "
+        "reference, auto takes core where it works.",
     )
     insecure: bool = Field(False, description="Allow a non-loopback host without TLS and authentication.")
 
@@ -94,8 +96,8 @@ class Settings(BaseSettings):
             )
         if self.workers != 1:
             raise ValueError(f"workers is {self.workers}, but this release runs exactly 1")
-        if self.front not in ("auto", "aio"):
-            raise ValueError(f"front is {self.front!r}, but this release has only 'aio' (and 'auto', which takes it)")
+        if self.front == "native":
+            raise ValueError("front is 'native', but this release has 'core', 'aio' and 'auto', which takes the best")
         if not self.insecure and not _is_loopback(self.host):
             raise ValueError(
                 f"host {self.host!r} is reachable from other machines, and this server has no TLS and no "

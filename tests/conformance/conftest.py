@@ -47,10 +47,12 @@ def populate(admin: Admin, folder: Path) -> None:
     admin.register("unserved", models.write(folder / "unserved.onnx", models.affine()))
 
 
-@pytest.fixture(scope="session")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+@pytest.fixture(scope="session", params=["core", pytest.param("aio", marks=pytest.mark.slow)])
+def served(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("conformance")
-    with Server(folder / "data", env={"INTERLOCK_SHARED_MEMORY": "true"}) as server:
+    with Server(folder / "data", "--front", request.param, env={"INTERLOCK_SHARED_MEMORY": "true"}) as server:
+        (worker,) = server.status().workers
+        assert worker.front == request.param
         with server.admin() as admin:
             populate(admin, folder)
         yield server

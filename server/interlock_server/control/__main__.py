@@ -32,7 +32,7 @@ from interlock_server.control.rollouts import Rollouts
 from interlock_server.control.standing import Addresses, Standing
 from interlock_server.control.switching import Switching
 from interlock_server.control.workers import Workers
-from interlock_server.front.aio import server_options
+from interlock_server.front.limits import server_options
 from interlock_server.process import logs
 from interlock_server.process.boot import Boot, control_socket, freeze_heap, receive, refuse, worker_socket
 from interlock_server.process.datadir import DataDir

@@ -10,36 +10,20 @@ from typing import Final
 
 import grpc
 import grpc.aio
-from interlock.errors import Cancelled, InterlockError, TooLarge
+from interlock.errors import Cancelled, InterlockError
 from interlock.status import to_wire
 
 from interlock_server.faults import opaque
+from interlock_server.front.limits import (
+    LARGE,
+    LARGE_AT_ONCE,
+    MAX_STREAM_BACKLOG,
+    OVER,
+    WALL,
+    check_size,
+    server_options,
+)
 from interlock_server.front.seam import MAX_UNANSWERED, Arity, Call, Conversation, Handler, Limits, Trailing
-
-MAX_STREAM_BACKLOG: Final = 64
-"""Messages that a slow reader of a stream may leave unread; then the oldest unread one is dropped."""
-_LARGE: Final = 1024 * 1024
-"""Longer requests are taken on another thread: reading millions of typed values or strings takes seconds, and this
-loop also answers health, the control process and everybody else."""
-_LARGE_AT_ONCE: Final = 2
-_WALL: Final = 2
-"""gRPC itself refuses messages over so many times the limit: without our details, but before all of it is received."""
-_OVER: Final = "no answer within the server's deadline (settings default_deadline_s and max_deadline_s)"
-
-
-def server_options(limits: Limits, max_message_bytes: int) -> list[tuple[str, int]]:
-    """Return the channel arguments that every listener of ours has."""
-    return [
-        ("grpc.max_receive_message_length", max_message_bytes),
-        ("grpc.max_send_message_length", -1),
-        # The supervisor holds the port; a worker that is started again shares it with that reservation.
-        ("grpc.so_reuseport", 1),
-        # Real clients ping; without these gRPC answers with GOAWAY "too_many_pings".
-        ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.min_ping_interval_without_data_ms", round(limits.min_ping_interval_s * 1000)),
-        ("grpc.keepalive_time_ms", round(limits.keepalive_time_s * 1000)),
-        ("grpc.keepalive_timeout_ms", round(limits.keepalive_timeout_s * 1000)),
-    ]
 
 
 class _Alarms:
@@ -177,8 +161,8 @@ class _ConversationCall(_StreamCall, Conversation):
         try:
             async for data in requests:
                 await self._places.acquire()
-                _check_size("a request", data, most)
-                if len(data) > _LARGE:
+                check_size("a request", data, most)
+                if len(data) > LARGE:
                     await self._loop.run_in_executor(large, self._on_message, data)
                 else:
                     self._on_message(data)
@@ -201,11 +185,11 @@ class AioFront:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._server: grpc.aio.Server | None = None
-        self._large = ThreadPoolExecutor(_LARGE_AT_ONCE, thread_name_prefix="large requests")
+        self._large = ThreadPoolExecutor(LARGE_AT_ONCE, thread_name_prefix="large requests")
 
     async def start(self, handler: Handler, address: str) -> None:
         """Listen; returns when bound."""
-        server = grpc.aio.server(options=server_options(self._limits, _WALL * self._limits.max_message_bytes))
+        server = grpc.aio.server(options=server_options(self._limits, WALL * self._limits.max_message_bytes))
         self.mount(handler, server)
         if server.add_insecure_port(address) == 0:
             raise OSError(f"{address} cannot be bound")
@@ -246,15 +230,15 @@ class AioFront:
             limit = self._limits.default_deadline_s if remaining is None else self._limits.max_deadline_s
             allowed = limit if remaining is None else min(remaining, limit)
             call = _UnaryCall(path, request, _metadata(context), time.monotonic() + allowed, loop)
-            expiry = loop.call_later(allowed, call.expire, _OVER) if remaining is None or remaining > limit else None
+            expiry = loop.call_later(allowed, call.expire, OVER) if remaining is None or remaining > limit else None
             try:
-                _check_size("a request", request, most)
-                if len(request) > _LARGE:
+                check_size("a request", request, most)
+                if len(request) > LARGE:
                     await loop.run_in_executor(self._large, handler.handle, call)
                 else:
                     handler.handle(call)
                 data, trailing = await call.answer()
-                _check_size("an answer", data, most)
+                check_size("an answer", data, most)
             except InterlockError as error:
                 await _abort(context, error)
                 raise
@@ -306,7 +290,7 @@ class AioFront:
             reading = loop.create_task(call.read(requests, self._large, most))
             try:
                 async for data in call.answers():
-                    _check_size("an answer", data, most)
+                    check_size("an answer", data, most)
                     yield data
                     call.answered()
             except InterlockError as error:
@@ -317,11 +301,6 @@ class AioFront:
                 call.end()
 
         return conversation
-
-
-def _check_size(what: str, data: bytes, most: int) -> None:
-    if len(data) > most:
-        raise TooLarge(what, len(data), most, "max_message_bytes")
 
 
 def _remaining_s(context: grpc.aio.ServicerContext[bytes, bytes]) -> float | None:

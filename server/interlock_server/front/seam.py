@@ -41,7 +41,8 @@ class Call(ABC):
     def __init__(self, method: str, request: bytes, metadata: Mapping[str, str], deadline: float) -> None:
         self.method: Final = method
         """Full path: /package.Service/Method."""
-        self.request: Final = request
+        self.request = request
+        """The message of a call that takes one; set before it is handled."""
         self.metadata: Final = metadata
         self.deadline = deadline
         """On the monotonic clock; only `shorten` changes it."""

@@ -12,6 +12,7 @@ import sys
 from interlock.errors import StartupRefused
 
 from interlock_server.front.aio import AioFront
+from interlock_server.front.choice import choose
 from interlock_server.process import logs
 from interlock_server.process.boot import Boot, control_socket, freeze_heap, receive, refuse, worker_socket
 from interlock_server.rpc import worker_service
@@ -29,17 +30,20 @@ from interlock_server.worker.shared_memory import SharedMemory
 log = logging.getLogger("interlock.worker")
 
 
-async def run(boot: Boot, settings: Settings, engine: Engine) -> None:
-    """Serve until SIGTERM or SIGINT, then drain: health first, then the port, then the versions."""
+async def run(boot: Boot, settings: Settings, engine: Engine) -> int:
+    """Serve until SIGTERM or SIGINT, then drain: health first, then the port, then the versions; return the status."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
 
+    try:
+        front = await choose(settings.front, settings)
+    except StartupRefused as error:
+        return refuse(error.message)
     catalog = Catalog(Loader(engine), settings.drain_grace_s)
     health = Health(catalog)
     metrics = WorkerMetrics(catalog)
-    front = AioFront(settings)
     servicer = worker_service.WorkerServicer(
         catalog,
         health,
@@ -73,6 +77,7 @@ async def run(boot: Boot, settings: Settings, engine: Engine) -> None:
     await internal.stop(1.0)
     await inside.stop(0.0)
     shared.close()
+    return 0
 
 
 def main() -> int:
@@ -86,8 +91,7 @@ def main() -> int:
         return refuse(error.message)
     log.info("execution provider %s (%s)", engine.choice.provider, engine.choice.reason)
     freeze_heap()
-    asyncio.run(run(boot, settings, engine))
-    return 0
+    return asyncio.run(run(boot, settings, engine))
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ def test_each_source_gives_what_the_others_leave_open(monkeypatch: pytest.Monkey
     [
         ({"workers": 2}, "workers is 2, but this release runs exactly 1"),
         ({"workers": 0}, "workers is '0'"),
-        ({"front": "core"}, "front is 'core', but this release has only 'aio'"),
+        ({"front": "native"}, "front is 'native', but this release has 'core', 'aio' and 'auto'"),
         ({"front": "other"}, "front is 'other'"),
         ({"providers": "tpu"}, "providers is 'tpu'"),
         ({"host": "0.0.0.0"}, r"host '0.0.0.0' is reachable from other machines.* --insecure"),

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import threading
+import time
+
+import grpc
+import pytest
+from interlock.errors import StartupRefused
+from interlock_server.front import choice, completion
+from interlock_server.front.alarms import Alarms
+from interlock_server.front.choice import choose, self_check
+from interlock_server.settings import Settings
+
+from tests.support import eventually
+
+
+async def test_the_fast_front_is_taken_where_it_works() -> None:
+    assert await self_check() == ""
+    assert (await choose("auto", Settings.load({}, None))).name == "core"
+    assert (await choose("core", Settings.load({}, None))).name == "core"
+    assert (await choose("aio", Settings.load({}, None))).name == "aio"
+
+
+@pytest.mark.parametrize("version", ["1.79.9", "1.86.0", "2.0.0"])
+async def test_a_grpcio_that_was_not_tried_means_the_reference_front(
+    monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    monkeypatch.setattr(grpc, "__version__", version)
+    assert f"grpcio {version} is not between 1.80 and 1.86" in completion.missing()
+    assert (await choose("auto", Settings.load({}, None))).name == "aio"
+    with pytest.raises(StartupRefused, match="leave --front at auto, or say aio"):
+        await choose("core", Settings.load({}, None))
+
+
+async def test_a_grpcio_whose_private_module_changed_means_the_reference_front(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delattr("grpc._cython.cygrpc.SendMessageOperation")
+    assert "has no SendMessageOperation" in await self_check()
+    assert (await choose("auto", Settings.load({}, None))).name == "aio"
+    assert "aio is taken" in caplog.text
+
+
+async def test_a_front_that_answers_no_call_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr(choice._Echo, "handle", lambda self, call: None)
+    assert "a call to it failed" in await self_check()
+
+
+# --- alarms ---
+
+
+def test_alarms_ring_in_the_order_of_their_times() -> None:
+    alarms, rung, now = Alarms(), list[int](), time.monotonic()
+    for number, after in enumerate((0.06, 0.02, 0.04)):
+        alarms.set(now + after, lambda number=number: rung.append(number))  # type: ignore[misc]
+    eventually(lambda: rung == [1, 2, 0], "they rang")
+    alarms.close()
+
+
+def test_an_alarm_that_was_ended_does_not_ring_and_one_that_fails_stops_no_other() -> None:
+    alarms, rung, now = Alarms(), threading.Event(), time.monotonic()
+
+    def fail() -> None:
+        raise ValueError("odd")
+
+    ended = alarms.set(now + 0.01, lambda: pytest.fail("it was ended"))
+    ended.end()
+    ended.end()
+    alarms.set(now + 0.02, fail)
+    alarms.set(now + 0.03, rung.set)
+    assert rung.wait(10)
+    alarms.close()
+    alarms.close()
+
+
+def test_alarms_that_ended_long_before_their_time_are_cleared_out() -> None:
+    alarms = Alarms()
+    for _ in range(10_000):
+        alarms.set(time.monotonic() + 3600, lambda: None).end()
+    assert alarms.waiting < 2048
+    alarms.close()
