@@ -67,6 +67,7 @@ from interlock.model import (
     VersionState,
     WorkerStatus,
 )
+from interlock.quantization import Form, OutputParity, Quantization, Quantized
 from interlock.types import DType, ModelRef, Signature, TensorSpec
 
 from interlock_client._admin_async import AsyncAdmin
@@ -95,6 +96,7 @@ __all__ = [
     "Event",
     "ExportRefused",
     "FailedPrecondition",
+    "Form",
     "GenerationConflict",
     "GoldenMismatch",
     "IdempotencyKeyReused",
@@ -117,9 +119,12 @@ __all__ = [
     "NotProven",
     "NotReady",
     "NothingToRollBack",
+    "OutputParity",
     "PermissionDenied",
     "Preempted",
     "PrepareFailed",
+    "Quantization",
+    "Quantized",
     "QueueFull",
     "RegistryUnavailable",
     "ReplicaStatus",

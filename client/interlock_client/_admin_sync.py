@@ -12,10 +12,11 @@ import grpc
 from interlock import convert
 from interlock.chain import START, ChainHead, ChainReport
 from interlock.model import AliasAt, Event, EventFilter, Model, ReplicaStatus, ServingConfig, Switch, Version
+from interlock.quantization import Quantized
 from interlock.types import STABLE, ModelRef
 from interlock.v1.admin_pb2_grpc import AdminServiceStub
 
-from interlock_client import _admin, _history
+from interlock_client import _admin, _history, _quantize
 from interlock_client._admin import DEFAULT_LIMIT, REGISTER_TIMEOUT_S, SWITCH_TIMEOUT_S
 from interlock_client._channel import ADMIN, DEFAULT_RETRIES, DEFAULT_TIMEOUT_S, Option, dial, seconds
 from interlock_client._connection import SyncConnection
@@ -92,6 +93,43 @@ class Admin:
         upload = plan(model, path, golden=golden, config=config, note=note, tags=tags, options=mutation)
         reply = self._connection.upload(Sender(upload, progress), seconds(timeout, REGISTER_TIMEOUT_S))
         return convert.from_version(reply.version)
+
+    def quantize(
+        self,
+        ref: str,
+        to: str = "int8",
+        *,
+        atol: float | None = None,
+        rtol: float | None = None,
+        note: str = "",
+        tags: Mapping[str, str] | None = None,
+        reason: str = "",
+        idempotency_key: str = "",
+        timeout: float | None = None,
+    ) -> Quantized:
+        """Make a narrower form of a version and register it as the next one; nothing serves it until it is promoted.
+
+        Args:
+            ref: the version to start from: `m`, `m@3` or `m:canary`. It needs golden samples.
+            to: "int8" (weights of matrix products, LSTMs and embeddings) or "fp16" (for GPUs).
+            atol: how far an answer may be from its golden output; what is usual for the form where it is not given.
+            rtol: the same, as a share of each golden output; together |a - b| <= atol + rtol * |b|.
+            note: free text, kept with the version.
+            tags: free labels, kept with the version.
+            reason: why, for the history.
+            idempotency_key: the same key and the same request give the same version, however often they are sent.
+            timeout: seconds for all of it; 600 where it is not given.
+
+        Raises:
+            GoldenMismatch: its answers are too far off; nothing was registered.
+            InvalidModel: the form would change nothing, or ONNX Runtime's tools cannot make it.
+            FailedPrecondition: the version has no golden samples, or is retired.
+        """
+        mutation = _admin.options(reason=reason, idempotency_key=idempotency_key)
+        flow = _quantize.quantize(
+            ModelRef.parse(ref), to, atol=atol, rtol=rtol, note=note, tags=tags, mutation=mutation
+        )
+        return self._connection.run(flow, seconds(timeout, REGISTER_TIMEOUT_S))
 
     def promote(
         self,
@@ -240,7 +278,7 @@ class Admin:
             model: of this model; of all where it is not given.
             alias: about this alias.
             version: that moved from or to this version.
-            action: "register", "promote", "rollback", "alias.remove", "pin", "unpin", "retire" or "delete".
+            action: "register", "quantize", "promote", "rollback", "alias.remove", "pin", "unpin", "retire" or "delete".
             actor: whose actor contains this, in any case.
             outcome: "ok", the reason of a refusal ("PREPARE_FAILED"), or "refused" for every refusal.
             since: from this time on (with a zone).

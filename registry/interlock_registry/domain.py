@@ -23,6 +23,7 @@ class Action(Enum):
     """What somebody may attempt; the value is its name in events."""
 
     REGISTER = "register"
+    QUANTIZE = "quantize"
     PROMOTE = "promote"
     ROLLBACK = "rollback"
     REMOVE_ALIAS = "alias.remove"

@@ -95,6 +95,8 @@ class Registry(RegistryReader):
     def register(self, new: NewVersion, attempt: Attempt, *, holder: str = "") -> Registered:
         """Make an upload, whose blobs are stored, the next version of its model, and the model on first use.
 
+        The attempt's version is the one that the new one was made of, if there is such.
+
         `holder` has held the blobs since before they were stored, and lets go of them in the same transaction; without
         one nobody else may collect garbage meanwhile. Raises InvalidName, AlreadyExists (a model whose name differs
         only in case), Aborted (the blobs are not held any more).
@@ -119,7 +121,9 @@ class Registry(RegistryReader):
             number = writer.take_number(new.model)
             writer.insert_version(new, number, actor=attempt.actor, now=now)
             answer = VersionAnswer(model=new.model, version=number).to_json()
-            committed = self._commit(writer, attempt, now, to_version=number, answer=answer)
+            committed = self._commit(
+                writer, attempt, now, from_version=attempt.version, to_version=number, answer=answer
+            )
             return Registered(writer.version(new.model, number), committed)
 
         return self._database.write(work)

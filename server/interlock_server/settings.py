@@ -60,6 +60,13 @@ class Settings(BaseSettings):
     max_atol: float = Field(5e-2, gt=0, description="Cap on the absolute tolerance that golden samples may ask for.")
     max_rtol: float = Field(5e-2, gt=0, description="Cap on the relative tolerance that golden samples may ask for.")
 
+    quantize_max_share: float = Field(
+        0.25,
+        gt=0,
+        le=1,
+        description="How far a quantized version may be allowed to be off, as a share of its largest golden output.",
+    )
+
     gc_grace_s: float = Field(
         86400.0, ge=0, description="How long `interlock gc` leaves blobs alone that no version has (any more)."
     )

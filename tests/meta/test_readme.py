@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+import onnxruntime as ort
 import pytest
 
 from tests import databases, models
@@ -110,6 +112,21 @@ def _flowers(server: Server, tmp_path: Path, versions: int) -> None:
 def test_python_of_a_guide_runs(run: Run, server: Server, tmp_path: Path, page: str) -> None:
     _flowers(server, tmp_path, versions=1)
     run("python", "-c", "\n\n".join(_python(page, server)))
+
+
+def test_the_guide_to_quantizing_runs(run: Run, server: Server, tmp_path: Path) -> None:
+    path = models.write(tmp_path / "flowers.onnx", models.mlp(width=4, hidden=64, classes=3))
+    x = np.random.default_rng(0).standard_normal((8, 4)).astype(np.float32)
+    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    golden = models.golden_file(tmp_path / "flowers.npz", [({"x": x}, {"y": session.run(None, {"x": x})[0]})])
+    with server.admin() as admin:
+        admin.register("flowers", path, golden=golden)
+        admin.promote("flowers", 1)
+    (commands,) = (block.code for block in blocks("docs/guide/quantize.md") if block.language == "bash")
+    said = run("bash", "-euo", "pipefail", "-c", commands)
+    assert "flowers@2, int8 of version 1" in said and "flowers@3, fp16 of version 1" in said
+    assert "flowers:canary" in said
+    assert run("python", "-c", "\n\n".join(_python("docs/guide/quantize.md", server))).startswith("4 0.")
 
 
 def test_commands_of_the_operations_guide_run(run: Run, server: Server, tmp_path: Path) -> None:

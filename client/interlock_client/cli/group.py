@@ -15,6 +15,7 @@ ENTRY_POINTS: Final = "interlock.commands"
 _COMMANDS: Final[Mapping[str, str]] = {
     "export": "upload",
     "register": "upload",
+    "quantize": "quantize",
     "models": "read",
     "versions": "read",
     "show": "read",

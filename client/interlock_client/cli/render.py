@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from interlock.quantization import Form
 from rich import box
 from rich.console import RenderableType
 from rich.table import Table
@@ -18,6 +19,7 @@ from interlock_client import (
     Event,
     InferResult,
     Model,
+    Quantized,
     ReplicaStatus,
     ServingConfig,
     Switch,
@@ -148,6 +150,33 @@ def version(each: Version) -> RenderableType:
 
 def _config(config: ServingConfig) -> str:
     return ", ".join(f"{field.name}={getattr(config, field.name)}" for field in dataclasses.fields(config))
+
+
+def quantized(done: Quantized) -> Sequence[RenderableType]:
+    """Return a new version in a narrower form, and how it compares with its parent."""
+    version, report = done.version, done.report
+    ratio = report.bytes / report.parent_bytes if report.parent_bytes else 1.0
+    tolerance = f"|a-b| <= {report.tolerance.atol:.3g} + {report.tolerance.rtol:.3g}*|b|"
+    facts = [
+        ("registered", f"{version.model}@{version.version}, {report.form.value} of version {report.parent}"),
+        ("size", f"{_size(report.parent_bytes)} → {_size(report.bytes)} ({ratio:.0%})"),
+        ("run", f"{report.parent_run_s * 1e3:.3f} → {report.run_s * 1e3:.3f} ms (one thread, golden samples)"),
+        ("converted", f"{report.converted} {'operators' if report.form is Form.INT8 else 'tensors'}"),
+        ("proof", f"{report.samples} golden samples met within {tolerance}"),
+        ("next", f"interlock promote {version.model} {version.version}"),
+    ]
+    columns = ("output", "max abs", "max rel", "rel L2", "same choice")
+    rows = [
+        (
+            each.output,
+            f"{each.max_abs:.3g}",
+            f"{each.max_rel:.3g}",
+            f"{each.rel_l2:.3g}",
+            "" if each.argmax is None else f"{each.argmax:.1%}",
+        )
+        for each in report.outputs
+    ]
+    return _pairs(facts), _rows(columns, rows)
 
 
 def switch(done: Switch) -> RenderableType:

@@ -241,6 +241,191 @@ class RegisterVersionResponse(_message.Message):
 Global___RegisterVersionResponse: _TypeAlias = RegisterVersionResponse  # noqa: Y015
 
 @_typing.final
+class QuantizeVersionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class TagsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    REF_FIELD_NUMBER: _builtins.int
+    TO_FIELD_NUMBER: _builtins.int
+    ATOL_FIELD_NUMBER: _builtins.int
+    RTOL_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    OPTIONS_FIELD_NUMBER: _builtins.int
+    ref: _builtins.str
+    """The version to start from: "m", "m@3" or "m:stable"."""
+    to: _builtins.str
+    """"int8" or "fp16"."""
+    atol: _builtins.float
+    """How far its answers may be from the golden outputs: |a - b| <= atol + rtol * |b|. Unset: what is usual for the form."""
+    rtol: _builtins.float
+    note: _builtins.str
+    """"": one is written."""
+    @_builtins.property
+    def tags(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
+    def options(self) -> Global___MutationOptions: ...
+    def __init__(
+        self,
+        *,
+        ref: _builtins.str = ...,
+        to: _builtins.str = ...,
+        atol: _builtins.float | None = ...,
+        rtol: _builtins.float | None = ...,
+        note: _builtins.str = ...,
+        tags: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        options: Global___MutationOptions | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_atol", b"_atol", "_rtol", b"_rtol", "atol", b"atol", "options", b"options", "rtol", b"rtol"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_atol", b"_atol", "_rtol", b"_rtol", "atol", b"atol", "note", b"note", "options", b"options", "ref", b"ref", "rtol", b"rtol", "tags", b"tags", "to", b"to"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__atol: _TypeAlias = _typing.Literal["atol"]  # noqa: Y015
+    _WhichOneofArgType__atol: _TypeAlias = _typing.Literal["_atol", b"_atol"]  # noqa: Y015
+    _WhichOneofReturnType__rtol: _TypeAlias = _typing.Literal["rtol"]  # noqa: Y015
+    _WhichOneofArgType__rtol: _TypeAlias = _typing.Literal["_rtol", b"_rtol"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__atol) -> _WhichOneofReturnType__atol | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rtol) -> _WhichOneofReturnType__rtol | None: ...
+
+Global___QuantizeVersionRequest: _TypeAlias = QuantizeVersionRequest  # noqa: Y015
+
+@_typing.final
+class OutputParity(_message.Message):
+    """How far one output is from the parent's, over every golden sample."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    MAX_ABS_FIELD_NUMBER: _builtins.int
+    MAX_REL_FIELD_NUMBER: _builtins.int
+    REL_L2_FIELD_NUMBER: _builtins.int
+    ARGMAX_FIELD_NUMBER: _builtins.int
+    output: _builtins.str
+    max_abs: _builtins.float
+    max_rel: _builtins.float
+    """Of elements that are not next to nothing."""
+    rel_l2: _builtins.float
+    argmax: _builtins.float
+    """The share of rows whose largest element is the same one; unset where there is nothing to choose from."""
+    def __init__(
+        self,
+        *,
+        output: _builtins.str = ...,
+        max_abs: _builtins.float = ...,
+        max_rel: _builtins.float = ...,
+        rel_l2: _builtins.float = ...,
+        argmax: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_argmax", b"_argmax", "argmax", b"argmax"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_argmax", b"_argmax", "argmax", b"argmax", "max_abs", b"max_abs", "max_rel", b"max_rel", "output", b"output", "rel_l2", b"rel_l2"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__argmax: _TypeAlias = _typing.Literal["argmax"]  # noqa: Y015
+    _WhichOneofArgType__argmax: _TypeAlias = _typing.Literal["_argmax", b"_argmax"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__argmax) -> _WhichOneofReturnType__argmax | None: ...
+
+Global___OutputParity: _TypeAlias = OutputParity  # noqa: Y015
+
+@_typing.final
+class Quantization(_message.Message):
+    """What a quantized version has lost and gained against its parent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FORM_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
+    SAMPLES_FIELD_NUMBER: _builtins.int
+    ATOL_FIELD_NUMBER: _builtins.int
+    RTOL_FIELD_NUMBER: _builtins.int
+    OUTPUTS_FIELD_NUMBER: _builtins.int
+    PARENT_BYTES_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    PARENT_RUN_S_FIELD_NUMBER: _builtins.int
+    RUN_S_FIELD_NUMBER: _builtins.int
+    CONVERTED_FIELD_NUMBER: _builtins.int
+    form: _builtins.str
+    parent: _builtins.int
+    samples: _builtins.int
+    atol: _builtins.float
+    rtol: _builtins.float
+    parent_bytes: _builtins.int
+    bytes: _builtins.int
+    parent_run_s: _builtins.float
+    """Medians over the golden samples, on one thread of a CPU."""
+    run_s: _builtins.float
+    converted: _builtins.int
+    """Operators (int8) or weight tensors (fp16) that have the new form."""
+    @_builtins.property
+    def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___OutputParity]: ...
+    def __init__(
+        self,
+        *,
+        form: _builtins.str = ...,
+        parent: _builtins.int = ...,
+        samples: _builtins.int = ...,
+        atol: _builtins.float = ...,
+        rtol: _builtins.float = ...,
+        outputs: _abc.Iterable[Global___OutputParity] | None = ...,
+        parent_bytes: _builtins.int = ...,
+        bytes: _builtins.int = ...,
+        parent_run_s: _builtins.float = ...,
+        run_s: _builtins.float = ...,
+        converted: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["atol", b"atol", "bytes", b"bytes", "converted", b"converted", "form", b"form", "outputs", b"outputs", "parent", b"parent", "parent_bytes", b"parent_bytes", "parent_run_s", b"parent_run_s", "rtol", b"rtol", "run_s", b"run_s", "samples", b"samples"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Quantization: _TypeAlias = Quantization  # noqa: Y015
+
+@_typing.final
+class QuantizeVersionResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    REPORT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def version(self) -> _model_pb2.Version: ...
+    @_builtins.property
+    def report(self) -> Global___Quantization: ...
+    def __init__(
+        self,
+        *,
+        version: _model_pb2.Version | None = ...,
+        report: Global___Quantization | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["report", b"report", "version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["report", b"report", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuantizeVersionResponse: _TypeAlias = QuantizeVersionResponse  # noqa: Y015
+
+@_typing.final
 class PromoteRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

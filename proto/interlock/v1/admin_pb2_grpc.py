@@ -39,6 +39,11 @@ class AdminServiceStub(object):
                 request_serializer=interlock_dot_v1_dot_admin__pb2.RegisterVersionRequest.SerializeToString,
                 response_deserializer=interlock_dot_v1_dot_admin__pb2.RegisterVersionResponse.FromString,
                 _registered_method=True)
+        self.QuantizeVersion = channel.unary_unary(
+                '/interlock.v1.AdminService/QuantizeVersion',
+                request_serializer=interlock_dot_v1_dot_admin__pb2.QuantizeVersionRequest.SerializeToString,
+                response_deserializer=interlock_dot_v1_dot_admin__pb2.QuantizeVersionResponse.FromString,
+                _registered_method=True)
         self.Promote = channel.unary_unary(
                 '/interlock.v1.AdminService/Promote',
                 request_serializer=interlock_dot_v1_dot_admin__pb2.PromoteRequest.SerializeToString,
@@ -116,6 +121,13 @@ class AdminServiceServicer(object):
 
     def RegisterVersion(self, request_iterator, context):
         """Uploads a model as the next version of its name: a header, then chunks of at most 1 MiB in the header's file order.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def QuantizeVersion(self, request, context):
+        """Makes a narrower form of a version and registers it as the next one, which nothing serves until it is promoted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -221,6 +233,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     request_deserializer=interlock_dot_v1_dot_admin__pb2.RegisterVersionRequest.FromString,
                     response_serializer=interlock_dot_v1_dot_admin__pb2.RegisterVersionResponse.SerializeToString,
             ),
+            'QuantizeVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.QuantizeVersion,
+                    request_deserializer=interlock_dot_v1_dot_admin__pb2.QuantizeVersionRequest.FromString,
+                    response_serializer=interlock_dot_v1_dot_admin__pb2.QuantizeVersionResponse.SerializeToString,
+            ),
             'Promote': grpc.unary_unary_rpc_method_handler(
                     servicer.Promote,
                     request_deserializer=interlock_dot_v1_dot_admin__pb2.PromoteRequest.FromString,
@@ -319,6 +336,33 @@ class AdminService(object):
             '/interlock.v1.AdminService/RegisterVersion',
             interlock_dot_v1_dot_admin__pb2.RegisterVersionRequest.SerializeToString,
             interlock_dot_v1_dot_admin__pb2.RegisterVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def QuantizeVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/interlock.v1.AdminService/QuantizeVersion',
+            interlock_dot_v1_dot_admin__pb2.QuantizeVersionRequest.SerializeToString,
+            interlock_dot_v1_dot_admin__pb2.QuantizeVersionResponse.FromString,
             options,
             channel_credentials,
             insecure,

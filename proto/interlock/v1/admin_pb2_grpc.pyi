@@ -33,6 +33,8 @@ class AdminServiceStub:
     def __new__(cls, channel: _aio.Channel) -> AdminServiceAsyncStub: ...
     RegisterVersion: _grpc.StreamUnaryMultiCallable[_admin_pb2.RegisterVersionRequest, _admin_pb2.RegisterVersionResponse]
     """Uploads a model as the next version of its name: a header, then chunks of at most 1 MiB in the header's file order."""
+    QuantizeVersion: _grpc.UnaryUnaryMultiCallable[_admin_pb2.QuantizeVersionRequest, _admin_pb2.QuantizeVersionResponse]
+    """Makes a narrower form of a version and registers it as the next one, which nothing serves until it is promoted."""
     Promote: _grpc.UnaryUnaryMultiCallable[_admin_pb2.PromoteRequest, _admin_pb2.PromoteResponse]
     """Prepares a version (load, warm, golden check) and then points an alias at it."""
     Rollback: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RollbackRequest, _admin_pb2.RollbackResponse]
@@ -61,6 +63,8 @@ class AdminServiceAsyncStub(AdminServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     RegisterVersion: _aio.StreamUnaryMultiCallable[_admin_pb2.RegisterVersionRequest, _admin_pb2.RegisterVersionResponse]  # type: ignore[assignment]
     """Uploads a model as the next version of its name: a header, then chunks of at most 1 MiB in the header's file order."""
+    QuantizeVersion: _aio.UnaryUnaryMultiCallable[_admin_pb2.QuantizeVersionRequest, _admin_pb2.QuantizeVersionResponse]  # type: ignore[assignment]
+    """Makes a narrower form of a version and registers it as the next one, which nothing serves until it is promoted."""
     Promote: _aio.UnaryUnaryMultiCallable[_admin_pb2.PromoteRequest, _admin_pb2.PromoteResponse]  # type: ignore[assignment]
     """Prepares a version (load, warm, golden check) and then points an alias at it."""
     Rollback: _aio.UnaryUnaryMultiCallable[_admin_pb2.RollbackRequest, _admin_pb2.RollbackResponse]  # type: ignore[assignment]
@@ -92,6 +96,14 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.RegisterVersionResponse, _abc.Awaitable[_admin_pb2.RegisterVersionResponse]]:
         """Uploads a model as the next version of its name: a header, then chunks of at most 1 MiB in the header's file order."""
+
+    @_abc_1.abstractmethod
+    def QuantizeVersion(
+        self,
+        request: _admin_pb2.QuantizeVersionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.QuantizeVersionResponse, _abc.Awaitable[_admin_pb2.QuantizeVersionResponse]]:
+        """Makes a narrower form of a version and registers it as the next one, which nothing serves until it is promoted."""
 
     @_abc_1.abstractmethod
     def Promote(

@@ -10,15 +10,20 @@ from interlock_registry.tool.job import (
     ValidateJob,
     ValidateReport,
 )
-from interlock_registry.tool.runner import validate
+from interlock_registry.tool.quantize_job import GOLDEN, MODEL, QuantizeJob
+from interlock_registry.tool.runner import quantize, validate
 from interlock_registry.tool.sandbox import sandbox_layers
 
 __all__ = [
     "DEFAULT_TOLERANCE_CAPS",
+    "GOLDEN",
+    "MODEL",
     "ModelLimits",
+    "QuantizeJob",
     "ToolLimits",
     "ValidateJob",
     "ValidateReport",
+    "quantize",
     "sandbox_layers",
     "validate",
 ]

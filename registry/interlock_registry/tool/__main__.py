@@ -11,6 +11,7 @@ from interlock.errors import InterlockError, InternalError
 
 from interlock_registry.tool import sandbox
 from interlock_registry.tool.job import ToolLimits, ValidateJob
+from interlock_registry.tool.quantize_job import QuantizeJob
 from interlock_registry.tool.runner import out_of_memory
 
 _MAX_REQUEST: Final = 1 << 20
@@ -45,6 +46,10 @@ def _do(verb: str, job: dict[str, Any]) -> dict[str, Any]:
             from interlock_registry.tool.validation import validate
 
             return validate(ValidateJob.from_json(job)).to_json()
+        case "quantize":
+            from interlock_registry.tool.quantizing import quantize
+
+            return quantize(QuantizeJob.from_json(job)).to_json()
         case _:
             raise InternalError(f"the model tool has no verb {verb!r}")
 

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from interlock.errors import InterlockError, InternalError, InvalidModel, Violation, by_reason
+from interlock.quantization import Quantization
 
 from interlock_registry.tool.job import ToolLimits, ValidateJob, ValidateReport
+from interlock_registry.tool.quantize_job import QuantizeJob
 from interlock_registry.tool.sandbox import clean_environment
 
 _log = logging.getLogger(__name__)
@@ -25,7 +27,7 @@ R = TypeVar("R")
 _MAX_REPLY: Final = 16 << 20
 _MAX_STDERR: Final = 4 << 10
 _REAP_S: Final = 5.0
-_REFUSALS: Final = frozenset({"INVALID_MODEL", "INVALID_GOLDEN", "GOLDEN_MISMATCH"})
+_REFUSALS: Final = frozenset({"INVALID_ARGUMENT", "INVALID_MODEL", "INVALID_GOLDEN", "GOLDEN_MISMATCH"})
 """What a child may say; anything else is a fault of ours."""
 
 
@@ -35,6 +37,14 @@ async def validate(job: ValidateJob, limits: ToolLimits) -> ValidateReport:
     Call it from the loop of a thread that lives as long as the process: the child dies with the thread.
     """
     return await ask("validate", job.to_json(), ValidateReport.from_json, job.model.parent, limits)
+
+
+async def quantize(job: QuantizeJob, limits: ToolLimits) -> Quantization:
+    """Make a narrower form of a model in a sandboxed child; what the child wrote is yet to be validated.
+
+    Raises InvalidModel, GoldenMismatch, InvalidArgument, InternalError.
+    """
+    return await ask("quantize", job.to_json(), Quantization.from_json, job.out, limits)
 
 
 async def ask(

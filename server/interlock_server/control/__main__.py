@@ -25,6 +25,7 @@ from interlock_server.control.membership import Membership
 from interlock_server.control.metrics import ControlMetrics
 from interlock_server.control.mutations import Mutations
 from interlock_server.control.participant import Participant
+from interlock_server.control.quantizing import Quantizing
 from interlock_server.control.reconciler import Reconciler
 from interlock_server.control.registering import Registering
 from interlock_server.control.replica import Replica
@@ -102,6 +103,7 @@ async def run(boot: Boot, settings: Settings) -> int:
     mutations = Mutations(database, metrics)
     switching = Switching(database, mutations, replica, workers, membership, rollouts, metrics, reconciler.changed)
     registering = Registering(settings, data.uploads, artifacts, database, mutations, switching, metrics)
+    quantizing = Quantizing(settings, data.uploads, artifacts, database, mutations, registering)
     addresses = Addresses(boot.inference_address, boot.http_address, boot.admin_address)
     standing = Standing(membership, addresses, database, replica, workers)
     metrics.watch(standing.gauges)
@@ -119,7 +121,7 @@ async def run(boot: Boot, settings: Settings) -> int:
     internal = await control_service.start(servicer, path)
     admin = grpc.aio.server(options=server_options(settings, _ADMIN_MESSAGE_BYTES))
     admin_pb2_grpc.add_AdminServiceServicer_to_server(
-        AdminServicer(database, mutations, switching, registering, standing), admin
+        AdminServicer(database, mutations, switching, registering, quantizing, standing), admin
     )
     health.add_to(admin)
     if settings.reflection:

@@ -6,11 +6,10 @@ import asyncio
 import contextlib
 import errno
 import hashlib
-import json
 import os
 import shutil
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,9 @@ from typing import BinaryIO, Final
 
 from interlock.errors import InvalidArgument, NotProven, RegistryUnavailable, StorageFull, TooLarge, Violation
 from interlock.model import FileRole, ServingConfig, UploadFile, UploadHeader, Version
+from interlock.quantization import Quantization
 from interlock.types import ModelRef, model_name
+from interlock_registry import canonical
 from interlock_registry.artifacts import LocalArtifactStore
 from interlock_registry.documents import VersionAnswer
 from interlock_registry.domain import Attempt, NewVersion, Registered
@@ -106,7 +107,7 @@ class Registering:
 
     async def _admit_once(self, attempt: Attempt, upload: Upload) -> str:
         try:
-            return await self._mutations.run(attempt, lambda: self._admit(attempt, upload))
+            return await self._mutations.run(attempt, lambda: self.admit(attempt, upload))
         finally:
             upload.discard()
 
@@ -124,10 +125,7 @@ class Registering:
                 )
             if file.size_bytes < 0 or len(file.sha256) != 64:
                 raise _invalid("files", f"file {file.name!r} needs its size and its sha256 in hexadecimal")
-        if len(header.note.encode()) > MAX_NOTE:
-            raise _invalid("note", f"the note is over {MAX_NOTE} bytes")
-        if len(header.tags) > MAX_TAGS or any(len(k) > MAX_TAG or len(v) > MAX_TAG for k, v in header.tags.items()):
-            raise _invalid("tags", f"at most {MAX_TAGS} tags of at most {MAX_TAG} characters each side are kept")
+        check_labels(header.note, header.tags)
         if header.config is not None:
             _check_config(header.config)
         needed = 2 * sum(file.size_bytes for file in header.files)
@@ -171,12 +169,16 @@ class Registering:
             raise _invalid("files", f"file {file.name!r} hashes to {hasher.hexdigest()}, announced was {file.sha256}")
         await asyncio.to_thread(_sync, target)
 
-    async def _admit(self, attempt: Attempt, upload: Upload) -> str:
+    async def admit(self, attempt: Attempt, upload: Upload, quantization: Quantization | None = None) -> str:
+        """Validate files that are here, store them and make the version visible; return the answer to keep.
+
+        A quantized version is held to the tolerance that was granted to it, whatever uploads may ask for.
+        """
         model, golden = upload.path(FileRole.MODEL), upload.path(FileRole.GOLDEN)
         assert model is not None  # _check has seen it
         async with self._validating:  # a validation may take as much memory and time as its limits allow
-            report = await validate(self._job(model, golden), self._limits(model))
-        new = self._new_version(upload, report)
+            report = await validate(self._job(model, golden, quantization), self._limits(model))
+        new = self._new_version(upload, report, quantization)
         digests = [blob.digest for blob in (*new.manifest.blobs, *([new.golden] if new.golden else []))]
         async with self._holding(digests) as holder:
             await asyncio.to_thread(self._store, upload, new)
@@ -187,8 +189,8 @@ class Registering:
         await self._switching.adopt(registered.committed)
         return VersionAnswer(model=registered.version.model, version=registered.version.version).to_json()
 
-    def _job(self, model: Path, golden: Path | None) -> ValidateJob:
-        cap = self._settings.tolerance_cap
+    def _job(self, model: Path, golden: Path | None, quantization: Quantization | None) -> ValidateJob:
+        cap = self._settings.tolerance_cap if quantization is None else quantization.tolerance
         return ValidateJob(model=model, golden=golden, tolerance_caps={"CPU": cap, "CUDA": cap})
 
     def _limits(self, model: Path) -> ToolLimits:
@@ -234,7 +236,7 @@ class Registering:
                 lambda registry: registry.blobs.mend(mended, actor=attempt.actor, request_id=attempt.request_id)
             )
 
-    def _new_version(self, upload: Upload, report: ValidateReport) -> NewVersion:
+    def _new_version(self, upload: Upload, report: ValidateReport, quantization: Quantization | None) -> NewVersion:
         header = upload.header
         default = ServingConfig(
             max_batch_size=self._settings.max_batch_size, max_queue_size=self._settings.max_queue_size
@@ -256,7 +258,9 @@ class Registering:
             tolerances=report.tolerances,
             note=header.note,
             tags=header.tags,
-            report_json=json.dumps(report.to_json(), sort_keys=True, separators=(",", ":")),
+            report_json=canonical.dumps(
+                report.to_json() | ({} if quantization is None else {"quantization": quantization.to_json()})
+            ),
             size_bytes=manifest.graph.size_bytes,
         )
 
@@ -287,6 +291,14 @@ def _write(target: BinaryIO, hasher: hashlib._Hash, data: bytes) -> None:
 def _sync(target: BinaryIO) -> None:
     target.flush()
     os.fsync(target.fileno())
+
+
+def check_labels(note: str, tags: Mapping[str, str]) -> None:
+    """Refuse a note or tags that cannot be kept whole; raises InvalidArgument."""
+    if len(note.encode()) > MAX_NOTE:
+        raise _invalid("note", f"the note is over {MAX_NOTE} bytes")
+    if len(tags) > MAX_TAGS or any(len(k) > MAX_TAG or len(v) > MAX_TAG for k, v in tags.items()):
+        raise _invalid("tags", f"at most {MAX_TAGS} tags of at most {MAX_TAG} characters each side are kept")
 
 
 def _check_config(config: ServingConfig) -> None:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import uuid
 from collections.abc import AsyncIterator
 
 from google.protobuf.message import Message
 from interlock import convert, convert_history
+from interlock.convert_quantization import quantization
 from interlock.errors import InvalidArgument
 from interlock.model import MutationOptions
+from interlock.quantization import form_named
 from interlock.types import STABLE, ModelRef, model_name
 from interlock.v1 import admin_pb2, admin_pb2_grpc
 from interlock_registry.domain import Action, Attempt
 
 from interlock_server.control.database import Database
 from interlock_server.control.mutations import Mutations
+from interlock_server.control.quantizing import QuantizeOrder, Quantizing
 from interlock_server.control.registering import Registering
 from interlock_server.control.standing import Standing
 from interlock_server.control.switching import Switching
@@ -31,12 +35,14 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         mutations: Mutations,
         switching: Switching,
         registering: Registering,
+        quantizing: Quantizing,
         standing: Standing,
     ) -> None:
         self._database = database
         self._mutations = mutations
         self._switching = switching
         self._registering = registering
+        self._quantizing = quantizing
         self._standing = standing
 
     # --- changes ---
@@ -56,6 +62,30 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
                 raise InvalidArgument("the first message of an upload must be its header")
         version = await self._registering.register(attempt, header, _chunks(request))
         return admin_pb2.RegisterVersionResponse(version=convert.version(version))
+
+    @unary
+    async def QuantizeVersion(
+        self,
+        request: admin_pb2.QuantizeVersionRequest,
+        context: Context[admin_pb2.QuantizeVersionRequest, admin_pb2.QuantizeVersionResponse],
+    ) -> admin_pb2.QuantizeVersionResponse:
+        """Make a narrower form of a version."""
+        options = convert.from_options(request.options)
+        model = re.split("[@:]", request.ref, maxsplit=1)[0]
+        attempt = _attempt(context, Action.QUANTIZE, request, model, options)
+        async with self._mutations.refusing(attempt):
+            order = QuantizeOrder(
+                ref=ModelRef.parse(request.ref),
+                form=form_named(request.to),
+                atol=request.atol if request.HasField("atol") else None,
+                rtol=request.rtol if request.HasField("rtol") else None,
+                note=request.note,
+                tags=dict(request.tags),
+            )
+        done = await self._quantizing.quantize(attempt, order)
+        return admin_pb2.QuantizeVersionResponse(
+            version=convert.version(done.version), report=quantization(done.report)
+        )
 
     @unary
     async def Promote(

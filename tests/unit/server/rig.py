@@ -25,6 +25,7 @@ from interlock_server.control.membership import Membership
 from interlock_server.control.metrics import ControlMetrics
 from interlock_server.control.mutations import Mutations
 from interlock_server.control.participant import Participant
+from interlock_server.control.quantizing import Quantizing
 from interlock_server.control.reconciler import Reconciler
 from interlock_server.control.registering import Registering
 from interlock_server.control.replica import Replica
@@ -205,6 +206,7 @@ async def running(engine: Engine, root: Path, *, replica_id: str = "r", **change
         mutations = Mutations(database, metrics)
         switching = Switching(database, mutations, replica, workers, membership, rollouts, metrics, reconciler.changed)
         registering = Registering(settings, data.uploads, artifacts, database, mutations, switching, metrics)
+        quantizing = Quantizing(settings, data.uploads, artifacts, database, mutations, registering)
         standing = Standing(
             membership, Addresses("127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"), database, replica, workers
         )
@@ -212,7 +214,7 @@ async def running(engine: Engine, root: Path, *, replica_id: str = "r", **change
         health = ReplicaHealth(standing, workers)
         admin = grpc.aio.server()
         admin_pb2_grpc.add_AdminServiceServicer_to_server(
-            AdminServicer(database, mutations, switching, registering, standing), admin
+            AdminServicer(database, mutations, switching, registering, quantizing, standing), admin
         )
         health.add_to(admin)
         port = admin.add_insecure_port("127.0.0.1:0")
