@@ -46,8 +46,10 @@ def _make(checkout: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 def test_help_lists_every_target(checkout: Path) -> None:
     done = _make(checkout)
-    listed = " ".join(line.split()[1] for line in done.stdout.splitlines())
-    assert listed == "setup proto lint fmt type test test-all test-postgres bench bench-switch demo serve clean help"
+    listed = [line.split()[1] for line in done.stdout.splitlines()]
+    (declared,) = (line for line in (checkout / "Makefile").read_text().splitlines() if line.startswith(".PHONY:"))
+    assert listed == declared.split()[1:]
+    assert {"setup", "lint", "test", "demo", "serve"} < set(listed)
 
 
 def test_a_missing_interpreter_is_named(checkout: Path) -> None:
