@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,6 +21,8 @@ DIGEST_KEY: Final = "interlock-digest"
 QUEUE_KEY: Final = "interlock-queue-us"
 RUN_KEY: Final = "interlock-run-us"
 VERSION_PROPERTY: Final = "interlock.version"
+OPTIONAL_PROPERTY: Final = "interlock.optional_inputs"
+"""A JSON list of the inputs that may be left out."""
 
 Inputs = Mapping[str, npt.ArrayLike]
 """Tensors by name: numpy arrays of the input's datatype, or Python lists and scalars."""
@@ -104,7 +107,7 @@ def infer_request(
     """Build a request with raw contents, inputs in the signature's order; raises InvalidInput, InvalidArgument."""
     _check_names(ref, signature, inputs, outputs)
     request = pb.ModelInferRequest(model_name=ref.model, model_version=ref.wire_version, id=request_id)
-    for spec in signature.inputs:
+    for spec in (*signature.inputs, *(each for each in signature.optional if each.name in inputs)):
         array = to_array(spec, inputs[spec.name])
         request.inputs.add(name=spec.name, datatype=spec.dtype.value, shape=array.shape)
         request.raw_input_contents.append(encode_raw(array, spec.dtype))
@@ -121,6 +124,7 @@ def _check_names(ref: ModelRef, signature: Signature, inputs: Inputs, outputs: S
         raise InvalidInput(f"inputs must map names to arrays, got a {type(inputs).__name__}; {ref} takes {expected}")
     known = [spec.name for spec in signature.inputs]
     wrong = [Violation(f"inputs[{name}]", f"{name!r} is missing") for name in known if name not in inputs]
+    known += [spec.name for spec in signature.optional]
     wrong += [Violation(f"inputs[{name}]", f"there is no {name!r}") for name in inputs if name not in known]
     if wrong:
         found = ", ".join(each.description for each in wrong)
@@ -193,8 +197,14 @@ def model_metadata(reply: pb.ModelMetadataResponse) -> ModelMetadata:
     """Read a model's metadata; raises InternalError where a datatype is unknown."""
     version = reply.properties.get(VERSION_PROPERTY, reply.versions[0] if len(reply.versions) == 1 else "")
     try:
-        signature = Signature(tuple(map(_spec, reply.inputs)), tuple(map(_spec, reply.outputs)))
-    except ValueError as error:
+        optional = set(json.loads(reply.properties.get(OPTIONAL_PROPERTY, "[]")))
+        inputs = tuple(map(_spec, reply.inputs))
+        signature = Signature(
+            tuple(spec for spec in inputs if spec.name not in optional),
+            tuple(map(_spec, reply.outputs)),
+            tuple(spec for spec in inputs if spec.name in optional),
+        )
+    except (TypeError, ValueError) as error:
         raise InternalError(f"the metadata of {reply.name!r} cannot be read: {error}") from error
     return ModelMetadata(
         name=reply.name,

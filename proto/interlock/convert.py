@@ -26,7 +26,9 @@ def from_timestamp(message: Timestamp) -> datetime:
 def signature(value: Signature) -> model_pb2.Signature:
     """Return a signature as a message."""
     return model_pb2.Signature(
-        inputs=[_spec(spec) for spec in value.inputs], outputs=[_spec(spec) for spec in value.outputs]
+        inputs=[_spec(spec) for spec in value.inputs],
+        outputs=[_spec(spec) for spec in value.outputs],
+        optional=[_spec(spec) for spec in value.optional],
     )
 
 
@@ -42,7 +44,11 @@ def _dim(value: Dim) -> model_pb2.Dim:
 
 def from_signature(message: model_pb2.Signature) -> Signature:
     """Read a signature."""
-    return Signature(tuple(map(_from_spec, message.inputs)), tuple(map(_from_spec, message.outputs)))
+    return Signature(
+        tuple(map(_from_spec, message.inputs)),
+        tuple(map(_from_spec, message.outputs)),
+        tuple(map(_from_spec, message.optional)),
+    )
 
 
 def _from_spec(message: model_pb2.TensorSpec) -> TensorSpec:

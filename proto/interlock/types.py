@@ -101,6 +101,8 @@ class Signature:
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    optional: tuple[TensorSpec, ...] = ()
+    """Inputs that may be left out: the model has a default for each. A request that gives one runs alone."""
 
     def input(self, name: str) -> TensorSpec | None:
         """Return the spec of an input, or None."""
@@ -173,8 +175,11 @@ def breaking_changes(serving: Signature, candidate: Signature) -> tuple[str, ...
     """
     found: list[str] = []
     wanted = {spec.name: spec for spec in candidate.inputs}
-    for old in serving.inputs:
-        new = wanted.pop(old.name, None)
+    optional = {spec.name: spec for spec in candidate.optional}
+    for old in (*serving.inputs, *serving.optional):
+        if old in serving.optional and old.name in wanted:
+            continue  # it must be given now: it is new among the inputs that must
+        new = wanted.pop(old.name, None) or optional.get(old.name)
         if new is None:
             found.append(f"input {old.name!r} is gone")
             continue

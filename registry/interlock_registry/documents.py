@@ -16,14 +16,19 @@ from interlock_registry import canonical
 
 def write_signature(value: Signature) -> str:
     """Write a signature."""
-    return canonical.dumps({"inputs": _specs(value.inputs), "outputs": _specs(value.outputs)})
+    document: dict[str, object] = {"inputs": _specs(value.inputs), "outputs": _specs(value.outputs)}
+    if value.optional:
+        document["optional"] = _specs(value.optional)
+    return canonical.dumps(document)
 
 
 def read_signature(text: str) -> Signature:
     """Read a signature; raises DataLoss."""
     try:
         document = json.loads(text)
-        return Signature(_read_specs(document["inputs"]), _read_specs(document["outputs"]))
+        return Signature(
+            _read_specs(document["inputs"]), _read_specs(document["outputs"]), _read_specs(document.get("optional", []))
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged("signature", text, error) from error
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
+import numpy as np
 import pytest
 from interlock.protocols.open_inference_pb2_grpc import GRPCInferenceServiceStub
 from interlock.types import DType
@@ -25,6 +26,16 @@ def pair() -> bytes:
     )
 
 
+def scaled() -> bytes:
+    """x FP32[batch,2], and scale FP32[1] which is 2 where it is left out → y = scale * x."""
+    return models.build(
+        [helper.make_node("Mul", ["x", "scale"], ["y"])],
+        [models.value("x", DType.FP32, ("batch", 2)), models.value("scale", DType.FP32, (1,))],
+        [models.value("y", DType.FP32, ("batch", 2))],
+        [models.constant("scale", np.array([2.0], np.float32))],
+    )
+
+
 def populate(admin: Admin, folder: Path) -> None:
     """Register and promote the models that these tests ask."""
 
@@ -38,6 +49,7 @@ def populate(admin: Admin, folder: Path) -> None:
     add("vector", models.identity(DType.FP32, ("n",)))
     add("fixed", models.identity(DType.FP32, (2, 3)))
     add("pair", pair())
+    add("scaled", scaled())
     for scale in (2.0, 3.0):
         file = models.write(folder / "m.onnx", models.affine(scale=scale))
         admin.register("m", file, golden=models.affine_golden(folder / "m.npz", scale=scale))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import queue
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -154,6 +155,40 @@ def test_the_server_lists_the_extensions_that_it_has(client: Any) -> None:
     assert not extensions & {"cuda_shared_memory", "sequence", "classification"}
 
 
+# --- optional inputs ---
+
+
+def test_an_input_with_a_default_may_be_left_out(served: Server, client: Any) -> None:
+    x, five = tensor("x", ONE), tensor("scale", np.array([5.0], np.float32))
+    np.testing.assert_array_equal(client.infer("scaled", [x]).as_numpy("y"), 2 * ONE)
+    np.testing.assert_array_equal(client.infer("scaled", [five, x]).as_numpy("y"), 5 * ONE)
+    with ThreadPoolExecutor(8) as pool:
+        given = [[x, five] if number % 3 == 0 else [x] for number in range(48)]
+        answers = list(pool.map(lambda inputs: client.infer("scaled", inputs).as_numpy("y")[0, 0], given))
+    assert answers == [5.0 if len(inputs) == 2 else 2.0 for inputs in given]
+    with pytest.raises(InferenceServerException, match="may be given scale FP32"):
+        client.infer("scaled", [x, tensor("z", ONE)])
+    with pytest.raises(InferenceServerException, match="'x' is missing"):
+        client.infer("scaled", [five])
+    with pytest.raises(InferenceServerException, match="has size 1 in dimension 0"):
+        client.infer("scaled", [x, tensor("scale", np.ones(2, np.float32))])
+
+
+def test_the_configuration_and_our_own_client_know_which_inputs_are_optional(served: Server, client: Any) -> None:
+    found = client.get_model_config("scaled").config
+    assert [(each.name, each.optional, list(each.dims)) for each in found.input] == [
+        ("x", False, [2]),
+        ("scale", True, [1]),
+    ]
+    assert [each.name for each in client.get_model_metadata("scaled").inputs] == ["x", "scale"]
+    with served.client() as ours:
+        signature = ours.metadata("scaled").signature
+        assert [spec.name for spec in signature.inputs] == ["x"]
+        assert [spec.name for spec in signature.optional] == ["scale"]
+        np.testing.assert_array_equal(ours.infer("scaled", {"x": ONE})["y"], 2 * ONE)
+        np.testing.assert_array_equal(ours.infer("scaled", {"x": ONE, "scale": [4.0]})["y"], 4 * ONE)
+
+
 # --- parameters ---
 
 
@@ -173,7 +208,7 @@ def test_priority_and_timeout_are_taken_and_sequences_are_not(client: Any) -> No
 
 @pytest.fixture
 def region(client: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
-    name = f"interlock-{request.node.name[:40]}"
+    name = f"interlock-{request.node.originalname}"[:60]
     handle = shm.create_shared_memory_region("region", f"/{name}", 256)
     client.register_system_shared_memory("region", f"/{name}", 256)
     yield handle

@@ -136,6 +136,7 @@ def version(each: Version) -> RenderableType:
             ("used by", _uses(each)),
             ("proven", _proven(each)),
             ("inputs", "\n".join(map(str, each.signature.inputs))),
+            *((("optional", "\n".join(map(str, each.signature.optional))),) if each.signature.optional else ()),
             ("outputs", "\n".join(map(str, each.signature.outputs))),
             ("serving", _config(each.config)),
             ("size", _size(each.size_bytes)),

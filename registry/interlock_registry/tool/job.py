@@ -115,6 +115,7 @@ class ValidateReport:
             "signature": {
                 "inputs": [_spec(spec) for spec in self.signature.inputs],
                 "outputs": [_spec(spec) for spec in self.signature.outputs],
+                "optional": [_spec(spec) for spec in self.signature.optional],
             },
             "joinable": self.joinable,
             "proven": self.proven,
@@ -144,6 +145,7 @@ class ValidateReport:
             signature=Signature(
                 tuple(_from_spec(spec) for spec in signature["inputs"]),
                 tuple(_from_spec(spec) for spec in signature["outputs"]),
+                tuple(_from_spec(spec) for spec in signature["optional"]),
             ),
             joinable=bool(data["joinable"]),
             proven=bool(data["proven"]),

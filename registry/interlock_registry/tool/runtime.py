@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import resource
 import statistics
 import time
@@ -99,6 +100,10 @@ def _takes(ir_version: int, opsets: Mapping[str, int]) -> bool:
     return True
 
 
+MAX_DEFAULT_BYTES: Final = 4096
+"""Initializers over that are weights, also where the graph lets callers override them."""
+
+
 def refusal(error: Exception, doing: str, check: str) -> InvalidModel | MemoryError:
     """Return the error of ours that one of ONNX Runtime's means; its errors share no base class but Exception."""
     if _is_out_of_memory(error):
@@ -140,6 +145,7 @@ class Session:
         self.signature: Final = Signature(
             tuple(_spec("input", each) for each in self._session.get_inputs()),
             tuple(_spec("output", each) for each in self._session.get_outputs()),
+            tuple(_spec("input", each) for each in self._session.get_overridable_initializers() if _worth_giving(each)),
         )
         self._names = [spec.name for spec in self.signature.outputs]
         self._bf16_out = any(spec.dtype is DType.BF16 for spec in self.signature.outputs)
@@ -184,6 +190,15 @@ def _spec(side: str, arg: _NodeArg) -> TensorSpec:
             check="signature",
         )
     return TensorSpec(arg.name, dtype, tuple(_dim(dim) for dim in arg.shape))
+
+
+def _worth_giving(arg: _NodeArg) -> bool:
+    """Tell an input with a default from a weight that an exporter listed among the inputs too."""
+    dtype = _DTYPES.get(arg.type)
+    sizes = [dim for dim in arg.shape if isinstance(dim, int)]
+    if dtype is None or len(sizes) != len(arg.shape):
+        return False
+    return math.prod(sizes) * (dtype.itemsize or 64) <= MAX_DEFAULT_BYTES
 
 
 def _dim(dim: int | str | None) -> Dim:

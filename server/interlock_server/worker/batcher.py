@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, ParamSpec, Protocol
 
@@ -21,7 +21,7 @@ from interlock.model import ServingConfig
 from interlock.types import Array
 
 from interlock_server.faults import opaque
-from interlock_server.worker.engine import Run, RunTerminated
+from interlock_server.worker.engine import NO_OPTIONAL, Run, RunTerminated
 
 log = logging.getLogger("interlock.batcher")
 
@@ -29,8 +29,8 @@ log = logging.getLogger("interlock.batcher")
 class Runnable(Protocol):
     """What the batcher runs: a session."""
 
-    def run(self, inputs: Sequence[Array], run: Run) -> list[Array]:
-        """Run on inputs in signature order."""
+    def run(self, inputs: Sequence[Array], run: Run, optional: Mapping[str, Array] = NO_OPTIONAL) -> list[Array]:
+        """Run on inputs in signature order, and on optional ones by name."""
         ...
 
 
@@ -59,7 +59,18 @@ JoinKey = tuple[tuple[object, ...], ...]
 class Work:
     """One request in the queue. Exactly one of the two callbacks is called: on the engine thread, or by `cancel`."""
 
-    __slots__ = ("cancelled", "deadline", "enqueued", "inputs", "key", "on_error", "on_outputs", "priority", "rows")
+    __slots__ = (
+        "cancelled",
+        "deadline",
+        "enqueued",
+        "inputs",
+        "key",
+        "on_error",
+        "on_outputs",
+        "optional",
+        "priority",
+        "rows",
+    )
 
     def __init__(
         self,
@@ -70,11 +81,16 @@ class Work:
         on_outputs: Callable[[list[Array], Timing], None],
         on_error: Callable[[InterlockError], None],
         priority: int = DEFAULT_PRIORITY,
+        optional: Mapping[str, Array] = NO_OPTIONAL,
     ) -> None:
-        """Take arrays in signature order; `rows` is the batch size, None where the request must run alone."""
+        """Take arrays in signature order; `rows` is the batch size, None where the request must run alone.
+
+        A request with optional inputs must run alone.
+        """
         self.inputs: Final = inputs
         self.rows: Final = rows
         self.priority: Final = priority
+        self.optional: Final = optional
         self.deadline: Final = deadline
         self.on_outputs: Final = on_outputs
         self.on_error: Final = on_error
@@ -205,7 +221,7 @@ class Batcher:
         try:
             inputs = _join(batch)
             joined = time.monotonic()
-            outputs = self._session.run(inputs, run)
+            outputs = self._session.run(inputs, run, batch[0].optional)
             ended = time.monotonic()
             answers = [outputs] if len(batch) == 1 else _split(outputs, [work.rows or 0 for work in batch])
         except RunTerminated:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -27,9 +28,14 @@ def model_metadata(resolved: Resolved, versions: Sequence[int]) -> pb.ModelMetad
         name=spec.model,
         versions=[str(version) for version in versions],
         platform=PLATFORM,
-        inputs=[_tensor(each) for each in spec.signature.inputs],
+        inputs=[_tensor(each) for each in (*spec.signature.inputs, *spec.signature.optional)],
         outputs=[_tensor(each) for each in spec.signature.outputs],
-        properties={**_facts(resolved), "interlock.max_batch_size": str(batch_limit(spec))},
+        properties={
+            **_facts(resolved),
+            "interlock.max_batch_size": str(batch_limit(spec)),
+            # The protocol's metadata cannot say that an input may be left out.
+            "interlock.optional_inputs": json.dumps([each.name for each in spec.signature.optional]),
+        },
     )
 
 
@@ -48,6 +54,12 @@ def model_config(resolved: Resolved, versions: Sequence[int]) -> config_pb.Model
         input=[
             config_pb.ModelInput(name=each.name, data_type=_CONFIG_TYPES[each.dtype], dims=_dims(each, rows))
             for each in spec.signature.inputs
+        ]
+        + [
+            config_pb.ModelInput(
+                name=each.name, data_type=_CONFIG_TYPES[each.dtype], dims=_dims(each, 0), optional=True
+            )
+            for each in spec.signature.optional
         ],
         output=[
             config_pb.ModelOutput(name=each.name, data_type=_CONFIG_TYPES[each.dtype], dims=_dims(each, rows))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -39,6 +39,9 @@ class RunTerminated(Exception):
     """A run was stopped because nobody waits for it any more."""
 
 
+NO_OPTIONAL: Final[Mapping[str, Array]] = {}
+
+
 class Run:
     """The handle of one run, by which another thread can end it between two nodes."""
 
@@ -59,28 +62,38 @@ class Session:
         self._session = session
         self._inputs = [spec.name for spec in signature.inputs]
         self._outputs = [spec.name for spec in signature.outputs]
-        self._bf16 = any(spec.dtype is DType.BF16 for spec in (*signature.inputs, *signature.outputs))
+        self._optional = {spec.name: spec for spec in signature.optional}
+        self._bf16 = any(
+            spec.dtype is DType.BF16 for spec in (*signature.inputs, *signature.outputs, *signature.optional)
+        )
         self._signature = signature
 
-    def run(self, inputs: Sequence[Array], run: Run) -> list[Array]:
-        """Run on inputs in signature order, outputs in signature order; raises RunTerminated, InternalError."""
+    def run(self, inputs: Sequence[Array], run: Run, optional: Mapping[str, Array] = NO_OPTIONAL) -> list[Array]:
+        """Run on inputs in signature order and on optional ones by name, outputs in signature order.
+
+        Raises RunTerminated, InternalError.
+        """
         try:
             if self._bf16:
-                return self._run_ort_values(inputs, run)
+                return self._run_ort_values(inputs, run, optional)
             feed = dict(zip(self._inputs, inputs, strict=True))
+            if optional:
+                feed |= optional
             return [np.asarray(array) for array in self._session.run(self._outputs, feed, run.options)]
         except Exception as error:
             if run.options.terminate:
                 raise RunTerminated from error
             raise InternalError(f"the model failed while running: {_first_line(error)}") from error
 
-    def _run_ort_values(self, inputs: Sequence[Array], run: Run) -> list[Array]:
+    def _run_ort_values(self, inputs: Sequence[Array], run: Run, optional: Mapping[str, Array]) -> list[Array]:
         """Numpy has no bfloat16: its bits go in and out as uint16 through OrtValues."""
+        given = [*zip(self._signature.inputs, inputs, strict=True)]
+        given += [(self._optional[name], array) for name, array in optional.items()]
         feed = {
             spec.name: ort.OrtValue.ortvalue_from_numpy_with_onnx_type(np.ascontiguousarray(array), _BFLOAT16)
             if spec.dtype is DType.BF16
             else ort.OrtValue.ortvalue_from_numpy(array)
-            for spec, array in zip(self._signature.inputs, inputs, strict=True)
+            for spec, array in given
         }
         values = self._session.run_with_ort_values(self._outputs, feed, run.options)
         return [

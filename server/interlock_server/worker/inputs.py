@@ -10,6 +10,7 @@ from interlock.errors import InvalidInput, Violation
 from interlock.protocols.open_inference_pb2 import ModelInferRequest
 from interlock.types import Array, DType, Signature, TensorSpec
 
+from interlock_server.worker.engine import NO_OPTIONAL
 from interlock_server.worker.loader import for_engine
 from interlock_server.worker.parameters import SharedSlice, refuse_classification, shared_slice
 
@@ -27,6 +28,8 @@ class RequestTensors:
     """Batch size; None where the version's requests must run alone."""
     typed: bool
     """They came as typed contents, so the answer goes back that way."""
+    optional: Mapping[str, Array]
+    """Inputs that might have been left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +48,27 @@ def read_inputs(
     """Decode and check a request's inputs; raises InvalidInput naming every tensor that is wrong."""
     by_name = _by_name(request, signature)
     raw = _raw_by_name(request, read_shared)
-    arrays: list[Array] = []
-    for spec in signature.inputs:
-        tensor = by_name[spec.name]
-        if tensor.datatype != spec.dtype.value:
-            raise _refuse(spec, f"is {spec.dtype.value}, the request has {tensor.datatype or 'no datatype'}")
-        shape = tuple(tensor.shape)
-        _check_shape(spec, shape)
-        data = raw.get(spec.name)
-        if data is not None:
-            array = tensors.decode_raw(spec.name, spec.dtype, shape, data)
-        else:
-            array = tensors.decode_typed(spec.name, spec.dtype, shape, tensor.contents)
-        arrays.append(_text(spec, array))
+    arrays = [_array(spec, by_name[spec.name], raw.get(spec.name)) for spec in signature.inputs]
     _check_symbols(signature.inputs, arrays)
-    return RequestTensors(tuple(arrays), _rows(arrays) if joinable else None, len(raw) < len(arrays))
+    typed = len(raw) < len(by_name)
+    if len(by_name) == len(arrays):
+        return RequestTensors(tuple(arrays), _rows(arrays) if joinable else None, typed, NO_OPTIONAL)
+    given = [spec for spec in signature.optional if spec.name in by_name]
+    optional = {spec.name: _array(spec, by_name[spec.name], raw.get(spec.name)) for spec in given}
+    return RequestTensors(tuple(arrays), None, typed, optional)
+
+
+def _array(spec: TensorSpec, tensor: ModelInferRequest.InferInputTensor, data: bytes | None) -> Array:
+    """Decode one input from its raw bytes, or from its typed contents where there are none."""
+    if tensor.datatype != spec.dtype.value:
+        raise _refuse(spec, f"is {spec.dtype.value}, the request has {tensor.datatype or 'no datatype'}")
+    shape = tuple(tensor.shape)
+    _check_shape(spec, shape)
+    if data is not None:
+        array = tensors.decode_raw(spec.name, spec.dtype, shape, data)
+    else:
+        array = tensors.decode_typed(spec.name, spec.dtype, shape, tensor.contents)
+    return _text(spec, array)
 
 
 def _rows(arrays: Sequence[Array]) -> int | None:
@@ -109,13 +118,15 @@ def _by_name(request: ModelInferRequest, signature: Signature) -> dict[str, Mode
             wrong.append(Violation(f"inputs[{tensor.name}]", f"input {tensor.name!r} is given twice"))
         given[tensor.name] = tensor
     expected = {spec.name for spec in signature.inputs}
-    wrong += [
-        Violation(f"inputs[{name}]", f"input {name!r} does not exist") for name in sorted(given.keys() - expected)
-    ]
+    unknown = given.keys() - expected
+    if unknown and signature.optional:
+        unknown -= {spec.name for spec in signature.optional}
+    wrong += [Violation(f"inputs[{name}]", f"input {name!r} does not exist") for name in sorted(unknown)]
     wrong += [Violation(f"inputs[{name}]", f"input {name!r} is missing") for name in sorted(expected - given.keys())]
     if wrong:
         listed = "; ".join(violation.description for violation in wrong[:8])
-        raise InvalidInput(f"{listed}. The model takes {_names(signature.inputs)}", wrong)
+        may = f", and may be given {_names(signature.optional)}" if signature.optional else ""
+        raise InvalidInput(f"{listed}. The model takes {_names(signature.inputs)}{may}", wrong)
     return given
 
 

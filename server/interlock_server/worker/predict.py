@@ -141,6 +141,7 @@ class Predictor:
             on_outputs=on_outputs,
             on_error=on_error,
             priority=options.priority,
+            optional=read.optional,
         )
         batcher.submit(work)
         call.on_cancel(lambda: batcher.cancel(work))

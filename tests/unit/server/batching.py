@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from interlock.errors import InterlockError
 from interlock.types import Array
 from interlock_server.worker.batcher import DEFAULT_PRIORITY, Batcher, Timing, Work
-from interlock_server.worker.engine import Run, RunTerminated
+from interlock_server.worker.engine import NO_OPTIONAL, Run, RunTerminated
 
 from tests.support import eventually
 
@@ -26,7 +26,7 @@ class Doubler:
         self.gate.set()
         self.entered = threading.Semaphore(0)
 
-    def run(self, inputs: Sequence[Array], run: Run) -> list[Array]:
+    def run(self, inputs: Sequence[Array], run: Run, optional: Mapping[str, Array] = NO_OPTIONAL) -> list[Array]:
         self.runs.append(int(inputs[0].shape[0]))
         self.entered.release()
         while not self.gate.wait(0.002):

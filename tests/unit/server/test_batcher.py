@@ -4,7 +4,7 @@ import gc
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from interlock.errors import Cancelled, DeadlineExceeded, Draining, InternalErro
 from interlock.model import ServingConfig
 from interlock.types import Array
 from interlock_server.worker.batcher import Batcher, Timing, Work
-from interlock_server.worker.engine import Run
+from interlock_server.worker.engine import NO_OPTIONAL, Run
 
 from tests.support import eventually
 from tests.unit.server.batching import FOREVER, Bench, Doubler, Outcome, Picky, settle, work
@@ -331,7 +331,7 @@ def test_one_bad_request_of_a_batch_fails_alone_and_the_thread_goes_on(make: Mak
 class Swallower(Doubler):
     """Answers a joined run with one row too few."""
 
-    def run(self, inputs: Sequence[Array], run: Run) -> list[Array]:
+    def run(self, inputs: Sequence[Array], run: Run, optional: Mapping[str, Array] = NO_OPTIONAL) -> list[Array]:
         (answer,) = super().run(inputs, run)
         return [answer[1:] if len(answer) > 1 else answer]
 

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections.abc import Mapping
 
 import pytest
 from interlock.model import ServableState, ServingConfig
 from interlock.types import Array
 from interlock_server.worker.batcher import Batcher
-from interlock_server.worker.engine import Run
+from interlock_server.worker.engine import NO_OPTIONAL, Run
 from interlock_server.worker.servable import IllegalTransition, Servable
 
 from tests.support import eventually
@@ -29,7 +30,7 @@ LEGAL = {
 class Echo:
     """A session that gives back what it gets."""
 
-    def run(self, inputs: list[Array], run: Run) -> list[Array]:
+    def run(self, inputs: list[Array], run: Run, optional: Mapping[str, Array] = NO_OPTIONAL) -> list[Array]:
         return list(inputs)
 
 

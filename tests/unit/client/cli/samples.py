@@ -90,6 +90,7 @@ VERSION_JSON = {
     "signature": {
         "inputs": [{"name": "x", "dtype": "FP32", "shape": [None, 2]}],
         "outputs": [{"name": "y", "dtype": "FP32", "shape": [None, 2]}],
+        "optional": [],
     },
     "config": {"max_batch_size": 32, "max_queue_delay_us": 0, "max_queue_size": 1024},
     "proven": True,
