@@ -16,7 +16,7 @@ BIN := .venv/bin
 PY := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: setup proto lint fmt type test test-all test-postgres conformance bench bench-switch interop fuzz demo serve clean help
+.PHONY: setup proto lint fmt type test cover test-all test-postgres conformance bench bench-switch interop fuzz demo serve clean help
 
 setup: ## make .venv/ with everything, the command in it at .venv/bin/interlock
 	@PYTHON="$(PYTHON)" ENGINE="$(ENGINE)" TORCH_INDEX="$(TORCH_INDEX)" tools/setup.sh
@@ -39,9 +39,12 @@ fmt: setup ## format the code and refresh the generated tables in docs/
 type: setup ## check types (mypy --strict)
 	@$(BIN)/mypy
 
-test: setup ## run the suite, without the minutes-long tests, with branch coverage
+test: setup ## run the suite, without the minutes-long tests, in two processes
+	@$(PY) -m pytest -m "not slow" -n 2 --dist loadfile $(ARGS)
+
+cover: setup ## run the same with branch coverage, of every process: half as long again
 	@$(PY) -m coverage erase
-	@$(PY) -m pytest -m "not slow" --cov --cov-report= $(ARGS)
+	@$(PY) -m pytest -m "not slow" -n 2 --dist loadfile --cov --cov-report= $(ARGS)
 	@echo "coverage (branches included): $$($(PY) -m coverage report --format=total) %"
 
 test-all: setup ## run every test

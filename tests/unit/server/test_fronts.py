@@ -207,7 +207,7 @@ async def test_the_server_s_own_deadline_ends_a_call_that_nobody_answers(
             await there.unary(timeout=timeout)
         assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         assert "max_deadline_s" in (caught.value.details() or "")
-        assert there.handler.calls[0].cancelled
+        await eventually_async(lambda: there.handler.calls[0].cancelled, "whoever works for it is told")
 
 
 # --- cancellation ---
