@@ -9,8 +9,9 @@ import uuid
 from collections.abc import Sequence
 from typing import Final
 
-from interlock import convert
+from interlock import convert, convert_diff
 from interlock import model as m
+from interlock.diff import VersionDiff
 from interlock.errors import InvalidArgument
 from interlock.types import ModelRef, alias_name, model_name
 from interlock.v1 import admin_pb2 as pb
@@ -22,6 +23,8 @@ REGISTER_TIMEOUT_S: Final = 600.0
 """An upload, its validation and its golden check."""
 SWITCH_TIMEOUT_S: Final = 300.0
 """What may have to load and warm a version first."""
+DIFF_TIMEOUT_S: Final = 300.0
+"""What reads the weights of two versions and runs one of them."""
 DEFAULT_LIMIT: Final = 100
 _PAGE: Final = 500
 
@@ -160,6 +163,19 @@ def show(ref: ModelRef) -> Flow[m.Version]:
     """Read the version that a ref means now."""
     answer = yield from ask("GetVersion", pb.GetVersionRequest(ref=str(ref)), pb.GetVersionResponse)
     return convert.from_version(answer.message.version)
+
+
+def diff(model: str, before: int | str, after: int | str) -> Flow[VersionDiff]:
+    """Compare two versions."""
+    request = pb.DiffVersionsRequest(model=model_name(model), before=_which(before), after=_which(after))
+    answer = yield from ask("DiffVersions", request, pb.DiffVersionsResponse)
+    return convert_diff.from_diff(answer.message.diff)
+
+
+def _which(version: int | str) -> str:
+    if isinstance(version, str) and not version.isdecimal():
+        return alias_name(version)
+    return str(_number(int(version) if isinstance(version, str) else version))
 
 
 def status() -> Flow[m.ReplicaStatus]:

@@ -11,13 +11,14 @@ from typing import Final, Self
 import grpc
 from interlock import convert
 from interlock.chain import START, ChainHead, ChainReport
+from interlock.diff import VersionDiff
 from interlock.model import AliasAt, Event, EventFilter, Model, ReplicaStatus, ServingConfig, Switch, Version
 from interlock.quantization import Quantized
 from interlock.types import STABLE, ModelRef
 from interlock.v1.admin_pb2_grpc import AdminServiceStub
 
 from interlock_client import _admin, _history, _quantize
-from interlock_client._admin import DEFAULT_LIMIT, REGISTER_TIMEOUT_S, SWITCH_TIMEOUT_S
+from interlock_client._admin import DEFAULT_LIMIT, DIFF_TIMEOUT_S, REGISTER_TIMEOUT_S, SWITCH_TIMEOUT_S
 from interlock_client._channel import ADMIN, DEFAULT_RETRIES, DEFAULT_TIMEOUT_S, Option, dial, seconds
 from interlock_client._connection import SyncConnection
 from interlock_client._history import VERIFY_TIMEOUT_S
@@ -254,6 +255,17 @@ class Admin:
     def show(self, ref: str, *, timeout: float | None = None) -> Version:
         """Return the version that `m`, `m@3` or `m:canary` means now."""
         return self._connection.run(_admin.show(ModelRef.parse(ref)), seconds(timeout, self._timeout_s))
+
+    def diff(self, model: str, before: int | str, after: int | str, *, timeout: float | None = None) -> VersionDiff:
+        """Tell in what two versions of a model differ: signature, settings, operators, weights, answers.
+
+        Args:
+            model: the name that owns both.
+            before: the number of the first version, or an alias that points at it.
+            after: the same for the second one.
+            timeout: seconds; 300 where it is not given, for big weights have to be read.
+        """
+        return self._connection.run(_admin.diff(model, before, after), seconds(timeout, DIFF_TIMEOUT_S))
 
     def log(
         self,

@@ -160,7 +160,7 @@ def compare(name: str, dtype: DType, actual: Array, expected: Array, tolerance: 
     if dtype is DType.BYTES:
         same = [_text(item) for item in actual.ravel()] == [_text(item) for item in expected.ravel()]
         return Difference(name, 0.0, 0.0, same, "" if same else f"output {name!r} differs from the golden sample")
-    a, b = _float64(actual, dtype), _float64(expected, dtype)
+    a, b = numbers(actual, dtype), numbers(expected, dtype)
     if a.size == 0:
         return Difference(name, 0.0, 0.0, True, "")
     exact = dtype in (DType.BOOL,) or (dtype.numpy.kind in "iu" and dtype is not DType.BF16)
@@ -191,7 +191,8 @@ def _text(item: object) -> bytes:
     return item if isinstance(item, bytes) else str(item).encode()
 
 
-def _float64(array: Array, dtype: DType) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def numbers(array: Array, dtype: DType) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    """Return the elements of a tensor that is not BYTES as numbers."""
     if dtype is DType.BF16:
         return (array.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
     return array.astype(np.float64)

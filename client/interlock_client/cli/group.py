@@ -20,6 +20,7 @@ _COMMANDS: Final[Mapping[str, str]] = {
     "versions": "read",
     "show": "read",
     "log": "history",
+    "diff": "difference",
     "promote": "change",
     "rollback": "change",
     "alias": "change",

@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import json
 import math
+import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import Enum
@@ -14,6 +15,7 @@ from typing import Final
 
 import click
 import numpy as np
+from interlock.errors import InvalidArgument
 from rich.console import Console, RenderableType
 
 _WIDE: Final = 4096
@@ -63,6 +65,16 @@ def print_table(*parts: RenderableType) -> None:
 def print_note(text: str) -> None:
     """Print a remark that is no part of the result, on stderr."""
     click.echo(text, err=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all; raises InvalidArgument where it cannot be written."""
+    try:
+        half = path.with_name(f".{path.name}.{os.getpid()}")
+        half.write_text(text, encoding="utf-8")
+        half.replace(path)
+    except OSError as error:
+        raise InvalidArgument(f"{str(path)!r} cannot be written: {error.strerror}") from error
 
 
 def console() -> Console:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from interlock.quantization import Form
-from rich import box
 from rich.console import RenderableType
-from rich.table import Table
 
 from interlock_client import (
     AliasAt,
@@ -25,57 +23,19 @@ from interlock_client import (
     Switch,
     Version,
 )
+from interlock_client.cli.cells import clean as _clean
+from interlock_client.cli.cells import moment as _time
+from interlock_client.cli.cells import pairs as _pairs
+from interlock_client.cli.cells import rows as _rows
+from interlock_client.cli.cells import size as _size
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in columns:
-        table.add_column(name, justify="right" if name in _NUMERIC else "left")
-    return table
-
-
-_NUMERIC: Final = frozenset({"version", "versions", "newest", "size", "seq", "in flight", "generation", "from", "to"})
-
-
-def _rows(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    table = _table(*columns)
-    for row in rows:
-        table.add_row(*(_clean(cell) for cell in row))
-    return table
-
-
-def _pairs(rows: Iterable[tuple[str, object]]) -> Table:
-    table = Table.grid(padding=(0, 2))
-    for name, value in rows:
-        table.add_row(name, _clean(value))
-    return table
-
-
 def record(value: DataclassInstance) -> RenderableType:
     """Return any dataclass, field by field."""
     return _pairs((each.name, getattr(value, each.name)) for each in dataclasses.fields(value))
-
-
-def _clean(value: object) -> str:
-    """Show control characters as escapes: what a stranger wrote into a note must not drive this terminal."""
-    text = str(value)
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
-
-
-def _time(value: datetime) -> str:
-    return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
-def _size(count: int) -> str:
-    amount = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if amount < 1024 or unit == "GiB":
-            break
-        amount /= 1024
-    return f"{count} B" if unit == "B" else f"{amount:.1f} {unit}"
 
 
 def models(found: Sequence[Model]) -> RenderableType:

@@ -94,6 +94,11 @@ class AdminServiceStub(object):
                 request_serializer=interlock_dot_v1_dot_admin__pb2.GetVersionRequest.SerializeToString,
                 response_deserializer=interlock_dot_v1_dot_admin__pb2.GetVersionResponse.FromString,
                 _registered_method=True)
+        self.DiffVersions = channel.unary_unary(
+                '/interlock.v1.AdminService/DiffVersions',
+                request_serializer=interlock_dot_v1_dot_admin__pb2.DiffVersionsRequest.SerializeToString,
+                response_deserializer=interlock_dot_v1_dot_admin__pb2.DiffVersionsResponse.FromString,
+                _registered_method=True)
         self.ListEvents = channel.unary_unary(
                 '/interlock.v1.AdminService/ListEvents',
                 request_serializer=interlock_dot_v1_dot_admin__pb2.ListEventsRequest.SerializeToString,
@@ -198,6 +203,13 @@ class AdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DiffVersions(self, request, context):
+        """Tells in what two versions of a model differ. It reads their weights and runs one of them: give it minutes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListEvents(self, request, context):
         """The history: every attempt to change something, granted or refused.
         """
@@ -287,6 +299,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.GetVersion,
                     request_deserializer=interlock_dot_v1_dot_admin__pb2.GetVersionRequest.FromString,
                     response_serializer=interlock_dot_v1_dot_admin__pb2.GetVersionResponse.SerializeToString,
+            ),
+            'DiffVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.DiffVersions,
+                    request_deserializer=interlock_dot_v1_dot_admin__pb2.DiffVersionsRequest.FromString,
+                    response_serializer=interlock_dot_v1_dot_admin__pb2.DiffVersionsResponse.SerializeToString,
             ),
             'ListEvents': grpc.unary_unary_rpc_method_handler(
                     servicer.ListEvents,
@@ -633,6 +650,33 @@ class AdminService(object):
             '/interlock.v1.AdminService/GetVersion',
             interlock_dot_v1_dot_admin__pb2.GetVersionRequest.SerializeToString,
             interlock_dot_v1_dot_admin__pb2.GetVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DiffVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/interlock.v1.AdminService/DiffVersions',
+            interlock_dot_v1_dot_admin__pb2.DiffVersionsRequest.SerializeToString,
+            interlock_dot_v1_dot_admin__pb2.DiffVersionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

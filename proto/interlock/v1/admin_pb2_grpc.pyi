@@ -50,6 +50,8 @@ class AdminServiceStub:
     ListModels: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListModelsRequest, _admin_pb2.ListModelsResponse]
     ListVersions: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListVersionsRequest, _admin_pb2.ListVersionsResponse]
     GetVersion: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetVersionRequest, _admin_pb2.GetVersionResponse]
+    DiffVersions: _grpc.UnaryUnaryMultiCallable[_admin_pb2.DiffVersionsRequest, _admin_pb2.DiffVersionsResponse]
+    """Tells in what two versions of a model differ. It reads their weights and runs one of them: give it minutes."""
     ListEvents: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListEventsRequest, _admin_pb2.ListEventsResponse]
     """The history: every attempt to change something, granted or refused."""
     ListAliasesAt: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListAliasesAtRequest, _admin_pb2.ListAliasesAtResponse]
@@ -80,6 +82,8 @@ class AdminServiceAsyncStub(AdminServiceStub):
     ListModels: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListModelsRequest, _admin_pb2.ListModelsResponse]  # type: ignore[assignment]
     ListVersions: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListVersionsRequest, _admin_pb2.ListVersionsResponse]  # type: ignore[assignment]
     GetVersion: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetVersionRequest, _admin_pb2.GetVersionResponse]  # type: ignore[assignment]
+    DiffVersions: _aio.UnaryUnaryMultiCallable[_admin_pb2.DiffVersionsRequest, _admin_pb2.DiffVersionsResponse]  # type: ignore[assignment]
+    """Tells in what two versions of a model differ. It reads their weights and runs one of them: give it minutes."""
     ListEvents: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListEventsRequest, _admin_pb2.ListEventsResponse]  # type: ignore[assignment]
     """The history: every attempt to change something, granted or refused."""
     ListAliasesAt: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListAliasesAtRequest, _admin_pb2.ListAliasesAtResponse]  # type: ignore[assignment]
@@ -179,6 +183,14 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.GetVersionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.GetVersionResponse, _abc.Awaitable[_admin_pb2.GetVersionResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def DiffVersions(
+        self,
+        request: _admin_pb2.DiffVersionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.DiffVersionsResponse, _abc.Awaitable[_admin_pb2.DiffVersionsResponse]]:
+        """Tells in what two versions of a model differ. It reads their weights and runs one of them: give it minutes."""
 
     @_abc_1.abstractmethod
     def ListEvents(

@@ -3,6 +3,7 @@
 This package's parent half (`job`, `runner`, `sandbox`) imports neither onnx nor onnxruntime; the child does.
 """
 
+from interlock_registry.tool.diff_job import DiffJob, DiffSide
 from interlock_registry.tool.job import (
     DEFAULT_TOLERANCE_CAPS,
     ModelLimits,
@@ -11,18 +12,21 @@ from interlock_registry.tool.job import (
     ValidateReport,
 )
 from interlock_registry.tool.quantize_job import GOLDEN, MODEL, QuantizeJob
-from interlock_registry.tool.runner import quantize, validate
+from interlock_registry.tool.runner import diff, quantize, validate
 from interlock_registry.tool.sandbox import sandbox_layers
 
 __all__ = [
     "DEFAULT_TOLERANCE_CAPS",
     "GOLDEN",
     "MODEL",
+    "DiffJob",
+    "DiffSide",
     "ModelLimits",
     "QuantizeJob",
     "ToolLimits",
     "ValidateJob",
     "ValidateReport",
+    "diff",
     "quantize",
     "sandbox_layers",
     "validate",

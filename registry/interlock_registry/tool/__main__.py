@@ -10,6 +10,7 @@ from typing import Any, Final
 from interlock.errors import InterlockError, InternalError
 
 from interlock_registry.tool import sandbox
+from interlock_registry.tool.diff_job import DiffJob, measured_json
 from interlock_registry.tool.job import ToolLimits, ValidateJob
 from interlock_registry.tool.quantize_job import QuantizeJob
 from interlock_registry.tool.runner import out_of_memory
@@ -50,6 +51,10 @@ def _do(verb: str, job: dict[str, Any]) -> dict[str, Any]:
             from interlock_registry.tool.quantizing import quantize
 
             return quantize(QuantizeJob.from_json(job)).to_json()
+        case "diff":
+            from interlock_registry.tool.difference import diff
+
+            return measured_json(diff(DiffJob.from_json(job)))
         case _:
             raise InternalError(f"the model tool has no verb {verb!r}")
 

@@ -16,6 +16,8 @@ from typing import Any, Final, TypeVar
 from interlock.errors import InterlockError, InternalError, InvalidModel, Violation, by_reason
 from interlock.quantization import Quantization
 
+from interlock_registry.comparison import Measured
+from interlock_registry.tool.diff_job import DiffJob, read_measured
 from interlock_registry.tool.job import ToolLimits, ValidateJob, ValidateReport
 from interlock_registry.tool.quantize_job import QuantizeJob
 from interlock_registry.tool.sandbox import clean_environment
@@ -45,6 +47,14 @@ async def quantize(job: QuantizeJob, limits: ToolLimits) -> Quantization:
     Raises InvalidModel, GoldenMismatch, InvalidArgument, InternalError.
     """
     return await ask("quantize", job.to_json(), Quantization.from_json, job.out, limits)
+
+
+async def diff(job: DiffJob, limits: ToolLimits) -> Measured:
+    """Compare two versions in a sandboxed child; raises InvalidGolden, InternalError, InvalidModel (its limits).
+
+    Call it as `validate` is called.
+    """
+    return await ask("diff", job.to_json(), read_measured, job.folder, limits)
 
 
 async def ask(

@@ -18,6 +18,7 @@ from interlock.v1 import admin_pb2_grpc
 from interlock_registry.artifacts import LocalArtifactStore
 
 from interlock_server.control.database import Database
+from interlock_server.control.diffing import Diffing
 from interlock_server.control.forwarding import Forwarding
 from interlock_server.control.http import HttpServer, app
 from interlock_server.control.last_known_good import LastKnownGood
@@ -104,6 +105,7 @@ async def run(boot: Boot, settings: Settings) -> int:
     switching = Switching(database, mutations, replica, workers, membership, rollouts, metrics, reconciler.changed)
     registering = Registering(settings, data.uploads, artifacts, database, mutations, switching, metrics)
     quantizing = Quantizing(settings, data.uploads, artifacts, database, mutations, registering)
+    diffing = Diffing(settings, artifacts, database)
     addresses = Addresses(boot.inference_address, boot.http_address, boot.admin_address)
     standing = Standing(membership, addresses, database, replica, workers)
     metrics.watch(standing.gauges)
@@ -121,7 +123,7 @@ async def run(boot: Boot, settings: Settings) -> int:
     internal = await control_service.start(servicer, path)
     admin = grpc.aio.server(options=server_options(settings, _ADMIN_MESSAGE_BYTES))
     admin_pb2_grpc.add_AdminServiceServicer_to_server(
-        AdminServicer(database, mutations, switching, registering, quantizing, standing), admin
+        AdminServicer(database, mutations, switching, registering, quantizing, diffing, standing), admin
     )
     health.add_to(admin)
     if settings.reflection:

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import AsyncIterator
 
 from google.protobuf.message import Message
-from interlock import convert, convert_history
+from interlock import convert, convert_diff, convert_history
 from interlock.convert_quantization import quantization
 from interlock.errors import InvalidArgument
 from interlock.model import MutationOptions
@@ -18,6 +18,7 @@ from interlock.v1 import admin_pb2, admin_pb2_grpc
 from interlock_registry.domain import Action, Attempt
 
 from interlock_server.control.database import Database
+from interlock_server.control.diffing import Diffing
 from interlock_server.control.mutations import Mutations
 from interlock_server.control.quantizing import QuantizeOrder, Quantizing
 from interlock_server.control.registering import Registering
@@ -36,6 +37,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         switching: Switching,
         registering: Registering,
         quantizing: Quantizing,
+        diffing: Diffing,
         standing: Standing,
     ) -> None:
         self._database = database
@@ -43,6 +45,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         self._switching = switching
         self._registering = registering
         self._quantizing = quantizing
+        self._diffing = diffing
         self._standing = standing
 
     # --- changes ---
@@ -221,6 +224,17 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         ref = ModelRef.parse(request.ref)
         version = await self._database.read(lambda registry: registry.version(ref))
         return admin_pb2.GetVersionResponse(version=convert.version(version))
+
+    @unary
+    async def DiffVersions(
+        self,
+        request: admin_pb2.DiffVersionsRequest,
+        context: Context[admin_pb2.DiffVersionsRequest, admin_pb2.DiffVersionsResponse],
+    ) -> admin_pb2.DiffVersionsResponse:
+        """Tell in what two versions differ."""
+        before = ModelRef.from_wire(model_name(request.model), request.before)
+        after = ModelRef.from_wire(model_name(request.model), request.after)
+        return admin_pb2.DiffVersionsResponse(diff=convert_diff.diff(await self._diffing.diff(before, after)))
 
     @unary
     async def ListEvents(

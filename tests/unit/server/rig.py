@@ -20,6 +20,7 @@ from interlock_registry.artifacts import LocalArtifactStore
 from interlock_registry.domain import Action, Attempt, NewVersion
 from interlock_registry.manifest import Blob, Manifest
 from interlock_server.control.database import Database
+from interlock_server.control.diffing import Diffing
 from interlock_server.control.last_known_good import LastKnownGood
 from interlock_server.control.membership import Membership
 from interlock_server.control.metrics import ControlMetrics
@@ -210,11 +211,12 @@ async def running(engine: Engine, root: Path, *, replica_id: str = "r", **change
         standing = Standing(
             membership, Addresses("127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"), database, replica, workers
         )
+        diffing = Diffing(settings, artifacts, database)
         metrics.watch(standing.gauges)
         health = ReplicaHealth(standing, workers)
         admin = grpc.aio.server()
         admin_pb2_grpc.add_AdminServiceServicer_to_server(
-            AdminServicer(database, mutations, switching, registering, quantizing, standing), admin
+            AdminServicer(database, mutations, switching, registering, quantizing, diffing, standing), admin
         )
         health.add_to(admin)
         port = admin.add_insecure_port("127.0.0.1:0")
