@@ -107,7 +107,8 @@ def _flowers(server: Server, tmp_path: Path, versions: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["docs/guide/sdk.md", "docs/guide/export.md", "docs/guide/history.md", "docs/guide/diff.md", "docs/errors.md"]
+    "page",
+    ["docs/guide/sdk.md", "docs/guide/export.md", "docs/guide/history.md", "docs/guide/diff.md", "docs/errors.md"],
 )
 def test_python_of_a_guide_runs(run: Run, server: Server, tmp_path: Path, page: str) -> None:
     _flowers(server, tmp_path, versions=1)
