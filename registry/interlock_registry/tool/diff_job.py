@@ -20,8 +20,8 @@ class DiffSide:
     """One of the versions."""
 
     version: int
-    digest: str
-    """Of its artifact, whose manifest is a blob too."""
+    manifest: Path
+    """The manifest of its artifact, as the registry has it."""
     golden: str
     """Digest of its golden samples, "" where it has none."""
     joinable: bool
@@ -45,7 +45,8 @@ class DiffJob:
 
     def to_json(self) -> dict[str, Any]:
         """Return what `from_json` reads."""
-        return {**asdict(self), "folder": str(self.folder)}
+        sides = {name: _side_json(side) for name, side in (("before", self.before), ("after", self.after))}
+        return {**asdict(self), "folder": str(self.folder), **sides}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> DiffJob:
@@ -65,11 +66,15 @@ class DiffJob:
         return self.folder / checked_digest(blob.digest)
 
 
+def _side_json(side: DiffSide) -> dict[str, Any]:
+    return {**asdict(side), "manifest": str(side.manifest)}
+
+
 def _side(data: Mapping[str, Any]) -> DiffSide:
     golden = str(data["golden"])
     return DiffSide(
         version=int(data["version"]),
-        digest=checked_digest(str(data["digest"])),
+        manifest=Path(data["manifest"]),
         golden=checked_digest(golden) if golden else "",
         joinable=bool(data["joinable"]),
     )

@@ -16,7 +16,7 @@ from interlock_registry.tool.weights import measure
 
 def diff(job: DiffJob) -> Measured:
     """Compare two versions; raises InvalidGolden, DataLoss, OSError where what is stored is damaged."""
-    before, after = _manifest(job.folder, job.before), _manifest(job.folder, job.after)
+    before, after = (Manifest.from_json(side.manifest.read_text()) for side in (job.before, job.after))
     figures, unmeasured = measure(job, before, after)
     first, second = _golden(job.folder, job.before), _golden(job.folder, job.after)
     return Measured(
@@ -25,10 +25,6 @@ def diff(job: DiffJob) -> Measured:
         golden=own(job, first, second),
         replayed=replayed(job, first, after),
     )
-
-
-def _manifest(folder: Path, side: DiffSide) -> Manifest:
-    return Manifest.from_json((folder / side.digest).read_text())
 
 
 def _golden(folder: Path, side: DiffSide) -> Golden | None:

@@ -13,13 +13,11 @@ import numpy as np
 import onnx
 from interlock.diff import TensorChange, TensorFigures, TensorForm, TensorStatus
 from interlock.types import Array
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from interlock_registry.comparison import match_tensors
 from interlock_registry.manifest import Manifest
 from interlock_registry.tool.diff_job import DiffJob
-from interlock_registry.tool.elements import content, sites
-from interlock_registry.tool.external import SideFiles
 
 _PIECE: Final = 1 << 18
 """Elements that are compared at a time."""
@@ -37,13 +35,20 @@ class Weights:
         self._blobs = {each.name: each.blob for each in manifest.tensors}
         self._inline: Mapping[str, bytes] | None = None
 
+    def has(self, name: str) -> bool:
+        """Tell whether a tensor's elements can be found."""
+        return name in self._blobs or name in self._inside()
+
     def open(self, name: str) -> BinaryIO:
-        """Open a tensor's elements; raises OSError, KeyError for one that the graph does not have."""
+        """Open a tensor's elements; raises OSError, KeyError for one that cannot be found."""
         if name in self._blobs:
             return self._job.path(self._blobs[name]).open("rb")
+        return io.BytesIO(self._inside()[name])
+
+    def _inside(self) -> Mapping[str, bytes]:
         if self._inline is None:
             self._inline = dict(_inline(self._job.path(self._graph)))
-        return io.BytesIO(self._inline[name])
+        return self._inline
 
 
 def measure(job: DiffJob, before: Manifest, after: Manifest) -> tuple[dict[str, TensorFigures], dict[str, str]]:
@@ -57,6 +62,8 @@ def measure(job: DiffJob, before: Manifest, after: Manifest) -> tuple[dict[str, 
         why = _obstacle(each)
         if not why and len(figures) == _MAX_MEASURED:
             why = f"{_MAX_MEASURED} others were measured, which is the limit"
+        if not why and not (old.has(each.name) and new.has(each.name)):
+            why = "it lies in a subgraph, where elements are not looked up"
         found = None if why else _figures(each, old, new, deadline)
         if found is not None:
             figures[each.name] = found
@@ -168,8 +175,12 @@ def _numpy(form: TensorForm) -> np.dtype[np.generic] | None:
 
 
 def _inline(graph: Path) -> Iterable[tuple[str, bytes]]:
-    """Yield the elements of the tensors inside a graph."""
-    model = onnx.load(str(graph), load_external_data=False)
-    for site in sites(model):
-        if site.tensor.data_location != TensorProto.EXTERNAL:
-            yield site.name, bytes(content(site, SideFiles(())))
+    """Yield the elements of the tensors inside the main graph, those of constants under their outputs' names."""
+    main = onnx.load(str(graph), load_external_data=False).graph
+    tensors = [(each.name, each) for each in main.initializer]
+    for node in main.node:
+        if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
+            tensors += [(node.output[0], each.t) for each in node.attribute if each.name == "value"]
+    for name, tensor in tensors:
+        if tensor.data_location != TensorProto.EXTERNAL and tensor.data_type != TensorProto.STRING:
+            yield name, numpy_helper.to_array(tensor).tobytes()

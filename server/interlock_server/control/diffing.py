@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from interlock.diff import AnswerComparison, VersionDiff
@@ -38,15 +40,22 @@ class _Side:
 
     @property
     def blobs(self) -> tuple[Blob, ...]:
-        golden = (self.load.golden,) if self.load.golden is not None else ()
-        return (*self.contents.manifest.blobs, *golden)
+        """What a child reads."""
+        manifest, golden = self.contents.manifest, self.load.golden
+        return (manifest.graph, *(each.blob for each in manifest.tensors), *((golden,) if golden is not None else ()))
 
     @property
-    def job(self) -> DiffSide:
+    def golden(self) -> str:
+        return self.load.golden.digest if self.load.golden is not None else ""
+
+    def job(self, folder: Path) -> DiffSide:
+        """Write the manifest into a folder and return what a child is told."""
+        manifest = folder / f"{self.contents.version.version}.json"
+        manifest.write_text(self.contents.manifest.to_json())
         return DiffSide(
             version=self.contents.version.version,
-            digest=self.contents.version.digest,
-            golden=self.load.golden.digest if self.load.golden is not None else "",
+            manifest=manifest,
+            golden=self.golden,
             joinable=self.load.joinable,
         )
 
@@ -71,11 +80,12 @@ class Diffing:
             version = side.contents.version
             if version.state is VersionState.DELETED:
                 return _nothing(f"version {version.version} is deleted, and its weights may be gone")
-        if old.job.digest == new.job.digest and old.job.golden == new.job.golden:
+        if old.contents.version.digest == new.contents.version.digest and old.golden == new.golden:
             return _nothing("both versions are made of the same files")
         async with self._turn():
             await asyncio.to_thread(self._check_there, (*old.blobs, *new.blobs))
-            return await self._ask(old, new)
+            with tempfile.TemporaryDirectory(prefix="interlock-diff-") as folder:
+                return await self._ask(old, new, Path(folder))
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
@@ -109,14 +119,14 @@ class Diffing:
                     facts={"digest": blob.digest},
                 )
 
-    async def _ask(self, old: _Side, new: _Side) -> Measured:
+    async def _ask(self, old: _Side, new: _Side, folder: Path) -> Measured:
         wall_s = self._settings.diff_timeout_s
         half_s = wall_s * (1 - _RESERVE) / 2
         tolerance = old.load.tolerances.get("CPU", DEFAULT_TOLERANCES["CPU"])
         job = DiffJob(
-            folder=self._artifacts.path(old.job.digest).parent,
-            before=old.job,
-            after=new.job,
+            folder=self._artifacts.path(old.contents.manifest.graph.digest).parent,
+            before=old.job(folder),
+            after=new.job(folder),
             tolerance=tolerance,
             weights_s=half_s,
             answers_s=half_s,

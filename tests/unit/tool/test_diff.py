@@ -20,8 +20,6 @@ from interlock.types import Array, DType
 from interlock_registry.comparison import Measured
 from interlock_registry.manifest import Blob, InlineTensor, Manifest, TensorBlob
 from interlock_registry.tool import DiffJob, DiffSide, ToolLimits, diff, weights
-from interlock_registry.tool.elements import content, dtype_name, sites
-from interlock_registry.tool.external import SideFiles
 from interlock_registry.tool.weights import distance
 from onnx import TensorProto, helper
 
@@ -48,24 +46,25 @@ class Store:
         found = onnx.load_from_string(model)
         tensors: list[TensorBlob] = []
         inline: list[InlineTensor] = []
-        for site in sites(found):
-            data = bytes(content(site, SideFiles(())))
-            name, dtype, dims = site.name, dtype_name(site.tensor), tuple(site.tensor.dims)
-            if len(data) < smallest or not site.is_movable:
+        for tensor in found.graph.initializer:
+            data = tensor.raw_data or b"".join(tensor.string_data)
+            name, dtype, dims = tensor.name, TensorProto.DataType.Name(tensor.data_type), tuple(tensor.dims)
+            if len(data) < smallest:
                 inline.append(InlineTensor(name, dtype, dims, hashlib.sha256(data).hexdigest(), len(data)))
                 continue
             blob = self.add(data)
             tensors.append(TensorBlob(name, dtype, dims, blob))
-            site.tensor.ClearField("raw_data")
-            site.tensor.data_location = TensorProto.EXTERNAL
+            tensor.ClearField("raw_data")
+            tensor.data_location = TensorProto.EXTERNAL
             for key, value in (("location", blob.digest), ("length", str(len(data)))):
-                site.tensor.external_data.add(key=key, value=value)
+                tensor.external_data.add(key=key, value=value)
         manifest = Manifest(self.add(found.SerializeToString()), tuple(tensors), tuple(inline))
-        self.add(manifest.to_json().encode())
         self._versions += 1
+        document = self.folder.parent / f"{self._versions}.json"
+        document.write_text(manifest.to_json())
         return DiffSide(
             version=self._versions,
-            digest=manifest.digest,
+            manifest=document,
             golden=self.add(golden.read_bytes()).digest if golden else "",
             joinable=True,
         )
