@@ -46,11 +46,11 @@ STANDING: Final[AnySelect] = (
 NAME_FOLDING_TO: Final[AnySelect] = select(t.models.c.name).where(t.models.c.folded_name == bindparam("folded"))
 
 _counted: Final = (
-    select(t.versions.c.model, func.count().label("versions")).group_by(t.versions.c.model).subquery("counted")
+    select(func.count()).where(t.versions.c.model == t.models.c.name).correlate(t.models).scalar_subquery()
 )
+"""Of each model that is listed: to count them all and then list some would read every version there is."""
 MODELS: Final[AnySelect] = (
-    select(t.models, _counted.c.versions)
-    .outerjoin(_counted, _counted.c.model == t.models.c.name)
+    select(t.models, _counted.label("versions"))
     .where(t.models.c.name > bindparam("after"))
     .order_by(t.models.c.name)
     .limit(bindparam("limit"))
@@ -115,7 +115,7 @@ VERSIONS: Final[AnySelect] = (
 CANDIDATE: Final[AnySelect] = select(
     t.versions.c.model, t.versions.c.version, t.versions.c.state, t.versions.c.signature
 ).where(t.versions.c.model == bindparam("model"), t.versions.c.version == bindparam("version"))
-DESIRED_VERSIONS: Final[AnySelect] = (
+_DESIRED: Final[AnySelect] = (
     select(
         t.versions,
         t.artifacts.c.manifest,
@@ -125,8 +125,15 @@ DESIRED_VERSIONS: Final[AnySelect] = (
     )
     .join(t.artifacts, t.artifacts.c.digest == t.versions.c.digest)
     .outerjoin(t.golden_samples, _golden)
-    .where(tuple_(t.versions.c.model, t.versions.c.version).in_(bindparam("wanted", expanding=True)))
     .order_by(t.versions.c.model, t.versions.c.version)
+)
+DESIRED_OF_ONE: Final[AnySelect] = _DESIRED.where(
+    t.versions.c.model == bindparam("model"), t.versions.c.version.in_(bindparam("numbers", expanding=True))
+)
+DESIRED_OF_SOME: Final[AnySelect] = _DESIRED.where(
+    # The pairs alone would do, but SQLite finds no index for them and reads every version there is.
+    t.versions.c.model.in_(bindparam("models", expanding=True)),
+    tuple_(t.versions.c.model, t.versions.c.version).in_(bindparam("wanted", expanding=True)),
 )
 
 MANIFEST: Final[AnySelect] = (

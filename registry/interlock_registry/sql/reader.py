@@ -190,12 +190,9 @@ class Reader:
             routes[route.model].append(route)
         pins = self.pins(models)
         keep = {name: keep_set(aliases[name], routes[name], pins[name], depth=keep_depth) for name in names}
-        wanted = [(name, version) for name in names for version in keep[name]]
         specs: dict[str, list[DesiredVersion]] = {name: [] for name in names}
-        for start in range(0, len(wanted), _VERSIONS_BATCH):
-            batch = {"wanted": wanted[start : start + _VERSIONS_BATCH]}
-            for row in self._connection.execute(q.DESIRED_VERSIONS, batch):
-                specs[row.model].append(rows.desired_version(row))
+        for row in self._desired_rows(keep):
+            specs[row.model].append(rows.desired_version(row))
         return tuple(
             DesiredModel(
                 name=name,
@@ -207,9 +204,20 @@ class Reader:
             for name in names
         )
 
+    def _desired_rows(self, keep: Mapping[str, Sequence[int]]) -> Iterator[rows.AnyRow]:
+        if len(keep) == 1:
+            ((model, numbers),) = keep.items()
+            yield from self._connection.execute(q.DESIRED_OF_ONE, {"model": model, "numbers": list(numbers)})
+            return
+        wanted = [(name, version) for name, numbers in keep.items() for version in numbers]
+        for start in range(0, len(wanted), _VERSIONS_BATCH):
+            batch = wanted[start : start + _VERSIONS_BATCH]
+            models = sorted({name for name, _ in batch})
+            yield from self._connection.execute(q.DESIRED_OF_SOME, {"models": models, "wanted": batch})
+
     def desired_version(self, model: str, number: int) -> DesiredVersion:
         """Return all that it takes to load a version; raises ModelNotFound, VersionNotFound."""
-        row = self._connection.execute(q.DESIRED_VERSIONS, {"wanted": [(model, number)]}).one_or_none()
+        row = self._connection.execute(q.DESIRED_OF_ONE, {"model": model, "numbers": [number]}).one_or_none()
         if row is None:
             raise self._no_version(model, number)
         return rows.desired_version(row)

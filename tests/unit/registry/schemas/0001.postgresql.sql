@@ -1,0 +1,225 @@
+SET statement_timeout = 0;
+SET lock_timeout = 0;
+SET idle_in_transaction_session_timeout = 0;
+SET transaction_timeout = 0;
+SET client_encoding = 'UTF8';
+SET standard_conforming_strings = on;
+SELECT pg_catalog.set_config('search_path', '', false);
+SET check_function_bodies = false;
+SET xmloption = content;
+SET client_min_messages = warning;
+SET row_security = off;
+SET default_tablespace = '';
+SET default_table_access_method = heap;
+CREATE TABLE public.alembic_version (
+    version_num character varying(32) NOT NULL
+);
+CREATE TABLE public.alias_stack (
+    model character varying(128) NOT NULL,
+    alias character varying(63) NOT NULL,
+    "position" bigint NOT NULL,
+    version bigint NOT NULL,
+    CONSTRAINT ck_alias_stack_position CHECK (("position" >= 0))
+);
+CREATE TABLE public.aliases (
+    model character varying(128) NOT NULL,
+    alias character varying(63) NOT NULL,
+    version bigint,
+    generation bigint NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT ck_aliases_generation CHECK ((generation > 0))
+);
+CREATE TABLE public.artifacts (
+    digest character varying(64) NOT NULL,
+    manifest text NOT NULL,
+    size_bytes bigint NOT NULL,
+    created_at timestamp with time zone NOT NULL
+);
+CREATE TABLE public.epoch (
+    id integer NOT NULL,
+    incarnation character varying(36) NOT NULL,
+    epoch bigint NOT NULL,
+    event_seq bigint NOT NULL,
+    event_hash character varying(64) NOT NULL,
+    CONSTRAINT ck_epoch_one_row CHECK ((id = 1))
+);
+CREATE TABLE public.events (
+    seq bigint NOT NULL,
+    "time" timestamp with time zone NOT NULL,
+    model text NOT NULL,
+    body bytea NOT NULL,
+    hash character varying(64) NOT NULL,
+    CONSTRAINT ck_events_seq CHECK ((seq > 0))
+);
+CREATE TABLE public.golden_samples (
+    model character varying(128) NOT NULL,
+    version bigint NOT NULL,
+    digest character varying(64) NOT NULL,
+    size_bytes bigint NOT NULL,
+    samples bigint NOT NULL,
+    CONSTRAINT ck_golden_samples_samples CHECK ((samples > 0))
+);
+CREATE TABLE public.idempotency_keys (
+    actor character varying(256) NOT NULL,
+    action character varying(32) NOT NULL,
+    key character varying(256) NOT NULL,
+    request_hash text NOT NULL,
+    answer text NOT NULL,
+    refused boolean NOT NULL,
+    created_at timestamp with time zone NOT NULL
+);
+CREATE TABLE public.models (
+    name character varying(128) NOT NULL,
+    folded_name character varying(128) NOT NULL,
+    next_version bigint NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT ck_models_next_version CHECK ((next_version > 0))
+);
+CREATE TABLE public.pins (
+    model character varying(128) NOT NULL,
+    version bigint NOT NULL,
+    created_at timestamp with time zone NOT NULL
+);
+CREATE TABLE public.replicas (
+    replica character varying(128) NOT NULL,
+    address text NOT NULL,
+    epoch bigint NOT NULL,
+    seen_at timestamp with time zone NOT NULL
+);
+CREATE TABLE public.route_targets (
+    model character varying(128) NOT NULL,
+    alias character varying(63) NOT NULL,
+    version bigint NOT NULL,
+    weight integer NOT NULL,
+    shadow boolean NOT NULL,
+    CONSTRAINT ck_route_targets_weight CHECK ((weight >= 0))
+);
+CREATE TABLE public.routes (
+    model character varying(128) NOT NULL,
+    alias character varying(63) NOT NULL,
+    generation bigint NOT NULL,
+    CONSTRAINT ck_routes_generation CHECK ((generation > 0))
+);
+CREATE TABLE public.versions (
+    model character varying(128) NOT NULL,
+    version bigint NOT NULL,
+    state character varying(16) NOT NULL,
+    digest character varying(64) NOT NULL,
+    size_bytes bigint NOT NULL,
+    signature text NOT NULL,
+    config text NOT NULL,
+    tolerances text NOT NULL,
+    proven boolean NOT NULL,
+    joinable boolean NOT NULL,
+    note text NOT NULL,
+    tags text NOT NULL,
+    report text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    created_by text NOT NULL,
+    CONSTRAINT ck_versions_state CHECK (((state)::text = ANY ((ARRAY['VALIDATED'::character varying, 'RETIRED'::character varying, 'DELETED'::character varying])::text[]))),
+    CONSTRAINT ck_versions_version CHECK ((version > 0))
+);
+INSERT INTO public.alembic_version VALUES ('0001');
+INSERT INTO public.alias_stack VALUES ('digits', 'stable', 0, 1);
+INSERT INTO public.aliases VALUES ('digits', 'stable', 2, 2, '2026-11-22 03:19:47.714664+00');
+INSERT INTO public.aliases VALUES ('digits', 'canary', NULL, 2, '2026-11-22 03:19:47.740889+00');
+INSERT INTO public.artifacts VALUES ('8e66242ffa01a8dd258db40142518590d098c6fb9228f130ee417fa3e3e15681', '{"format":1,"graph":{"digest":"3bb63c501a2cb9b43bfbf09f0b02a7f12408e1922617522b8441afd37272b915","size_bytes":1000},"inline":[],"ir_version":0,"operators":[],"opsets":[],"producer":"","sources":[{"name":"digits.onnx","sha256":"3bb63c501a2cb9b43bfbf09f0b02a7f12408e1922617522b8441afd37272b915","size_bytes":1000}],"tensors":[{"digest":"2135ce509ae9260d956cd6cd6b461a9c015a5af9f8b78282957d4e22e9a710b7","dims":[64,10],"dtype":"FLOAT","name":"weights","size_bytes":2560}]}', 4029, '2026-11-22 03:19:47.617745+00');
+INSERT INTO public.artifacts VALUES ('2df75607ad7f2a36758469d5139546ea4d8bb4e10cd88f0d0d613a3dd0a3eee2', '{"format":1,"graph":{"digest":"a8989317cf9287850260df63e5c4946861b8092ff02634fb4b3dab4f9fb1da56","size_bytes":1000},"inline":[],"ir_version":0,"operators":[],"opsets":[],"producer":"","sources":[{"name":"digits.onnx","sha256":"a8989317cf9287850260df63e5c4946861b8092ff02634fb4b3dab4f9fb1da56","size_bytes":1000}],"tensors":[{"digest":"5238b82f12e1eae7bcfbb75209abfcfb40bf18a666a9ddf26a57b406abc8a748","dims":[64,10],"dtype":"FLOAT","name":"weights","size_bytes":2560}]}', 4029, '2026-11-22 03:19:47.644801+00');
+INSERT INTO public.artifacts VALUES ('d28a75c18d1b8d99030f475483aba834ec3cdc73f147bdd08e4aa02676db3133', '{"format":1,"graph":{"digest":"c0f72102132542cac58c33196b4a9f06d04a6454d48b0dc56ed8b00568fb7d84","size_bytes":1000},"inline":[],"ir_version":0,"operators":[],"opsets":[],"producer":"","sources":[{"name":"digits.onnx","sha256":"c0f72102132542cac58c33196b4a9f06d04a6454d48b0dc56ed8b00568fb7d84","size_bytes":1000}],"tensors":[{"digest":"d1cb498e3d51238ff68824fe142aa325873838ce9e41bf0becc5c57a7dc25ac6","dims":[64,10],"dtype":"FLOAT","name":"weights","size_bytes":2560}]}', 4029, '2026-11-22 03:19:47.658453+00');
+INSERT INTO public.artifacts VALUES ('fbf04d3a56f6284bc451cd3d31b009a9592b5e44a2f1225765caceaad35d61ba', '{"format":1,"graph":{"digest":"7358b9e89fdeea3dbf55315de5c1cec00a1f85964fc3133de57d1efc5c28eb3f","size_bytes":1000},"inline":[],"ir_version":0,"operators":[],"opsets":[],"producer":"","sources":[{"name":"digits.onnx","sha256":"7358b9e89fdeea3dbf55315de5c1cec00a1f85964fc3133de57d1efc5c28eb3f","size_bytes":1000}],"tensors":[{"digest":"357d3f16382e2d1bca0be6955f2c448086ee5e2cf9cc45299c08162c7009525f","dims":[64,10],"dtype":"FLOAT","name":"weights","size_bytes":2560}]}', 4029, '2026-11-22 03:19:47.672754+00');
+INSERT INTO public.artifacts VALUES ('b6b986b42241e79ac6d875a4557268d1faab8eca06063a2e9b638c2b5f89cb05', '{"format":1,"graph":{"digest":"53dba665a357c0ed932e6faa94ab8a123e0c51b803853758a9b6a9c03c3e3d4f","size_bytes":1000},"inline":[],"ir_version":0,"operators":[],"opsets":[],"producer":"","sources":[{"name":"digits.onnx","sha256":"53dba665a357c0ed932e6faa94ab8a123e0c51b803853758a9b6a9c03c3e3d4f","size_bytes":1000}],"tensors":[{"digest":"024e90bff19ffb2e695897a27ba2d5f24945765a4afbc60208276e8a57c07da7","dims":[64,10],"dtype":"FLOAT","name":"weights","size_bytes":2560}]}', 4029, '2026-11-22 03:19:47.680611+00');
+INSERT INTO public.artifacts VALUES ('f6dd01a2360156ab418ebf42749da597566a389d830d35107eac4ee9e1bdb902', '{"format":1,"graph":{"digest":"9a129038d9a00aed0cf6a7ea059ca50a813449061ab87848cf1a13eafdf33b2c","size_bytes":1000},"inline":[],"ir_version":0,"operators":[],"opsets":[],"producer":"","sources":[{"name":"digits.onnx","sha256":"9a129038d9a00aed0cf6a7ea059ca50a813449061ab87848cf1a13eafdf33b2c","size_bytes":1000}],"tensors":[{"digest":"b1bfac5d4aa89f29be68deb669bfeaf6b6dccdeb9468466868b69a4bea96ea97","dims":[64,10],"dtype":"FLOAT","name":"weights","size_bytes":2560}]}', 4029, '2026-11-22 03:19:47.809873+00');
+INSERT INTO public.epoch VALUES (1, 'f16615f2-ab01-42a3-a52b-054e7ed150f3', 15, 15, '630237804584fe0e937296c23f074bf599ec526d40c3945d2c6d7074d161ce69');
+INSERT INTO public.events VALUES (1, '2026-11-22 03:19:47.617745+00', 'digits', '\x7b22616374696f6e223a227265676973746572222c226163746f72223a22616461222c22616c696173223a22222c2264657461696c223a22222c2266726f6d223a302c226d6f64656c223a22646967697473222c226f7574636f6d65223a226f6b222c2270726576223a2230303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030303030222c22726561736f6e223a22222c22726571756573745f6964223a22722d31222c22736571223a312c2274696d65223a22323032362d31312d32325430333a31393a34372e3631373734355a222c22746f223a317d', '76261c2999aa6f72e943854a767cf40c591b1527bc1e1b91cbf1c345f25dbc6b');
+INSERT INTO public.events VALUES (2, '2026-11-22 03:19:47.644801+00', 'digits', '\x7b22616374696f6e223a227265676973746572222c226163746f72223a22616461222c22616c696173223a22222c2264657461696c223a22222c2266726f6d223a302c226d6f64656c223a22646967697473222c226f7574636f6d65223a226f6b222c2270726576223a2237363236316332393939616136663732653934333835346137363763663430633539316231353237626331653162393163626631633334356632356462633662222c22726561736f6e223a22222c22726571756573745f6964223a22722d31222c22736571223a322c2274696d65223a22323032362d31312d32325430333a31393a34372e3634343830315a222c22746f223a327d', 'cb0921956bacbb911b0581282cc35fc4471e65467a74053f5a3cbf7b68aa2e6b');
+INSERT INTO public.events VALUES (3, '2026-11-22 03:19:47.658453+00', 'digits', '\x7b22616374696f6e223a227265676973746572222c226163746f72223a22616461222c22616c696173223a22222c2264657461696c223a22222c2266726f6d223a302c226d6f64656c223a22646967697473222c226f7574636f6d65223a226f6b222c2270726576223a2263623039323139353662616362623931316230353831323832636333356663343437316536353436376137343035336635613363626637623638616132653662222c22726561736f6e223a22222c22726571756573745f6964223a22722d31222c22736571223a332c2274696d65223a22323032362d31312d32325430333a31393a34372e3635383435335a222c22746f223a337d', '5e1511f997095a988d495a5e712689c0506d2c1ea313aeca4047cb1d90e17cc5');
+INSERT INTO public.events VALUES (4, '2026-11-22 03:19:47.672754+00', 'digits', '\x7b22616374696f6e223a227265676973746572222c226163746f72223a22616461222c22616c696173223a22222c2264657461696c223a22222c2266726f6d223a302c226d6f64656c223a22646967697473222c226f7574636f6d65223a226f6b222c2270726576223a2235653135313166393937303935613938386434393561356537313236383963303530366432633165613331336165636134303437636231643930653137636335222c22726561736f6e223a22222c22726571756573745f6964223a22722d31222c22736571223a342c2274696d65223a22323032362d31312d32325430333a31393a34372e3637323735345a222c22746f223a347d', '74c1661ec7b357d12f795c3a1401c11a418dc18cb51f634aed636c12d4010702');
+INSERT INTO public.events VALUES (5, '2026-11-22 03:19:47.680611+00', 'digits', '\x7b22616374696f6e223a227265676973746572222c226163746f72223a22616461222c22616c696173223a22222c2264657461696c223a22222c2266726f6d223a302c226d6f64656c223a22646967697473222c226f7574636f6d65223a226f6b222c2270726576223a2237346331363631656337623335376431326637393563336131343031633131613431386463313863623531663633346165643633366331326434303130373032222c22726561736f6e223a22222c22726571756573745f6964223a22722d31222c22736571223a352c2274696d65223a22323032362d31312d32325430333a31393a34372e3638303631315a222c22746f223a357d', 'e72cb8002d5c1945779a142030557f461512570de1c0c0615084d8e0b5c8ecf0');
+INSERT INTO public.events VALUES (6, '2026-11-22 03:19:47.695803+00', 'digits', '\x7b22616374696f6e223a2270726f6d6f7465222c226163746f72223a22616461222c22616c696173223a22737461626c65222c2264657461696c223a22222c2266726f6d223a302c226d6f64656c223a22646967697473222c226f7574636f6d65223a226f6b222c2270726576223a2265373263623830303264356331393435373739613134323033303535376634363135313235373064653163306330363135303834643865306235633865636630222c22726561736f6e223a22222c22726571756573745f6964223a22722d31222c22736571223a362c2274696d65223a22323032362d31312d32325430333a31393a34372e3639353830335a222c22746f223a317d', '3fb795c9df5f4f7487699331099834c7f8136fb98a0574e621ac07839bfd77d2');
+INSERT INTO public.events VALUES (7, '2026-11-22 03:19:47.714664+00', 'digits', '\x7b22616374696f6e223a2270726f6d6f7465222c226163746f72223a22616461222c22616c696173223a22737461626c65222c2264657461696c223a22222c2266726f6d223a312c226d6f64656c223a22646967697473222c226f7574636f6d65223a226f6b222c2270726576223a2233666237393563396466356634663734383736393933333130393938333463376638313336666239386130353734653632316163303738333962666437376432222c22726561736f6e223a22222c22726571756573745f6964223a22722d31222c22736571223a372c2274696d65223a22323032362d31312d32325430333a31393a34372e3731343636345a222c22746f223a327d', '2fc0e4c7c03a0732778c4e16555654a82f4fd94f90007ea2a261fb7d0cb9592d');
+INSERT INTO public.events VALUES (8, '2026-11-22 03:19:47.729576+00', 'digits', '\x7b22616374696f6e223a2270726f6d6f7465222c226163746f72223a22616461222c22616c696173223a2263616e617279222c2264657461696c223a22222c2266726f6d223a302c226d6f64656c223a22646967697473222c226f7574636f6d65223a226f6b222c2270726576223a2232666330653463376330336130373332373738633465313635353536353461383266346664393466393030303765613261323631666237643063623935393264222c22726561736f6e223a22222c22726571756573745f6964223a22722d31222c22736571223a382c2274696d65223a22323032362d31312d32325430333a31393a34372e3732393537365a222c22746f223a337d', 'e6ebf42fa97ba737dfaa0da74a24824d3a4566813e61c437030d937dee6bb259');
+INSERT INTO public.events VALUES (9, '2026-11-22 03:19:47.740889+00', 'digits', '\x7b22616374696f6e223a22616c6961732e72656d6f7665222c226163746f72223a22616461222c22616c696173223a2263616e617279222c2264657461696c223a22222c2266726f6d223a332c226d6f64656c223a22646967697473222c226f7574636f6d65223a226f6b222c2270726576223a2265366562663432666139376261373337646661613064613734613234383234643361343536363831336536316334333730333064393337646565366262323539222c22726561736f6e223a22222c22726571756573745f6964223a22722d31222c22736571223a392c2274696d65223a22323032362d31312d32325430333a31393a34372e3734303838395a222c22746f223a307d', '29655a3189e8083d51c9216004b72e4e5de2bd3591ac00364ecbfb5f93ec8950');
+INSERT INTO public.events VALUES (10, '2026-11-22 03:19:47.750794+00', 'digits', '\x7b22616374696f6e223a2270696e222c226163746f72223a22616461222c22616c696173223a22222c2264657461696c223a22222c2266726f6d223a302c226d6f64656c223a22646967697473222c226f7574636f6d65223a226f6b222c2270726576223a2232393635356133313839653830383364353163393231363030346237326534653564653262643335393161633030333634656362666235663933656338393530222c22726561736f6e223a22222c22726571756573745f6964223a22722d31222c22736571223a31302c2274696d65223a22323032362d31312d32325430333a31393a34372e3735303739345a222c22746f223a337d', '8f5d5f68579931fa4e9e1656ab6ee95d3940204d241481710b7b2f821975eed8');
+INSERT INTO public.events VALUES (11, '2026-11-22 03:19:47.771874+00', 'digits', '\x7b22616374696f6e223a22726574697265222c226163746f72223a22616461222c22616c696173223a22222c2264657461696c223a22222c2266726f6d223a302c226d6f64656c223a22646967697473222c226f7574636f6d65223a226f6b222c2270726576223a2238663564356636383537393933316661346539653136353661623665653935643339343032303464323431343831373130623762326638323139373565656438222c22726561736f6e223a22222c22726571756573745f6964223a22722d31222c22736571223a31312c2274696d65223a22323032362d31312d32325430333a31393a34372e3737313837345a222c22746f223a347d', '8452e19532fb9c92e9beeb3355f3a114b428923c3abf3ee27260ad2d94b6f933');
+INSERT INTO public.events VALUES (12, '2026-11-22 03:19:47.790303+00', 'digits', '\x7b22616374696f6e223a22726574697265222c226163746f72223a22616461222c22616c696173223a22222c2264657461696c223a22222c2266726f6d223a302c226d6f64656c223a22646967697473222c226f7574636f6d65223a226f6b222c2270726576223a2238343532653139353332666239633932653962656562333335356633613131346234323839323363336162663365653237323630616432643934623666393333222c22726561736f6e223a22222c22726571756573745f6964223a22722d31222c22736571223a31322c2274696d65223a22323032362d31312d32325430333a31393a34372e3739303330335a222c22746f223a357d', 'cfd8c1907e1b0306d7b61b46344a4c585db58f852e02107269bcf98033eba67e');
+INSERT INTO public.events VALUES (13, '2026-11-22 03:19:47.799314+00', 'digits', '\x7b22616374696f6e223a2264656c657465222c226163746f72223a22616461222c22616c696173223a22222c2264657461696c223a22222c2266726f6d223a302c226d6f64656c223a22646967697473222c226f7574636f6d65223a226f6b222c2270726576223a2263666438633139303765316230333036643762363162343633343461346335383564623538663835326530323130373236396263663938303333656261363765222c22726561736f6e223a22222c22726571756573745f6964223a22722d31222c22736571223a31332c2274696d65223a22323032362d31312d32325430333a31393a34372e3739393331345a222c22746f223a357d', '27a43a6ea65c0145c5b5f1a719ac577cd0044ba201beefb1ce2c6e924de796a8');
+INSERT INTO public.events VALUES (14, '2026-11-22 03:19:47.809873+00', 'other', '\x7b22616374696f6e223a227265676973746572222c226163746f72223a22616461222c22616c696173223a22222c2264657461696c223a22222c2266726f6d223a302c226d6f64656c223a226f74686572222c226f7574636f6d65223a226f6b222c2270726576223a2232376134336136656136356330313435633562356631613731396163353737636430303434626132303162656566623163653263366539323464653739366138222c22726561736f6e223a22222c22726571756573745f6964223a22722d31222c22736571223a31342c2274696d65223a22323032362d31312d32325430333a31393a34372e3830393837335a222c22746f223a317d', 'c8d1d436d041377e3dda1990e74b510be265a008abbbeef51cc638332fc4fea4');
+INSERT INTO public.events VALUES (15, '2026-11-22 03:19:47.81589+00', 'digits', '\x7b22616374696f6e223a2270696e222c226163746f72223a22616461222c22616c696173223a22222c2264657461696c223a22222c2266726f6d223a302c226d6f64656c223a22646967697473222c226f7574636f6d65223a226f6b222c2270726576223a2263386431643433366430343133373765336464613139393065373462353130626532363561303038616262626565663531636336333833333266633466656134222c22726561736f6e223a22222c22726571756573745f6964223a22722d31222c22736571223a31352c2274696d65223a22323032362d31312d32325430333a31393a34372e3831353839305a222c22746f223a327d', '630237804584fe0e937296c23f074bf599ec526d40c3945d2c6d7074d161ce69');
+INSERT INTO public.golden_samples VALUES ('digits', 1, 'bf9f614e0e5b1f46b7f0049aa173101f65231444097dd48063c35be946b7be52', 500, 3);
+INSERT INTO public.golden_samples VALUES ('digits', 2, '65074cd8539dd909317db387a500261aff452def61805d8a63be20f60a29ce4b', 500, 3);
+INSERT INTO public.golden_samples VALUES ('digits', 3, '8210e246e167dcd350ff63151d72682602a63eeb50cba729a6acbd3069596169', 500, 3);
+INSERT INTO public.golden_samples VALUES ('digits', 4, '0ecc69bc32de02a5ecef25e2ae2886e15160bc1f09823691ca17faf006346f11', 500, 3);
+INSERT INTO public.golden_samples VALUES ('digits', 5, '4a02b6f306dd70720c4e88198d1b9c1ea1bba80f5568a1e21bae24d91d34fc02', 500, 3);
+INSERT INTO public.golden_samples VALUES ('other', 1, '273ec5e5ed00c600f2ff69cf316f57730e94c3817f2865304e6c423ec996f010', 500, 3);
+INSERT INTO public.idempotency_keys VALUES ('ada', 'pin', 'k-1', 'h-1', '{"model":"digits","version":2}', false, '2026-11-22 03:19:47.81589+00');
+INSERT INTO public.models VALUES ('digits', 'digits', 6, '2026-11-22 03:19:47.617745+00');
+INSERT INTO public.models VALUES ('other', 'other', 2, '2026-11-22 03:19:47.809873+00');
+INSERT INTO public.pins VALUES ('digits', 3, '2026-11-22 03:19:47.750794+00');
+INSERT INTO public.pins VALUES ('digits', 2, '2026-11-22 03:19:47.81589+00');
+INSERT INTO public.route_targets VALUES ('digits', 'stable', 2, 100, false);
+INSERT INTO public.routes VALUES ('digits', 'stable', 2);
+INSERT INTO public.versions VALUES ('digits', 1, 'VALIDATED', '8e66242ffa01a8dd258db40142518590d098c6fb9228f130ee417fa3e3e15681', 4029, '{"inputs":[{"dtype":"FP32","name":"x","shape":["n",64]}],"outputs":[{"dtype":"FP32","name":"y","shape":["n",10]}]}', '{"max_batch_size":8,"max_queue_delay_us":0,"max_queue_size":1024}', '{"CPU":{"atol":1e-05,"rtol":0.001}}', true, true, 'a note', '{"run":"7"}', '{"load_s":0.5}', '2026-11-22 03:19:47.617745+00', 'ada');
+INSERT INTO public.versions VALUES ('digits', 2, 'VALIDATED', '2df75607ad7f2a36758469d5139546ea4d8bb4e10cd88f0d0d613a3dd0a3eee2', 4029, '{"inputs":[{"dtype":"FP32","name":"x","shape":["n",64]}],"outputs":[{"dtype":"FP32","name":"y","shape":["n",10]}]}', '{"max_batch_size":8,"max_queue_delay_us":0,"max_queue_size":1024}', '{"CPU":{"atol":1e-05,"rtol":0.001}}', true, true, 'a note', '{"run":"7"}', '{"load_s":0.5}', '2026-11-22 03:19:47.644801+00', 'ada');
+INSERT INTO public.versions VALUES ('digits', 3, 'VALIDATED', 'd28a75c18d1b8d99030f475483aba834ec3cdc73f147bdd08e4aa02676db3133', 4029, '{"inputs":[{"dtype":"FP32","name":"x","shape":["n",64]}],"outputs":[{"dtype":"FP32","name":"y","shape":["n",10]}]}', '{"max_batch_size":8,"max_queue_delay_us":0,"max_queue_size":1024}', '{"CPU":{"atol":1e-05,"rtol":0.001}}', true, true, 'a note', '{"run":"7"}', '{"load_s":0.5}', '2026-11-22 03:19:47.658453+00', 'ada');
+INSERT INTO public.versions VALUES ('digits', 4, 'RETIRED', 'fbf04d3a56f6284bc451cd3d31b009a9592b5e44a2f1225765caceaad35d61ba', 4029, '{"inputs":[{"dtype":"FP32","name":"x","shape":["n",64]}],"outputs":[{"dtype":"FP32","name":"y","shape":["n",10]}]}', '{"max_batch_size":8,"max_queue_delay_us":0,"max_queue_size":1024}', '{"CPU":{"atol":1e-05,"rtol":0.001}}', true, true, 'a note', '{"run":"7"}', '{"load_s":0.5}', '2026-11-22 03:19:47.672754+00', 'ada');
+INSERT INTO public.versions VALUES ('digits', 5, 'DELETED', 'b6b986b42241e79ac6d875a4557268d1faab8eca06063a2e9b638c2b5f89cb05', 4029, '{"inputs":[{"dtype":"FP32","name":"x","shape":["n",64]}],"outputs":[{"dtype":"FP32","name":"y","shape":["n",10]}]}', '{"max_batch_size":8,"max_queue_delay_us":0,"max_queue_size":1024}', '{"CPU":{"atol":1e-05,"rtol":0.001}}', true, true, 'a note', '{"run":"7"}', '{"load_s":0.5}', '2026-11-22 03:19:47.680611+00', 'ada');
+INSERT INTO public.versions VALUES ('other', 1, 'VALIDATED', 'f6dd01a2360156ab418ebf42749da597566a389d830d35107eac4ee9e1bdb902', 4029, '{"inputs":[{"dtype":"FP32","name":"x","shape":["n",64]}],"outputs":[{"dtype":"FP32","name":"y","shape":["n",10]}]}', '{"max_batch_size":8,"max_queue_delay_us":0,"max_queue_size":1024}', '{"CPU":{"atol":1e-05,"rtol":0.001}}', true, true, 'a note', '{"run":"7"}', '{"load_s":0.5}', '2026-11-22 03:19:47.809873+00', 'ada');
+ALTER TABLE ONLY public.alembic_version
+    ADD CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num);
+ALTER TABLE ONLY public.alias_stack
+    ADD CONSTRAINT pk_alias_stack PRIMARY KEY (model, alias, "position");
+ALTER TABLE ONLY public.aliases
+    ADD CONSTRAINT pk_aliases PRIMARY KEY (model, alias);
+ALTER TABLE ONLY public.artifacts
+    ADD CONSTRAINT pk_artifacts PRIMARY KEY (digest);
+ALTER TABLE ONLY public.epoch
+    ADD CONSTRAINT pk_epoch PRIMARY KEY (id);
+ALTER TABLE ONLY public.events
+    ADD CONSTRAINT pk_events PRIMARY KEY (seq);
+ALTER TABLE ONLY public.golden_samples
+    ADD CONSTRAINT pk_golden_samples PRIMARY KEY (model, version);
+ALTER TABLE ONLY public.idempotency_keys
+    ADD CONSTRAINT pk_idempotency_keys PRIMARY KEY (actor, action, key);
+ALTER TABLE ONLY public.models
+    ADD CONSTRAINT pk_models PRIMARY KEY (name);
+ALTER TABLE ONLY public.pins
+    ADD CONSTRAINT pk_pins PRIMARY KEY (model, version);
+ALTER TABLE ONLY public.replicas
+    ADD CONSTRAINT pk_replicas PRIMARY KEY (replica);
+ALTER TABLE ONLY public.route_targets
+    ADD CONSTRAINT pk_route_targets PRIMARY KEY (model, alias, version);
+ALTER TABLE ONLY public.routes
+    ADD CONSTRAINT pk_routes PRIMARY KEY (model, alias);
+ALTER TABLE ONLY public.versions
+    ADD CONSTRAINT pk_versions PRIMARY KEY (model, version);
+ALTER TABLE ONLY public.models
+    ADD CONSTRAINT uq_models_folded_name UNIQUE (folded_name);
+CREATE INDEX ix_alias_stack_model_version ON public.alias_stack USING btree (model, version);
+CREATE INDEX ix_events_model_seq ON public.events USING btree (model, seq);
+CREATE INDEX ix_events_time ON public.events USING btree ("time");
+CREATE INDEX ix_golden_samples_digest ON public.golden_samples USING btree (digest);
+CREATE INDEX ix_idempotency_keys_created_at ON public.idempotency_keys USING btree (created_at);
+CREATE INDEX ix_route_targets_model_version ON public.route_targets USING btree (model, version);
+CREATE INDEX ix_versions_digest ON public.versions USING btree (digest);
+ALTER TABLE ONLY public.alias_stack
+    ADD CONSTRAINT fk_alias_stack_model_alias_aliases FOREIGN KEY (model, alias) REFERENCES public.aliases(model, alias);
+ALTER TABLE ONLY public.alias_stack
+    ADD CONSTRAINT fk_alias_stack_model_version_versions FOREIGN KEY (model, version) REFERENCES public.versions(model, version);
+ALTER TABLE ONLY public.aliases
+    ADD CONSTRAINT fk_aliases_model_models FOREIGN KEY (model) REFERENCES public.models(name);
+ALTER TABLE ONLY public.aliases
+    ADD CONSTRAINT fk_aliases_model_version_versions FOREIGN KEY (model, version) REFERENCES public.versions(model, version);
+ALTER TABLE ONLY public.golden_samples
+    ADD CONSTRAINT fk_golden_samples_model_version_versions FOREIGN KEY (model, version) REFERENCES public.versions(model, version);
+ALTER TABLE ONLY public.pins
+    ADD CONSTRAINT fk_pins_model_version_versions FOREIGN KEY (model, version) REFERENCES public.versions(model, version);
+ALTER TABLE ONLY public.route_targets
+    ADD CONSTRAINT fk_route_targets_model_alias_routes FOREIGN KEY (model, alias) REFERENCES public.routes(model, alias);
+ALTER TABLE ONLY public.route_targets
+    ADD CONSTRAINT fk_route_targets_model_version_versions FOREIGN KEY (model, version) REFERENCES public.versions(model, version);
+ALTER TABLE ONLY public.routes
+    ADD CONSTRAINT fk_routes_model_alias_aliases FOREIGN KEY (model, alias) REFERENCES public.aliases(model, alias);
+ALTER TABLE ONLY public.versions
+    ADD CONSTRAINT fk_versions_digest_artifacts FOREIGN KEY (digest) REFERENCES public.artifacts(digest);
+ALTER TABLE ONLY public.versions
+    ADD CONSTRAINT fk_versions_model_models FOREIGN KEY (model) REFERENCES public.models(name);
