@@ -49,6 +49,9 @@ _SETTINGS: Final = {
     "autovacuum": "off",
 }
 
+_DURABLE: Final = {"fsync": "on", "full_page_writes": "on", "autovacuum": "on"}
+"""As users have it, for measurements."""
+
 
 class Missing(Exception):
     """PostgreSQL cannot be started here; the message says what to do."""
@@ -71,7 +74,8 @@ def programs() -> Path:
 class Postgres:
     """A running server. Use it as a context manager; leaving it stops the server and removes its data."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, durable: bool = False) -> None:
+        self._settings = _SETTINGS | (_DURABLE if durable else {})
         self._user = _NOBODY if os.geteuid() == 0 else 0
         self._folder = Path(tempfile.mkdtemp(prefix="interlock-pg-"))
         self._data = self._folder / "data"
@@ -118,7 +122,7 @@ class Postgres:
 
     def start(self, timeout_s: float = 30.0) -> None:
         """Start the server and wait until it takes connections."""
-        settings = [f"--{name}={value}" for name, value in _SETTINGS.items()]
+        settings = [f"--{name}={value}" for name, value in self._settings.items()]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command(
