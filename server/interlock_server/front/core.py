@@ -6,248 +6,38 @@ import asyncio
 import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-import grpc
-from interlock.errors import Cancelled, InterlockError, TooLarge, Unimplemented
-from interlock.status import to_wire
+from interlock.errors import InterlockError, Unimplemented
 
 from interlock_server.faults import opaque
-from interlock_server.front.alarms import Alarm, Alarms
+from interlock_server.front.alarms import Alarms
 from interlock_server.front.completion import (
-    Batchable,
     CompletionServer,
     Event,
     Metadata,
-    Operation,
     deadline_of,
     receive_close,
     receive_message,
-    send_message,
     send_metadata,
-    send_status,
 )
+from interlock_server.front.core_calls import ConversationCall, StreamCall, UnaryCall, ignore, status_of
 from interlock_server.front.limits import (
     LARGE,
     LARGE_AT_ONCE,
-    MAX_STREAM_BACKLOG,
     OVER,
     WALL,
     check_size,
     server_options,
 )
-from interlock_server.front.seam import MAX_UNANSWERED, Arity, Call, Conversation, Handler, Limits, Trailing
+from interlock_server.front.seam import Arity, Handler, Limits
 
 log = logging.getLogger("interlock.front")
 
 _ARMED: Final = 32
 """Calls that may begin between two looks at the queue without waiting for one."""
-
-
-class _CoreCall(Call):
-    """One RPC on the completion queue; its batches' events come to the methods named `on_…`, on the front's thread."""
-
-    __slots__ = ("_alarm_list", "_alarms", "_core", "_ended", "_most")
-
-    def __init__(
-        self, method: str, metadata: Mapping[str, str], deadline: float, core: Batchable, alarms: Alarms, most: int
-    ) -> None:
-        super().__init__(method, b"", metadata, deadline)
-        self._core = core
-        self._alarms = alarms
-        self._alarm_list: list[Alarm] = []
-        self._most = most
-        self._ended = False
-
-    def alarm(self, at: float, callback: Callable[[], None]) -> None:
-        self._alarm_list.append(self._alarms.set(at, callback))
-
-    def on_close(self, event: Event) -> None:
-        """Note that the call is over: by our status, by the caller or by its deadline."""
-        with self._lock:
-            self._ended = True
-        for alarm in self._alarm_list:
-            alarm.end()
-        if event.batch_operations[0].cancelled():
-            self.cancel()
-
-    def _start(self, *operations: Operation) -> None:
-        self._core.start_server_batch(operations, _ignore)
-
-    def _first_end(self) -> bool:
-        with self._lock:
-            first, self._ended = not self._ended, True
-        return first
-
-
-class _UnaryCall(_CoreCall):
-    __slots__ = ()
-
-    def message(self, data: bytes) -> None:
-        raise TypeError(f"{self.method} answers with one message: end it with done()")
-
-    def done(self, data: bytes | None = None, trailing: Trailing = ()) -> None:
-        try:
-            check_size("an answer", data or b"", self._most)
-        except TooLarge as error:
-            self.fail(error)
-            return
-        if self._first_end():
-            self._start(send_metadata(), send_message(data or b""), send_status(None, "", trailing))
-
-    def fail(self, error: InterlockError) -> None:
-        if self._first_end():
-            self._start(send_metadata(), _status(error))
-
-
-class _StreamCall(_CoreCall):
-    """Sends one message after the other; those that wait are bounded, as a slow reader must not fill the memory."""
-
-    __slots__ = ("_begun", "_outbox", "_sending", "_status", "_waiting")
-
-    def __init__(
-        self,
-        method: str,
-        metadata: Mapping[str, str],
-        deadline: float,
-        core: Batchable,
-        alarms: Alarms,
-        most: int,
-        waiting: int = MAX_STREAM_BACKLOG,
-    ) -> None:
-        super().__init__(method, metadata, deadline, core, alarms, most)
-        self._outbox: deque[bytes] = deque(maxlen=waiting)
-        self._sending = False
-        self._begun = False
-        self._status: Operation | None = None
-
-    def message(self, data: bytes) -> None:
-        with self._lock:
-            if self._ended or self._status is not None:
-                return
-            self._outbox.append(data)
-            self._send()
-
-    def done(self, data: bytes | None = None, trailing: Trailing = ()) -> None:
-        self._finish(send_status(None, "", trailing))
-
-    def fail(self, error: InterlockError) -> None:
-        self._finish(_status(error))
-
-    def _finish(self, status: Operation) -> None:
-        with self._lock:
-            if self._ended or self._status is not None:
-                return
-            self._status = status
-            self._send()
-
-    def _send(self) -> None:
-        """Send what is next, unless something is on its way; the lock is held."""
-        if self._sending:
-            return
-        operations = [] if self._begun else [send_metadata()]
-        if self._outbox:
-            operations.append(send_message(self._outbox.popleft()))
-        elif self._status is not None:
-            operations.append(self._status)
-            self._ended = True
-        else:
-            return
-        self._begun = self._sending = True
-        self._core.start_server_batch(operations, self.on_sent)
-
-    def on_sent(self, event: Event) -> None:
-        """Go on with what waits."""
-        with self._lock:
-            self._sending = False
-            if not self._ended:
-                self._send()
-
-
-def _unheard(data: bytes) -> None:
-    raise TypeError("a conversation's handler must listen to it before it returns")
-
-
-class _ConversationCall(_StreamCall, Conversation):
-    """Reads only so far ahead of the answers: what the caller sends beyond that waits on its own side."""
-
-    __slots__ = ("_large", "_on_end", "_on_message", "_reading", "_unanswered")
-
-    def __init__(
-        self,
-        method: str,
-        metadata: Mapping[str, str],
-        deadline: float,
-        core: Batchable,
-        alarms: Alarms,
-        most: int,
-        large: ThreadPoolExecutor,
-    ) -> None:
-        super().__init__(method, metadata, deadline, core, alarms, most, MAX_UNANSWERED + 1)
-        self._large = large
-        self._on_message: Callable[[bytes], None] = _unheard
-        self._on_end: Callable[[], None] = self.done
-        self._unanswered = 0
-        self._reading = False
-
-    def listen(self, on_message: Callable[[bytes], None], on_end: Callable[[], None]) -> None:
-        self._on_message, self._on_end = on_message, on_end
-
-    def read(self) -> None:
-        """Ask for the next message, unless too many are unanswered."""
-        with self._lock:
-            if self._reading or self._ended or self._unanswered >= MAX_UNANSWERED:
-                return
-            self._reading = True
-        self._core.start_server_batch((receive_message(),), self.on_message)
-
-    def on_message(self, event: Event) -> None:
-        """Pass a message on."""
-        data = event.batch_operations[0].message()
-        if data is not None and len(data) > LARGE:
-            self._large.submit(self._take, data)
-        else:
-            self._take(data)
-
-    def _take(self, data: bytes | None) -> None:
-        try:
-            if data is None:
-                self._on_end()
-                return
-            check_size("a request", data, self._most)
-            with self._lock:
-                self._unanswered += 1
-            self._on_message(data)
-        except InterlockError as error:
-            self.fail(error)
-            return
-        except Exception as error:  # noqa: BLE001 - it must end as this call's answer, and in the log
-            self.fail(opaque(error))
-            return
-        with self._lock:
-            self._reading = False
-        self.read()
-
-    def message(self, data: bytes) -> None:
-        try:
-            check_size("an answer", data, self._most)
-        except TooLarge as error:
-            self.fail(error)
-            return
-        super().message(data)
-
-    def on_sent(self, event: Event) -> None:
-        with self._lock:
-            self._unanswered -= 1
-        super().on_sent(event)
-        self.read()
-
-    def on_close(self, event: Event) -> None:
-        super().on_close(event)
-        self.cancel()
 
 
 class CoreFront:
@@ -321,7 +111,7 @@ class CoreFront:
             self._begin_conversation(method, event)
         else:
             unknown = Unimplemented(f"this server has no method {method[:256]}")
-            event.call.start_server_batch((receive_close(), send_metadata(), _status(unknown)), _ignore)
+            event.call.start_server_batch((receive_close(), send_metadata(), status_of(unknown)), ignore)
 
     def _begin_unary(self, method: str, event: Event) -> None:
         assert self._alarms is not None
@@ -329,7 +119,7 @@ class CoreFront:
         remaining = _remaining_s(event)
         limit = self._limits.default_deadline_s if remaining is None else self._limits.max_deadline_s
         allowed = limit if remaining is None else min(remaining, limit)
-        call = _UnaryCall(
+        call = UnaryCall(
             method,
             _metadata(event.invocation_metadata),
             now + allowed,
@@ -344,7 +134,7 @@ class CoreFront:
 
     def _begin_stream(self, method: str, event: Event) -> None:
         assert self._alarms is not None
-        call = _StreamCall(
+        call = StreamCall(
             method,
             _metadata(event.invocation_metadata),
             _open_end(event),
@@ -357,7 +147,7 @@ class CoreFront:
 
     def _begin_conversation(self, method: str, event: Event) -> None:
         assert self._alarms is not None and self._handler is not None
-        call = _ConversationCall(
+        call = ConversationCall(
             method,
             _metadata(event.invocation_metadata),
             _open_end(event),
@@ -374,7 +164,7 @@ class CoreFront:
             return
         call.read()
 
-    def _on_request(self, call: _UnaryCall | _StreamCall, event: Event) -> None:
+    def _on_request(self, call: UnaryCall | StreamCall, event: Event) -> None:
         request = event.batch_operations[0].message()
         if request is None:
             call.fail(Unimplemented(f"{call.method} takes exactly one message, and none came"))
@@ -383,7 +173,7 @@ class CoreFront:
         else:
             self._handle(call, request)
 
-    def _handle(self, call: _UnaryCall | _StreamCall, request: bytes) -> None:
+    def _handle(self, call: UnaryCall | StreamCall, request: bytes) -> None:
         assert self._handler is not None
         try:
             check_size("a request", request, self._limits.max_message_bytes)
@@ -393,17 +183,6 @@ class CoreFront:
             call.fail(error)
         except Exception as error:  # noqa: BLE001 - it must end as this call's answer, and in the log
             call.fail(opaque(error))
-
-
-def _ignore(event: Event) -> None:
-    """Nothing waits for the end of this batch."""
-
-
-def _status(error: InterlockError) -> Operation:
-    if isinstance(error, Cancelled):
-        return send_status(grpc.StatusCode.CANCELLED, error.message, ())
-    status = to_wire(error)
-    return send_status(status.code, status.message, status.trailing)
 
 
 def _remaining_s(event: Event) -> float | None:

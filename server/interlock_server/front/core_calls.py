@@ -1,0 +1,253 @@
+"""The calls of the core front: each is lived through in batches of operations, whose ends are events."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+from interlock.errors import Cancelled, InterlockError, TooLarge
+from interlock.status import to_wire
+
+from interlock_server.faults import opaque
+from interlock_server.front.alarms import Alarm, Alarms
+from interlock_server.front.completion import (
+    Batchable,
+    Event,
+    Operation,
+    receive_message,
+    send_message,
+    send_metadata,
+    send_status,
+)
+from interlock_server.front.limits import LARGE, MAX_STREAM_BACKLOG, check_size
+from interlock_server.front.seam import MAX_UNANSWERED, Call, Conversation, Trailing
+
+
+class CoreCall(Call):
+    """One RPC on the completion queue; its batches' events come to the methods named `on_…`, on the front's thread."""
+
+    __slots__ = ("_alarm_list", "_alarms", "_core", "_ended", "_most")
+
+    def __init__(
+        self, method: str, metadata: Mapping[str, str], deadline: float, core: Batchable, alarms: Alarms, most: int
+    ) -> None:
+        super().__init__(method, b"", metadata, deadline)
+        self._core = core
+        self._alarms = alarms
+        self._alarm_list: list[Alarm] = []
+        self._most = most
+        self._ended = False
+
+    def alarm(self, at: float, callback: Callable[[], None]) -> None:
+        """Have `callback` called at a time of the monotonic clock, unless the call has ended."""
+        self._alarm_list.append(self._alarms.set(at, callback))
+
+    def on_close(self, event: Event) -> None:
+        """Note that the call is over: by our status, by the caller or by its deadline."""
+        with self._lock:
+            self._ended = True
+        for alarm in self._alarm_list:
+            alarm.end()
+        if event.batch_operations[0].cancelled():
+            self.cancel()
+
+    def _start(self, *operations: Operation) -> None:
+        self._core.start_server_batch(operations, ignore)
+
+    def _first_end(self) -> bool:
+        with self._lock:
+            first, self._ended = not self._ended, True
+        return first
+
+
+class UnaryCall(CoreCall):
+    """One message in, one out."""
+
+    __slots__ = ()
+
+    def message(self, data: bytes) -> None:
+        """Refuse: a unary call answers with `done`."""
+        raise TypeError(f"{self.method} answers with one message: end it with done()")
+
+    def done(self, data: bytes | None = None, trailing: Trailing = ()) -> None:
+        """End the call with its answer."""
+        try:
+            check_size("an answer", data or b"", self._most)
+        except TooLarge as error:
+            self.fail(error)
+            return
+        if self._first_end():
+            self._start(send_metadata(), send_message(data or b""), send_status(None, "", trailing))
+
+    def fail(self, error: InterlockError) -> None:
+        """End the call with an error."""
+        if self._first_end():
+            self._start(send_metadata(), status_of(error))
+
+
+class StreamCall(CoreCall):
+    """Sends one message after the other; those that wait are bounded, as a slow reader must not fill the memory."""
+
+    __slots__ = ("_begun", "_outbox", "_sending", "_status", "_waiting")
+
+    def __init__(
+        self,
+        method: str,
+        metadata: Mapping[str, str],
+        deadline: float,
+        core: Batchable,
+        alarms: Alarms,
+        most: int,
+        waiting: int = MAX_STREAM_BACKLOG,
+    ) -> None:
+        super().__init__(method, metadata, deadline, core, alarms, most)
+        self._outbox: deque[bytes] = deque(maxlen=waiting)
+        self._sending = False
+        self._begun = False
+        self._status: Operation | None = None
+
+    def message(self, data: bytes) -> None:
+        """Send one message, once those before it are sent."""
+        with self._lock:
+            if self._ended or self._status is not None:
+                return
+            self._outbox.append(data)
+            self._send()
+
+    def done(self, data: bytes | None = None, trailing: Trailing = ()) -> None:
+        """End the call well, once everything is sent."""
+        self._finish(send_status(None, "", trailing))
+
+    def fail(self, error: InterlockError) -> None:
+        """End the call with an error, once everything is sent."""
+        self._finish(status_of(error))
+
+    def _finish(self, status: Operation) -> None:
+        with self._lock:
+            if self._ended or self._status is not None:
+                return
+            self._status = status
+            self._send()
+
+    def _send(self) -> None:
+        """Send what is next, unless something is on its way; the lock is held."""
+        if self._sending:
+            return
+        operations = [] if self._begun else [send_metadata()]
+        if self._outbox:
+            operations.append(send_message(self._outbox.popleft()))
+        elif self._status is not None:
+            operations.append(self._status)
+            self._ended = True
+        else:
+            return
+        self._begun = self._sending = True
+        self._core.start_server_batch(operations, self.on_sent)
+
+    def on_sent(self, event: Event) -> None:
+        """Go on with what waits."""
+        with self._lock:
+            self._sending = False
+            if not self._ended:
+                self._send()
+
+
+def _unheard(data: bytes) -> None:
+    raise TypeError("a conversation's handler must listen to it before it returns")
+
+
+class ConversationCall(StreamCall, Conversation):
+    """Reads only so far ahead of the answers: what the caller sends beyond that waits on its own side."""
+
+    __slots__ = ("_large", "_on_end", "_on_message", "_reading", "_unanswered")
+
+    def __init__(
+        self,
+        method: str,
+        metadata: Mapping[str, str],
+        deadline: float,
+        core: Batchable,
+        alarms: Alarms,
+        most: int,
+        large: ThreadPoolExecutor,
+    ) -> None:
+        super().__init__(method, metadata, deadline, core, alarms, most, MAX_UNANSWERED + 1)
+        self._large = large
+        self._on_message: Callable[[bytes], None] = _unheard
+        self._on_end: Callable[[], None] = self.done
+        self._unanswered = 0
+        self._reading = False
+
+    def listen(self, on_message: Callable[[bytes], None], on_end: Callable[[], None]) -> None:
+        """Say who takes the messages, and who is told that no more will come."""
+        self._on_message, self._on_end = on_message, on_end
+
+    def read(self) -> None:
+        """Ask for the next message, unless too many are unanswered."""
+        with self._lock:
+            if self._reading or self._ended or self._unanswered >= MAX_UNANSWERED:
+                return
+            self._reading = True
+        self._core.start_server_batch((receive_message(),), self.on_message)
+
+    def on_message(self, event: Event) -> None:
+        """Pass a message on."""
+        data = event.batch_operations[0].message()
+        if data is not None and len(data) > LARGE:
+            self._large.submit(self._take, data)
+        else:
+            self._take(data)
+
+    def _take(self, data: bytes | None) -> None:
+        try:
+            if data is None:
+                self._on_end()
+                return
+            check_size("a request", data, self._most)
+            with self._lock:
+                self._unanswered += 1
+            self._on_message(data)
+        except InterlockError as error:
+            self.fail(error)
+            return
+        except Exception as error:  # noqa: BLE001 - it must end as this call's answer, and in the log
+            self.fail(opaque(error))
+            return
+        with self._lock:
+            self._reading = False
+        self.read()
+
+    def message(self, data: bytes) -> None:
+        """Send the answer to the oldest message that has none."""
+        try:
+            check_size("an answer", data, self._most)
+        except TooLarge as error:
+            self.fail(error)
+            return
+        super().message(data)
+
+    def on_sent(self, event: Event) -> None:
+        """Make room for one more message."""
+        with self._lock:
+            self._unanswered -= 1
+        super().on_sent(event)
+        self.read()
+
+    def on_close(self, event: Event) -> None:
+        """Tell whoever works for it that the conversation is over."""
+        super().on_close(event)
+        self.cancel()
+
+
+def ignore(event: Event) -> None:
+    """Nothing waits for the end of this batch."""
+
+
+def status_of(error: InterlockError) -> Operation:
+    """Return the operation that ends a call with an error."""
+    if isinstance(error, Cancelled):
+        return send_status(grpc.StatusCode.CANCELLED, error.message, ())
+    status = to_wire(error)
+    return send_status(status.code, status.message, status.trailing)
