@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from interlock.model import ReplicaStatus
+from interlock.model import ReplicaStatus, Version
 from interlock_client import Admin, Client
+from interlock_registry.manifest import Manifest
 
 from tests import databases
 from tests.support import eventually
@@ -140,6 +141,14 @@ class Server:
     def admin(self, *, retries: int = 0) -> Admin:
         """Return an admin client, by default without retries."""
         return Admin(self.admin_address, retries=retries)
+
+    def manifest(self, version: Version) -> Manifest:
+        """Return what a version's artifact consists of, as its own blob says."""
+        return Manifest.from_json((self.data / "blobs" / version.digest).read_text())
+
+    def graph(self, version: Version) -> Path:
+        """Return the blob that holds a version's graph."""
+        return self.data / "blobs" / self.manifest(version).graph.digest
 
     def status(self) -> ReplicaStatus:
         """Return what the server says of itself."""

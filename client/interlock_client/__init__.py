@@ -86,6 +86,7 @@ from interlock.types import DType, ModelRef, Signature, TensorSpec
 from interlock_client._admin_async import AsyncAdmin
 from interlock_client._admin_sync import Admin
 from interlock_client._async import AsyncClient
+from interlock_client._download import Pulled
 from interlock_client._infer import InferResult, ModelMetadata, ServerMetadata
 from interlock_client._sync import Client
 
@@ -141,6 +142,7 @@ __all__ = [
     "PermissionDenied",
     "Preempted",
     "PrepareFailed",
+    "Pulled",
     "Quantization",
     "Quantized",
     "QueueFull",

@@ -22,6 +22,7 @@ from interlock_client import _admin, _history, _quantize
 from interlock_client._admin import DEFAULT_LIMIT, DIFF_TIMEOUT_S, REGISTER_TIMEOUT_S, SWITCH_TIMEOUT_S
 from interlock_client._channel import ADMIN, DEFAULT_RETRIES, DEFAULT_TIMEOUT_S, Option, dial, seconds
 from interlock_client._connection import AsyncConnection
+from interlock_client._download import Pulled, Receiver
 from interlock_client._history import VERIFY_TIMEOUT_S
 from interlock_client._upload import Progress, Sender, plan
 
@@ -134,6 +135,31 @@ class AsyncAdmin:
             ModelRef.parse(ref), to, atol=atol, rtol=rtol, note=note, tags=tags, mutation=mutation
         )
         return await self._connection.run(flow, seconds(timeout, REGISTER_TIMEOUT_S))
+
+    async def pull(
+        self,
+        ref: str,
+        path: str | Path,
+        *,
+        overwrite: bool = False,
+        external_data: bool = False,
+        progress: Progress | None = None,
+        timeout: float | None = None,
+    ) -> Pulled:
+        """Write a version to an ONNX file again: equal answers, not equal bytes.
+
+        Over 2 GiB, or with `external_data`, its tensors go to a second file, `path` with ".data" after it. Either file
+        appears whole or not at all. `progress` is called with bytes received and bytes in all; `timeout` is 600 s.
+
+        Raises:
+            ModelNotFound, VersionNotFound, AliasNotFound: there is no such version.
+            AlreadyExists: the file is there, and `overwrite` was not asked for.
+            DataLoss: the bytes did not arrive whole, or are damaged in the server's store.
+        """
+        receiver = Receiver(
+            ModelRef.parse(ref), Path(path), overwrite=overwrite, external_data=external_data, progress=progress
+        )
+        return await self._connection.download(receiver, seconds(timeout, REGISTER_TIMEOUT_S))
 
     async def promote(
         self,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Final, TypeVar, cast
 
 import grpc
@@ -14,6 +15,7 @@ from interlock.errors import FailedPrecondition, InterlockError
 from interlock.v1 import admin_pb2, admin_pb2_grpc
 
 from interlock_client._channel import Dial, translate
+from interlock_client._download import Pulled, Receiver
 from interlock_client._flow import Answer, Call, Flow
 from interlock_client._upload import Sender
 
@@ -103,6 +105,19 @@ class SyncConnection(_Guide):
         sender.check()
         return reply
 
+    def download(self, receiver: Receiver, timeout_s: float) -> Pulled:
+        """Have a download written and return what it was."""
+        self._check_open()
+        stub = cast("admin_pb2_grpc.AdminServiceStub", self._stub)
+        call = stub.DownloadVersion(receiver.request, timeout=timeout_s, metadata=tuple(self._headers()))
+        try:
+            with receiver:
+                return receiver.take(call)
+        except grpc.RpcError as error:
+            raise self._translate(error, "DownloadVersion", timeout_s) from error
+        finally:
+            call.cancel()  # where it was left before its end
+
     def close(self) -> None:
         """Close the channel; calls in flight are cancelled. May be called again."""
         self._closed = True
@@ -117,7 +132,7 @@ class AsyncConnection(_Guide):
         self._make_stub: Final = stub
         self._channel: aio.Channel | None = None
         self._stub: object = None
-        self._uploads: Final[set[SyncConnection]] = set()
+        self._lines: Final[set[SyncConnection]] = set()
 
     def _open(self) -> None:
         self._check_open()
@@ -168,18 +183,29 @@ class AsyncConnection(_Guide):
         blocking API does not.
         """
         self._check_open()
-        line = SyncConnection(self._dial, admin_pb2_grpc.AdminServiceStub, self._headers)
-        self._uploads.add(line)
-        try:
+        with self._own_line() as line:
             return await asyncio.to_thread(line.upload, sender, timeout_s)
+
+    async def download(self, receiver: Receiver, timeout_s: float) -> Pulled:
+        """Have a download written by a thread, over a connection of its own, since writing files blocks."""
+        self._check_open()
+        with self._own_line() as line:
+            return await asyncio.to_thread(line.download, receiver, timeout_s)
+
+    @contextmanager
+    def _own_line(self) -> Iterator[SyncConnection]:
+        line = SyncConnection(self._dial, admin_pb2_grpc.AdminServiceStub, self._headers)
+        self._lines.add(line)
+        try:
+            yield line
         finally:
-            self._uploads.discard(line)
-            line.close()  # when this task is cancelled, it ends the call and so the thread
+            self._lines.discard(line)
+            line.close()  # when the task is cancelled, this ends the call and so the thread
 
     async def close(self) -> None:
         """Close the channel; calls in flight are cancelled. May be called again."""
         self._closed = True
-        for line in self._uploads:
+        for line in self._lines:
             line.close()
         if self._channel is not None:
             await self._channel.close()

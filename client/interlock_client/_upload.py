@@ -14,6 +14,8 @@ from interlock.model import FileRole, MutationOptions, ServingConfig, UploadFile
 from interlock.types import model_name
 from interlock.v1 import admin_pb2
 
+from interlock_client._outside import data_files
+
 CHUNK: Final = 1024 * 1024
 """Bytes in one message at most."""
 
@@ -44,21 +46,34 @@ def plan(
     tags: Mapping[str, str] | None,
     options: MutationOptions,
 ) -> Upload:
-    """Hash the files and write the header; raises InvalidName, InvalidModel, InvalidGolden."""
+    """Find the data files, hash all files and write the header; raises InvalidName, InvalidModel, InvalidGolden."""
     model_name(model)
-    named = [(FileRole.MODEL, Path(path))] + ([] if golden is None else [(FileRole.GOLDEN, Path(golden))])
+    path = Path(path)
+    files = [_File(FileRole.MODEL, path.name, path)]
+    files += [_File(FileRole.DATA, location, data) for location, data in data_files(path).items()]
+    if golden is not None:
+        files.append(_File(FileRole.GOLDEN, Path(golden).name, Path(golden)))
     header = UploadHeader(
         model=model,
-        files=tuple(_announce(role, file) for role, file in named),
+        files=tuple(map(_announce, files)),
         config=config,
         note=note,
         tags=dict(tags or {}),
         options=options,
     )
-    return Upload(header, tuple(file for _, file in named))
+    return Upload(header, tuple(file.path for file in files))
 
 
-def _announce(role: FileRole, path: Path) -> UploadFile:
+@dataclass(frozen=True, slots=True)
+class _File:
+    role: FileRole
+    name: str
+    """As it is announced: a data file by the location that the model gives."""
+    path: Path
+
+
+def _announce(announced: _File) -> UploadFile:
+    role, path = announced.role, announced.path
     digest = hashlib.sha256()
     size = 0
     try:
@@ -68,8 +83,8 @@ def _announce(role: FileRole, path: Path) -> UploadFile:
                 size += len(chunk)
     except OSError as error:
         text = f"{role.value.lower()} file {str(path)!r} cannot be read: {error.strerror}"
-        raise (InvalidModel(text, check="file") if role is FileRole.MODEL else InvalidGolden(text)) from error
-    return UploadFile(path.name, role, size, digest.hexdigest())
+        raise (InvalidGolden(text) if role is FileRole.GOLDEN else InvalidModel(text, check="file")) from error
+    return UploadFile(announced.name, role, size, digest.hexdigest())
 
 
 class Sender:

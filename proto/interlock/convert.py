@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -276,15 +277,7 @@ def header(value: m.UploadHeader) -> admin_pb2.RegisterVersionRequest.Header:
     """Return an upload header as a message."""
     return admin_pb2.RegisterVersionRequest.Header(
         model=value.model,
-        files=[
-            admin_pb2.UploadFile(
-                name=file.name,
-                role=admin_pb2.FileRole.Value(f"FILE_ROLE_{file.role.value}"),
-                size_bytes=file.size_bytes,
-                sha256=file.sha256,
-            )
-            for file in value.files
-        ],
+        files=[file(each) for each in value.files],
         config=None if value.config is None else config(value.config),
         note=value.note,
         tags=value.tags,
@@ -292,19 +285,34 @@ def header(value: m.UploadHeader) -> admin_pb2.RegisterVersionRequest.Header:
     )
 
 
+def file(value: m.UploadFile) -> admin_pb2.UploadFile:
+    """Return the announcement of a file as a message."""
+    return admin_pb2.UploadFile(
+        name=value.name,
+        role=admin_pb2.FileRole.Value(f"FILE_ROLE_{value.role.value}"),
+        size_bytes=value.size_bytes,
+        sha256=value.sha256,
+    )
+
+
+def from_file(message: admin_pb2.UploadFile) -> m.UploadFile:
+    """Read the announcement of a file; one of unspecified role is a model."""
+    return m.UploadFile(
+        name=message.name,
+        role=_FILE_ROLES.get(message.role, m.FileRole.MODEL),
+        size_bytes=message.size_bytes,
+        sha256=message.sha256,
+    )
+
+
+_FILE_ROLES: Final = {admin_pb2.FILE_ROLE_GOLDEN: m.FileRole.GOLDEN, admin_pb2.FILE_ROLE_DATA: m.FileRole.DATA}
+
+
 def from_header(message: admin_pb2.RegisterVersionRequest.Header) -> m.UploadHeader:
-    """Read an upload header; a file of unspecified role is a model."""
+    """Read an upload header."""
     return m.UploadHeader(
         model=message.model,
-        files=tuple(
-            m.UploadFile(
-                name=file.name,
-                role=m.FileRole.GOLDEN if file.role == admin_pb2.FILE_ROLE_GOLDEN else m.FileRole.MODEL,
-                size_bytes=file.size_bytes,
-                sha256=file.sha256,
-            )
-            for file in message.files
-        ),
+        files=tuple(from_file(each) for each in message.files),
         config=from_config(message.config) if message.HasField("config") else None,
         note=message.note,
         tags=dict(message.tags),

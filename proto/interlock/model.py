@@ -268,6 +268,8 @@ class FileRole(Enum):
 
     MODEL = "MODEL"
     GOLDEN = "GOLDEN"
+    DATA = "DATA"
+    """Tensors that the model keeps outside of its graph; the file's name is the location that the graph gives."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,9 @@ import re
 import stat
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -24,10 +26,20 @@ from interlock_registry.garbage import FileKind, StoredFile
 from interlock_registry.manifest import Blob, checked_digest
 
 _CHUNK: Final = 1 << 20
+_WRITERS: Final = 4
+"""Files that are hashed and synced at a time: a disk takes several syncs in one go."""
 _TEMPORARY: Final = ".incoming-"
 _CONDEMNED: Final = ".condemned-"
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A file that is to become a blob."""
+
+    path: Path
+    sha256: str
 
 
 class LocalArtifactStore:
@@ -52,35 +64,40 @@ class LocalArtifactStore:
         return self.path(digest).is_file()
 
     def add(self, source: Path, *, sha256: str, consume: bool = False) -> Blob:
-        """Store the bytes of a file; they are durable when this returns.
+        """Store the bytes of a file; as `add_all`."""
+        return self.add_all([Incoming(source, sha256)], consume=consume)[0]
+
+    def add_all(self, sources: Sequence[Incoming], *, consume: bool = False) -> tuple[Blob, ...]:
+        """Store the bytes of files; they are all durable when this returns.
 
         They are hashed again on the way, and what is there already is not written twice. With `consume` the file
         itself becomes the blob where it is on the same filesystem, and is gone afterwards in any case.
         Raises DataLoss where the bytes are not those of `sha256`, StorageFull, Unavailable.
         """
-        target = self.path(sha256)
-        temporary = self._root / f"{_TEMPORARY}{uuid.uuid4().hex}"
+        for each in sources:
+            checked_digest(each.sha256)
         try:
-            if self._is_whole(target):
-                size = self._check_source(source, sha256)
-            elif consume and source.stat(follow_symlinks=False).st_dev == self._root.stat().st_dev:
-                size = self._check_source(source, sha256)
-                source.rename(temporary)
-                _seal(temporary)
-                temporary.rename(target)
-            else:
-                size = _copy(source, temporary, sha256)
-                _seal(temporary)
-                temporary.rename(target)
-            # Also for a blob that was there: whoever wrote it may have died before this.
+            with ThreadPoolExecutor(min(_WRITERS, max(1, len(sources))), thread_name_prefix="blob") as pool:
+                added = tuple(pool.map(lambda each: self._place(each, consume=consume), sources))
+            # Also for blobs that were there: whoever wrote them may have died before this.
             _sync_directory(self._root)
             if consume:
-                source.unlink(missing_ok=True)
+                for each in sources:
+                    each.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise self._failure(error) from error
+        return added
+
+    def add_bytes(self, data: bytes) -> Blob:
+        """Store bytes; they are durable when this returns. Raises StorageFull, Unavailable."""
+        source = self._root / f"{_TEMPORARY}{uuid.uuid4().hex}"
+        try:
+            source.write_bytes(data)
+            return self.add(source, sha256=hashlib.sha256(data).hexdigest(), consume=True)
         except OSError as error:
             raise self._failure(error) from error
         finally:
-            temporary.unlink(missing_ok=True)
-        return Blob(digest=sha256, size_bytes=size)
+            source.unlink(missing_ok=True)
 
     def verify(self, blob: Blob, *, pace: Callable[[int], None] = lambda count: None) -> None:
         """Read a blob and compare it with its name and size; raises DataLoss, Unavailable.
@@ -156,6 +173,26 @@ class LocalArtifactStore:
         for each in leftovers:
             each.unlink(missing_ok=True)
         return len(leftovers)
+
+    def _place(self, incoming: Incoming, *, consume: bool) -> Blob:
+        source, sha256 = incoming.path, incoming.sha256
+        target = self.path(sha256)
+        temporary = self._root / f"{_TEMPORARY}{uuid.uuid4().hex}"
+        try:
+            if self._is_whole(target):
+                size = self._check_source(source, sha256)
+            elif consume and source.stat(follow_symlinks=False).st_dev == self._root.stat().st_dev:
+                size = self._check_source(source, sha256)
+                source.rename(temporary)
+                _seal(temporary)
+                temporary.rename(target)
+            else:
+                size = _copy(source, temporary, sha256)
+                _seal(temporary)
+                temporary.rename(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return Blob(digest=sha256, size_bytes=size)
 
     def _is_whole(self, target: Path) -> bool:
         # A damaged blob is replaced by the whole bytes that are at hand; who has the old one mapped keeps it.

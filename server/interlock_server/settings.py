@@ -75,7 +75,9 @@ class Settings(BaseSettings):
     max_json_bytes: int = Field(16 * MIB, ge=1024, description="Largest JSON of a REST request; binary data is apart.")
     max_http_requests: int = Field(256, ge=1, description="REST inference requests at a time; one more is refused.")
     max_http_bytes: int = Field(256 * MIB, ge=MIB, description="Bytes of all REST requests that are here at a time.")
-    max_upload_bytes: int = Field(2 * 1024 * MIB - 1, ge=1, description="Largest file of an upload.")
+    max_upload_bytes: int = Field(
+        16 * 1024 * MIB, ge=1, description="Largest file of an upload; a graph alone cannot exceed 2 GiB."
+    )
     default_deadline_s: float = Field(30.0, gt=0, description="Deadline of an inference request that names none.")
     max_deadline_s: float = Field(300.0, gt=0, description="Longest deadline; a longer one is cut to it.")
     max_queue_size: int = Field(1024, ge=1, description="Waiting requests of a version that does not set it itself.")
@@ -83,8 +85,12 @@ class Settings(BaseSettings):
     drain_grace_s: float = Field(30.0, ge=0, description="How long in-flight requests may take at shutdown.")
     prepare_timeout_s: float = Field(120.0, gt=0, description="How long loading and proving a version may take.")
     apply_timeout_s: float = Field(1.0, gt=0, description="A worker that has not switched by then is restarted.")
-    validate_wall_s: float = Field(60.0, gt=0, description="Wall clock of one validation.")
-    validate_cpu_s: int = Field(60, ge=1, description="Processor seconds of one validation.")
+    validate_wall_s: float = Field(
+        60.0, gt=0, description="Wall clock of one validation; each 64 MiB of the model add a second."
+    )
+    validate_cpu_s: int = Field(
+        60, ge=1, description="Processor seconds of one validation; each 64 MiB of the model add one."
+    )
     validate_memory_bytes: int = Field(
         0, ge=0, description="Address space of one validation; 0: 6 × the file, 4 GiB at least."
     )

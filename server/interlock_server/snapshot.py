@@ -18,6 +18,8 @@ class VersionSpec:
     model: str
     version: int
     digest: str
+    manifest_path: str
+    """Of the artifact: the bytes behind `digest`, which list the tensors that lie beside the graph."""
     graph_path: str
     graph_sha256: str
     golden_path: str

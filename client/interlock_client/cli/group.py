@@ -16,6 +16,7 @@ _COMMANDS: Final[Mapping[str, str]] = {
     "export": "upload",
     "register": "upload",
     "quantize": "quantize",
+    "pull": "download",
     "models": "read",
     "versions": "read",
     "show": "read",

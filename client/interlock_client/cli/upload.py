@@ -5,16 +5,13 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from interlock_client._upload import Progress as Report
 from interlock_client.cli import printing, render
+from interlock_client.cli.bar import progress
 from interlock_client.cli.parse import Pair, PairType, serving_config, unique
 from interlock_client.cli.session import Session, admin_address, output_option
 
@@ -83,7 +80,7 @@ def register(
     labels = unique(tags, "--tag")
     serving = None if config is None else serving_config(config)
     with session.open_admin() as admin:
-        with _progress(file.name) as report:
+        with progress(f"uploading {file.name}", f"validating {file.name}") as report:
             version = admin.register(
                 model,
                 file,
@@ -105,20 +102,3 @@ def register(
             version = dataclasses.replace(version, aliases=tuple(sorted({*version.aliases, done.alias})))
     if output == "json":
         printing.print_json(version)
-
-
-@contextmanager
-def _progress(name: str) -> Iterator[Report | None]:
-    """Show a bar on a terminal; elsewhere none, so that logs stay clean."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(f"uploading {name}", total=None)
-
-        def report(sent: int, total: int) -> None:
-            doing = "validating" if sent == total else "uploading"
-            bar.update(task, completed=sent, total=total, description=f"{doing} {name}")
-
-        yield report

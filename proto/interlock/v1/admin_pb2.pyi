@@ -31,12 +31,16 @@ class _FileRoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FileRole.Val
     FILE_ROLE_UNSPECIFIED: _FileRole.ValueType  # 0
     FILE_ROLE_MODEL: _FileRole.ValueType  # 1
     FILE_ROLE_GOLDEN: _FileRole.ValueType  # 2
+    FILE_ROLE_DATA: _FileRole.ValueType  # 3
+    """Tensors that the model keeps outside of its graph."""
 
 class FileRole(_FileRole, metaclass=_FileRoleEnumTypeWrapper): ...
 
 FILE_ROLE_UNSPECIFIED: FileRole.ValueType  # 0
 FILE_ROLE_MODEL: FileRole.ValueType  # 1
 FILE_ROLE_GOLDEN: FileRole.ValueType  # 2
+FILE_ROLE_DATA: FileRole.ValueType  # 3
+"""Tensors that the model keeps outside of its graph."""
 Global___FileRole: _TypeAlias = FileRole  # noqa: Y015
 
 class _ServableState:
@@ -118,6 +122,7 @@ class UploadFile(_message.Message):
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    """Of a data file: the location that the graph gives, a path below the model's own directory."""
     role: Global___FileRole.ValueType
     size_bytes: _builtins.int
     sha256: _builtins.str
@@ -425,6 +430,83 @@ class QuantizeVersionResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___QuantizeVersionResponse: _TypeAlias = QuantizeVersionResponse  # noqa: Y015
+
+@_typing.final
+class DownloadVersionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REF_FIELD_NUMBER: _builtins.int
+    FILE_NAME_FIELD_NUMBER: _builtins.int
+    EXTERNAL_DATA_FIELD_NUMBER: _builtins.int
+    ref: _builtins.str
+    """"m", "m@3" or "m:stable"."""
+    file_name: _builtins.str
+    """What the caller will call the model's file; a file of its tensors has ".data" after it."""
+    external_data: _builtins.bool
+    """Put the tensors into a file of their own, also where one file would hold all."""
+    def __init__(
+        self,
+        *,
+        ref: _builtins.str = ...,
+        file_name: _builtins.str = ...,
+        external_data: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["external_data", b"external_data", "file_name", b"file_name", "ref", b"ref"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DownloadVersionRequest: _TypeAlias = DownloadVersionRequest  # noqa: Y015
+
+@_typing.final
+class DownloadVersionResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Header(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        VERSION_FIELD_NUMBER: _builtins.int
+        FILES_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def version(self) -> _model_pb2.Version: ...
+        @_builtins.property
+        def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___UploadFile]:
+            """The model first."""
+
+        def __init__(
+            self,
+            *,
+            version: _model_pb2.Version | None = ...,
+            files: _abc.Iterable[Global___UploadFile] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "version", b"version"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    HEADER_FIELD_NUMBER: _builtins.int
+    CHUNK_FIELD_NUMBER: _builtins.int
+    chunk: _builtins.bytes
+    @_builtins.property
+    def header(self) -> Global___DownloadVersionResponse.Header: ...
+    def __init__(
+        self,
+        *,
+        header: Global___DownloadVersionResponse.Header | None = ...,
+        chunk: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "header", b"header", "part", b"part"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "header", b"header", "part", b"part"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["header", "chunk"]  # noqa: Y015
+    _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
+
+Global___DownloadVersionResponse: _TypeAlias = DownloadVersionResponse  # noqa: Y015
 
 @_typing.final
 class PromoteRequest(_message.Message):

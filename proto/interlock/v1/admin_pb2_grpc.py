@@ -79,6 +79,11 @@ class AdminServiceStub(object):
                 request_serializer=interlock_dot_v1_dot_admin__pb2.DeleteVersionRequest.SerializeToString,
                 response_deserializer=interlock_dot_v1_dot_admin__pb2.DeleteVersionResponse.FromString,
                 _registered_method=True)
+        self.DownloadVersion = channel.unary_stream(
+                '/interlock.v1.AdminService/DownloadVersion',
+                request_serializer=interlock_dot_v1_dot_admin__pb2.DownloadVersionRequest.SerializeToString,
+                response_deserializer=interlock_dot_v1_dot_admin__pb2.DownloadVersionResponse.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/interlock.v1.AdminService/ListModels',
                 request_serializer=interlock_dot_v1_dot_admin__pb2.ListModelsRequest.SerializeToString,
@@ -185,6 +190,13 @@ class AdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DownloadVersion(self, request, context):
+        """Gives a version back as files: a header, then chunks of at most 1 MiB in the header's file order.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListModels(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -284,6 +296,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.DeleteVersion,
                     request_deserializer=interlock_dot_v1_dot_admin__pb2.DeleteVersionRequest.FromString,
                     response_serializer=interlock_dot_v1_dot_admin__pb2.DeleteVersionResponse.SerializeToString,
+            ),
+            'DownloadVersion': grpc.unary_stream_rpc_method_handler(
+                    servicer.DownloadVersion,
+                    request_deserializer=interlock_dot_v1_dot_admin__pb2.DownloadVersionRequest.FromString,
+                    response_serializer=interlock_dot_v1_dot_admin__pb2.DownloadVersionResponse.SerializeToString,
             ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
@@ -569,6 +586,33 @@ class AdminService(object):
             '/interlock.v1.AdminService/DeleteVersion',
             interlock_dot_v1_dot_admin__pb2.DeleteVersionRequest.SerializeToString,
             interlock_dot_v1_dot_admin__pb2.DeleteVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DownloadVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/interlock.v1.AdminService/DownloadVersion',
+            interlock_dot_v1_dot_admin__pb2.DownloadVersionRequest.SerializeToString,
+            interlock_dot_v1_dot_admin__pb2.DownloadVersionResponse.FromString,
             options,
             channel_credentials,
             insecure,

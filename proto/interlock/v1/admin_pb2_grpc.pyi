@@ -47,6 +47,8 @@ class AdminServiceStub:
     """Takes a version out of use for good; refused while anything refers to it."""
     DeleteVersion: _grpc.UnaryUnaryMultiCallable[_admin_pb2.DeleteVersionRequest, _admin_pb2.DeleteVersionResponse]
     """Turns a retired version into a tombstone: its number is never used again."""
+    DownloadVersion: _grpc.UnaryStreamMultiCallable[_admin_pb2.DownloadVersionRequest, _admin_pb2.DownloadVersionResponse]
+    """Gives a version back as files: a header, then chunks of at most 1 MiB in the header's file order."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListModelsRequest, _admin_pb2.ListModelsResponse]
     ListVersions: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListVersionsRequest, _admin_pb2.ListVersionsResponse]
     GetVersion: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetVersionRequest, _admin_pb2.GetVersionResponse]
@@ -79,6 +81,8 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Takes a version out of use for good; refused while anything refers to it."""
     DeleteVersion: _aio.UnaryUnaryMultiCallable[_admin_pb2.DeleteVersionRequest, _admin_pb2.DeleteVersionResponse]  # type: ignore[assignment]
     """Turns a retired version into a tombstone: its number is never used again."""
+    DownloadVersion: _aio.UnaryStreamMultiCallable[_admin_pb2.DownloadVersionRequest, _admin_pb2.DownloadVersionResponse]  # type: ignore[assignment]
+    """Gives a version back as files: a header, then chunks of at most 1 MiB in the header's file order."""
     ListModels: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListModelsRequest, _admin_pb2.ListModelsResponse]  # type: ignore[assignment]
     ListVersions: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListVersionsRequest, _admin_pb2.ListVersionsResponse]  # type: ignore[assignment]
     GetVersion: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetVersionRequest, _admin_pb2.GetVersionResponse]  # type: ignore[assignment]
@@ -162,6 +166,14 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.DeleteVersionResponse, _abc.Awaitable[_admin_pb2.DeleteVersionResponse]]:
         """Turns a retired version into a tombstone: its number is never used again."""
+
+    @_abc_1.abstractmethod
+    def DownloadVersion(
+        self,
+        request: _admin_pb2.DownloadVersionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_admin_pb2.DownloadVersionResponse], _abc.AsyncIterator[_admin_pb2.DownloadVersionResponse]]:
+        """Gives a version back as files: a header, then chunks of at most 1 MiB in the header's file order."""
 
     @_abc_1.abstractmethod
     def ListModels(

@@ -83,6 +83,7 @@ class VersionSpec(_message.Message):
     TOLERANCES_FIELD_NUMBER: _builtins.int
     JOINABLE_FIELD_NUMBER: _builtins.int
     DAMAGE_FIELD_NUMBER: _builtins.int
+    MANIFEST_PATH_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     version: _builtins.int
     digest: _builtins.str
@@ -97,6 +98,8 @@ class VersionSpec(_message.Message):
     """A batch of two agreed with two singles when it was validated."""
     damage: _builtins.str
     """What is wrong with its stored bytes, which must not be loaded then; "" where nothing is known to be."""
+    manifest_path: _builtins.str
+    """The artifact's manifest, whose sha256 is `digest`; the tensors that it lists lie beside the graph."""
     @_builtins.property
     def signature(self) -> _model_pb2.Signature: ...
     @_builtins.property
@@ -120,10 +123,11 @@ class VersionSpec(_message.Message):
         tolerances: _abc.Mapping[_builtins.str, Global___Tolerance] | None = ...,
         joinable: _builtins.bool = ...,
         damage: _builtins.str = ...,
+        manifest_path: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "signature", b"signature"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "damage", b"damage", "digest", b"digest", "golden_path", b"golden_path", "golden_sha256", b"golden_sha256", "graph_path", b"graph_path", "graph_sha256", b"graph_sha256", "joinable", b"joinable", "model", b"model", "signature", b"signature", "tolerances", b"tolerances", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "damage", b"damage", "digest", b"digest", "golden_path", b"golden_path", "golden_sha256", b"golden_sha256", "graph_path", b"graph_path", "graph_sha256", b"graph_sha256", "joinable", b"joinable", "manifest_path", b"manifest_path", "model", b"model", "signature", b"signature", "tolerances", b"tolerances", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -3,29 +3,40 @@
 This package's parent half (`job`, `runner`, `sandbox`) imports neither onnx nor onnxruntime; the child does.
 """
 
+from interlock_registry.tool.assemble_job import Assembled, AssembledFile, AssembleJob
 from interlock_registry.tool.diff_job import DiffJob, DiffSide
 from interlock_registry.tool.job import (
     DEFAULT_TOLERANCE_CAPS,
+    PARTS,
     ModelLimits,
+    SideFile,
     ToolLimits,
+    Validated,
     ValidateJob,
     ValidateReport,
 )
 from interlock_registry.tool.quantize_job import GOLDEN, MODEL, QuantizeJob
-from interlock_registry.tool.runner import diff, quantize, validate
+from interlock_registry.tool.runner import assemble, diff, quantize, validate
 from interlock_registry.tool.sandbox import sandbox_layers
 
 __all__ = [
     "DEFAULT_TOLERANCE_CAPS",
     "GOLDEN",
     "MODEL",
+    "PARTS",
+    "AssembleJob",
+    "Assembled",
+    "AssembledFile",
     "DiffJob",
     "DiffSide",
     "ModelLimits",
     "QuantizeJob",
+    "SideFile",
     "ToolLimits",
     "ValidateJob",
     "ValidateReport",
+    "Validated",
+    "assemble",
     "diff",
     "quantize",
     "sandbox_layers",

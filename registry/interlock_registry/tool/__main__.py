@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
 from typing import Any, Final
 
-from interlock.errors import InterlockError, InternalError
+from interlock.errors import InterlockError, InternalError, StorageFull
 
 from interlock_registry.tool import sandbox
+from interlock_registry.tool.assemble_job import AssembleJob
 from interlock_registry.tool.diff_job import DiffJob, measured_json
 from interlock_registry.tool.job import ToolLimits, ValidateJob
 from interlock_registry.tool.quantize_job import QuantizeJob
 from interlock_registry.tool.runner import out_of_memory
 
-_MAX_REQUEST: Final = 1 << 20
+_MAX_REQUEST: Final = 4 << 20
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def main() -> None:
@@ -36,6 +39,12 @@ def _answer(request: dict[str, Any], limits: ToolLimits) -> dict[str, Any]:
         return {"report": _do(request["kind"], request["job"])}
     except MemoryError:
         return _refused(out_of_memory(limits))
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        return _refused(
+            StorageFull("the disk is full, or the model has a file over the limit of one; make room and try again")
+        )
     except InterlockError as error:
         return _refused(error)
 
@@ -55,6 +64,10 @@ def _do(verb: str, job: dict[str, Any]) -> dict[str, Any]:
             from interlock_registry.tool.difference import diff
 
             return measured_json(diff(DiffJob.from_json(job)))
+        case "assemble":
+            from interlock_registry.tool.assembly import assemble
+
+            return assemble(AssembleJob.from_json(job)).to_json()
         case _:
             raise InternalError(f"the model tool has no verb {verb!r}")
 

@@ -11,7 +11,13 @@ from typing import Any, Final
 from interlock.golden import Tolerance
 from interlock.types import DType, Signature, TensorSpec
 
+from interlock_registry.manifest import Manifest
+
 _GIB: Final = 1 << 30
+_BYTES_PER_S: Final = 64 << 20
+"""At least so much of a model is read, hashed, written and loaded in a second of a child's time."""
+PARTS: Final = "parts"
+"""The folder beside the model where a child writes the blobs that it takes the model apart into."""
 
 DEFAULT_TOLERANCE_CAPS: Final[Mapping[str, Tolerance]] = {
     "CPU": Tolerance(atol=2e-2, rtol=2e-2),
@@ -46,26 +52,51 @@ class ToolLimits:
 
     @classmethod
     def for_model(cls, size_bytes: int, *, wall_s: float = 60.0, cpu_s: int = 60) -> ToolLimits:
-        """Return limits that grow with a model of that many bytes."""
-        memory_bytes = max(2 * _GIB, 6 * size_bytes)
-        return cls(wall_s=wall_s, cpu_s=cpu_s, memory_bytes=memory_bytes, file_bytes=max(_GIB, 2 * size_bytes))
+        """Return limits that grow with a model of that many bytes; `wall_s` and `cpu_s` are those of an empty one."""
+        more_s = size_bytes // _BYTES_PER_S
+        return cls(
+            wall_s=wall_s + more_s,
+            cpu_s=cpu_s + more_s,
+            memory_bytes=max(2 * _GIB, 6 * size_bytes),
+            file_bytes=max(_GIB, 2 * size_bytes),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SideFile:
+    """A file that a model keeps data in."""
+
+    location: str
+    """What the model calls it; never used as a path."""
+    path: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValidateJob:
-    """The question whether a file is a model that we can serve and does what its golden samples say."""
+    """The question whether a file is a model that we can serve and does what its golden samples say.
+
+    A model that is one is taken apart on the way: its blobs are then in the folder `parts` beside it.
+    """
 
     model: Path
     golden: Path | None = None
+    files: tuple[SideFile, ...] = ()
+    """In the model's directory."""
     tolerance_caps: Mapping[str, Tolerance] = field(default_factory=lambda: DEFAULT_TOLERANCE_CAPS)
     """By provider."""
     limits: ModelLimits = field(default_factory=ModelLimits)
+
+    @property
+    def parts(self) -> Path:
+        """Where the blobs are written."""
+        return self.model.parent / PARTS
 
     def to_json(self) -> dict[str, Any]:
         """Return what `from_json` reads."""
         return {
             "model": str(self.model),
             "golden": None if self.golden is None else str(self.golden),
+            "files": [[each.location, str(each.path)] for each in self.files],
             "tolerance_caps": {name: asdict(cap) for name, cap in self.tolerance_caps.items()},
             "limits": asdict(self.limits),
         }
@@ -77,6 +108,7 @@ class ValidateJob:
         return cls(
             model=Path(data["model"]),
             golden=None if golden is None else Path(golden),
+            files=tuple(SideFile(str(location), Path(path)) for location, path in data["files"]),
             tolerance_caps=_tolerances(data["tolerance_caps"]),
             limits=ModelLimits(**data["limits"]),
         )
@@ -162,6 +194,23 @@ class ValidateReport:
             environment={str(key): str(value) for key, value in data["environment"].items()},
             warnings=tuple(str(text) for text in data["warnings"]),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """A model that was found good, and what it was taken apart into; the manifest's sources are left empty."""
+
+    report: ValidateReport
+    manifest: Manifest
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `from_json` reads."""
+        return {"report": self.report.to_json(), "manifest": self.manifest.to_json()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Validated:
+        """Read what a child answered; raises KeyError, TypeError, ValueError, DataLoss where it is not that."""
+        return cls(ValidateReport.from_json(data["report"]), Manifest.from_json(str(data["manifest"])))
 
 
 def _tolerances(data: Mapping[str, Any]) -> Mapping[str, Tolerance]:

@@ -13,12 +13,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from interlock.errors import InterlockError, InternalError, InvalidModel, Violation, by_reason
+from interlock.errors import DataLoss, InterlockError, InternalError, InvalidModel, Violation, by_reason
 from interlock.quantization import Quantization
 
 from interlock_registry.comparison import Measured
+from interlock_registry.tool.assemble_job import Assembled, AssembleJob
 from interlock_registry.tool.diff_job import DiffJob, read_measured
-from interlock_registry.tool.job import ToolLimits, ValidateJob, ValidateReport
+from interlock_registry.tool.job import ToolLimits, Validated, ValidateJob
 from interlock_registry.tool.quantize_job import QuantizeJob
 from interlock_registry.tool.sandbox import clean_environment
 
@@ -29,16 +30,25 @@ R = TypeVar("R")
 _MAX_REPLY: Final = 16 << 20
 _MAX_STDERR: Final = 4 << 10
 _REAP_S: Final = 5.0
-_REFUSALS: Final = frozenset({"INVALID_ARGUMENT", "INVALID_MODEL", "INVALID_GOLDEN", "GOLDEN_MISMATCH"})
+_REFUSALS: Final = frozenset(
+    {"INVALID_ARGUMENT", "INVALID_MODEL", "INVALID_GOLDEN", "GOLDEN_MISMATCH", "STORAGE_FULL", "DATA_LOSS"}
+)
 """What a child may say; anything else is a fault of ours."""
 
 
-async def validate(job: ValidateJob, limits: ToolLimits) -> ValidateReport:
-    """Validate a model in a sandboxed child; raises InvalidModel, InvalidGolden, GoldenMismatch, InternalError.
+async def validate(job: ValidateJob, limits: ToolLimits) -> Validated:
+    """Validate a model in a sandboxed child and take it apart; what the child wrote has yet to be hashed again.
+
+    Raises InvalidModel, InvalidGolden, GoldenMismatch, StorageFull, InternalError.
 
     Call it from the loop of a thread that lives as long as the process: the child dies with the thread.
     """
-    return await ask("validate", job.to_json(), ValidateReport.from_json, job.model.parent, limits)
+    return await ask("validate", job.to_json(), Validated.from_json, job.model.parent, limits)
+
+
+async def assemble(job: AssembleJob, limits: ToolLimits) -> Assembled:
+    """Put a model together in a sandboxed child; raises DataLoss, StorageFull, InternalError, and as `validate`."""
+    return await ask("assemble", job.to_json(), Assembled.from_json, job.folder, limits)
 
 
 async def quantize(job: QuantizeJob, limits: ToolLimits) -> Quantization:
@@ -69,7 +79,7 @@ async def ask(
     reply = _reply(ended, limits)
     try:
         return read(reply)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, DataLoss) as error:
         raise InternalError(f"the model tool's report cannot be read: {error!r}") from error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import re
 import resource
 import statistics
 import time
@@ -38,6 +39,10 @@ _DTYPES: Final[Mapping[str, DType]] = {
     "tensor(double)": DType.FP64,
     "tensor(string)": DType.BYTES,
 }
+
+
+_PLACE: Final = re.compile(r"Load model from \S+ failed: ?")
+"""Where the model lies here is nothing to its sender."""
 
 
 class _NodeArg(Protocol):
@@ -108,7 +113,7 @@ def refusal(error: Exception, doing: str, check: str) -> InvalidModel | MemoryEr
     """Return the error of ours that one of ONNX Runtime's means; its errors share no base class but Exception."""
     if _is_out_of_memory(error):
         return MemoryError(str(error))
-    text = " ".join(str(error).split())
+    text = _PLACE.sub("", " ".join(str(error).split()))
     return InvalidModel(f"ONNX Runtime {RUNTIME_VERSION} fails at {doing} the model: {text[:600]}", check=check)
 
 

@@ -1,8 +1,8 @@
-"""What a model file must look like before ONNX Runtime may see it: format, versions, size, operators, no side files."""
+"""What a model file must look like before ONNX Runtime may see it: format, versions, size, operators."""
 
 from __future__ import annotations
 
-import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +11,17 @@ from typing import Final
 import onnx
 from google.protobuf.message import DecodeError
 from interlock.errors import InvalidModel
-from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto
+from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto
 
+from interlock_registry.manifest import Operator, Opset
 from interlock_registry.tool.job import ModelLimits
+from interlock_registry.tool.text import printable
 
 _MAX_PROTOBUF: Final = (1 << 31) - 1
 _MAX_NAME: Final = 256
 DOMAINS: Final = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 """Operator sets that a plain ONNX Runtime implements; a model may add functions of its own."""
+_ONNX: Final = "ai.onnx"
 _BAD_OPERATORS: Final = frozenset({"EPContext"})
 _MAGIC: Final = (
     (b"PK\x03\x04", "a zip archive: a PyTorch checkpoint of torch.save, perhaps"),
@@ -42,7 +45,12 @@ class Structure:
     ir_version: int
     producer: str
     nodes: int
-    operators: frozenset[str]
+    operators: tuple[Operator, ...]
+    opsets: tuple[Opset, ...]
+
+    def has(self, op_type: str) -> bool:
+        """Say whether an operator of ONNX's own is in the graph."""
+        return any(each.domain == _ONNX and each.op_type == op_type for each in self.operators)
 
 
 def parse(path: Path) -> ModelProto:
@@ -52,8 +60,8 @@ def parse(path: Path) -> ModelProto:
         raise InvalidModel(f"{path.name} is empty; {_ADVICE}", check="format")
     if size > _MAX_PROTOBUF:
         raise InvalidModel(
-            f"{path.name} has {size} bytes; one ONNX file cannot exceed 2 GiB, and models of several files "
-            "are not taken yet",
+            f"{path.name} has {size} bytes, but one ONNX file cannot exceed 2 GiB: save it with its weights in a file "
+            "beside it (torch.onnx.export(..., external_data=True))",
             check="format",
         )
     data = path.read_bytes()
@@ -84,9 +92,15 @@ def examine(model: ModelProto, limits: ModelLimits) -> Structure:
     """Refuse what is dangerous or not ours to run, by walking every graph and function; raises InvalidModel."""
     walk = _Walk(model, limits)
     walk.run()
-    opset = max((each.version for each in model.opset_import if each.domain in ("", "ai.onnx")), default=0)
-    producer = f"{model.producer_name} {model.producer_version}".strip()[:128]
-    return Structure(opset, model.ir_version, _printable(producer), walk.expanded, frozenset(walk.operators))
+    imports = _imports(model.opset_import)
+    return Structure(
+        opset=imports.get(_ONNX, 0),
+        ir_version=model.ir_version,
+        producer=printable(f"{model.producer_name} {model.producer_version}".strip()[:128]),
+        nodes=walk.expanded,
+        operators=walk.operators,
+        opsets=tuple(Opset(domain, version) for domain, version in sorted(imports.items())),
+    )
 
 
 class _Walk:
@@ -99,8 +113,13 @@ class _Walk:
         self._sizes: dict[tuple[str, str, str], int] = {}
         self._open: list[tuple[str, str, str]] = []
         self._tensors = 0
+        self._imports = _imports(model.opset_import)
+        self._operators: Counter[tuple[str, str, int]] = Counter()
         self.expanded = 0
-        self.operators: set[str] = set()
+
+    @property
+    def operators(self) -> tuple[Operator, ...]:
+        return tuple(Operator(*key, count) for key, count in sorted(self._operators.items()))
 
     def run(self) -> None:
         if len(self._functions) != len(self._model.functions):
@@ -108,6 +127,7 @@ class _Walk:
         for info in self._model.training_info:
             self._graph(info.initialization, 1)
             self._graph(info.algorithm, 1)
+        self._operators.clear()  # training is not served
         self.expanded = self._graph(self._model.graph, 1)
         for key in self._functions:  # also those that nothing calls: ONNX Runtime reads them all
             self._function(key)
@@ -117,11 +137,8 @@ class _Walk:
     def _graph(self, graph: GraphProto, depth: int) -> int:
         if depth > self._limits.max_nesting:
             raise InvalidModel(f"subgraphs are nested deeper than {self._limits.max_nesting}", check="size")
-        for tensor in graph.initializer:
-            self._tensor(tensor, f"initializer {tensor.name!r}")
-        for sparse in graph.sparse_initializer:
-            self._tensor(sparse.values, f"sparse initializer {sparse.values.name!r}")
-            self._tensor(sparse.indices, f"sparse initializer {sparse.values.name!r}")
+        for _ in range(len(graph.initializer) + 2 * len(graph.sparse_initializer)):
+            self._tensor()
         return self._nodes(graph.node, depth)
 
     def _nodes(self, nodes: Iterable[NodeProto], depth: int) -> int:
@@ -142,7 +159,7 @@ class _Walk:
             inner = self._function(key)
         elif node.domain not in DOMAINS:
             raise InvalidModel(
-                f"operator {_printable(node.op_type)} is of domain {_printable(node.domain)!r}, which ONNX Runtime "
+                f"operator {printable(node.op_type)} is of domain {printable(node.domain)!r}, which ONNX Runtime "
                 f"lacks: custom operators are not loaded; supported are {', '.join(sorted(DOMAINS - {''}))} and "
                 "functions inside the model",
                 check="operators",
@@ -153,13 +170,13 @@ class _Walk:
                 "register the model that it was compiled from",
                 check="operators",
             )
-        self.operators.add(f"{node.domain}::{node.op_type}" if node.domain else node.op_type)
-        where = f"node {node.name or node.op_type!r}"
-        return inner + sum(self._attribute(attribute, where, depth) for attribute in node.attribute)
+        domain = node.domain or _ONNX
+        self._operators[domain, node.op_type, self._imports.get(domain, 0)] += 1
+        return inner + sum(self._attribute(attribute, depth) for attribute in node.attribute)
 
-    def _attribute(self, attribute: AttributeProto, where: str, depth: int) -> int:
-        for tensor in _tensors(attribute):
-            self._tensor(tensor, where)
+    def _attribute(self, attribute: AttributeProto, depth: int) -> int:
+        for _ in _tensors(attribute):
+            self._tensor()
         graphs = [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]
         return sum(self._graph(graph, depth + 1) for graph in graphs)
 
@@ -168,27 +185,23 @@ class _Walk:
         if key in self._sizes:
             return self._sizes[key]
         if key in self._open:
-            raise InvalidModel(f"model-local function {_printable(key[1])!r} calls itself", check="functions")
+            raise InvalidModel(f"model-local function {printable(key[1])!r} calls itself", check="functions")
         if len(self._open) >= self._limits.max_nesting:
             raise InvalidModel(f"functions are nested deeper than {self._limits.max_nesting}", check="size")
         self._open.append(key)
         function: FunctionProto = self._functions[key]
         for attribute in function.attribute_proto:
-            self._attribute(attribute, f"function {function.name!r}", 1)
+            self._attribute(attribute, 1)
+        outer, self._imports = self._imports, _imports(function.opset_import)
         self._sizes[key] = self._nodes(function.node, 1)
+        self._imports = outer
         self._open.pop()
         return self._sizes[key]
 
-    def _tensor(self, tensor: TensorProto, where: str) -> None:
+    def _tensor(self) -> None:
         self._tensors += 1
         if self._tensors > self._limits.max_tensors:
             raise InvalidModel(f"the model has more than {self._limits.max_tensors} tensors", check="size")
-        if tensor.data_location == TensorProto.EXTERNAL or len(tensor.external_data):
-            raise InvalidModel(
-                f"{_printable(where)} keeps its data in another file; only models of one file are taken for now: "
-                "save it with inline weights (torch.onnx.export(..., external_data=False))",
-                check="external-data",
-            )
 
 
 def _tensors(attribute: AttributeProto) -> Iterator[TensorProto]:
@@ -201,19 +214,22 @@ def _tensors(attribute: AttributeProto) -> Iterator[TensorProto]:
         yield each.indices
 
 
+def _imports(imports: Iterable[OperatorSetIdProto]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for each in imports:
+        domain = each.domain or _ONNX
+        found[domain] = max(found.get(domain, 0), each.version)
+    return found
+
+
 def _key(domain: str, name: str, overload: str) -> tuple[str, str, str]:
     return ("" if domain == "ai.onnx" else domain, name, overload)
 
 
 def _check_name(name: str) -> None:
-    if not name or len(name) > _MAX_NAME or _printable(name) != name:
+    if not name or len(name) > _MAX_NAME or printable(name) != name:
         raise InvalidModel(
-            f"{_printable(name[:_MAX_NAME])!r} is no good name for an input or output: "
+            f"{printable(name[:_MAX_NAME])!r} is no good name for an input or output: "
             f"between 1 and {_MAX_NAME} printable characters are needed",
             check="names",
         )
-
-
-def _printable(text: str) -> str:
-    """Return a text without control and direction characters, which could forge log lines."""
-    return "".join("?" if unicodedata.category(char)[0] == "C" else char for char in text)

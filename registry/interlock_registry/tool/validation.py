@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -14,22 +15,31 @@ from interlock.errors import GoldenMismatch, InvalidGolden, InvalidModel
 from interlock.golden import DEFAULT_TOLERANCES, Golden, Sample, Tolerance
 from interlock.types import Array, Signature, TensorSpec
 
+from interlock_registry.manifest import Manifest
 from interlock_registry.tool import batches
-from interlock_registry.tool.job import ValidateJob, ValidateReport
+from interlock_registry.tool.external import SideFiles
+from interlock_registry.tool.job import Validated, ValidateJob, ValidateReport
+from interlock_registry.tool.original import check_same, is_equal, resolve
 from interlock_registry.tool.runtime import RUNTIME_VERSION, Session, check_versions
+from interlock_registry.tool.splitting import take_apart
+from interlock_registry.tool.stripping import strip
 from interlock_registry.tool.structure import Structure, examine, parse
 
 _OLDEST_OPSET: Final = 7
 
 
-def validate(job: ValidateJob) -> ValidateReport:
-    """Check a model from its bytes to its answers; raises InvalidModel, InvalidGolden, GoldenMismatch, MemoryError."""
-    structure = _check_file(job)
-    session = Session(job.model, job.limits)
+def validate(job: ValidateJob) -> Validated:
+    """Check a model from its bytes to its answers, and take it apart: what is tried is what would be served.
+
+    Raises InvalidModel, InvalidGolden, GoldenMismatch, MemoryError, OSError.
+    """
+    taken = _take_apart(job)
+    structure = taken.structure
+    session = Session(job.parts / taken.manifest.graph.digest, job.limits)
     signature = session.signature
     samples = None if job.golden is None else _read_golden(job.golden, signature)
     tolerances = _effective(job.tolerance_caps, samples)
-    warnings = list(_remarks(structure, signature, samples))
+    warnings = [*taken.remarks, *_remarks(structure, signature, samples)]
     trial = _Trial(session, structure, tolerances["CPU"])
     inputs = _trial_inputs(signature, samples)
     runs = inputs is not None
@@ -41,7 +51,7 @@ def validate(job: ValidateJob) -> ValidateReport:
         trial.check_determinism(inputs)
     joinable = runs and trial.is_joinable(samples, warnings)
     max_abs = 0.0 if samples is None else trial.replay(samples, joinable)
-    return ValidateReport(
+    report = ValidateReport(
         signature=signature,
         joinable=joinable,
         proven=samples is not None,
@@ -58,19 +68,38 @@ def validate(job: ValidateJob) -> ValidateReport:
         environment={} if samples is None else samples.environment,
         warnings=tuple(warnings),
     )
+    answers = trial.answers
+    del session, trial  # a big model is never loaded twice at once
+    if inputs is not None and answers is not None:
+        check_same(taken.original, job.limits, inputs, answers)
+    return Validated(report, taken.manifest)
 
 
-def _check_file(job: ValidateJob) -> Structure:
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    structure: Structure
+    manifest: Manifest
+    original: Path
+    """The model as it came, for ONNX Runtime to load."""
+    remarks: tuple[str, ...]
+
+
+def _take_apart(job: ValidateJob) -> _Taken:
     model = parse(job.model)
     check_versions(model.ir_version, _opsets(model))
     structure = examine(model, job.limits)
-    del model  # the checker reads the file again: a big model is never here twice
+    job.parts.mkdir(mode=0o700, exist_ok=True)
+    with SideFiles(job.files) as files:
+        original = resolve(model, job.files, job.model.with_name("original.onnx")) if job.files else job.model
+        remarks = strip(model)
+        manifest = take_apart(model, structure, files, job.parts)
+    del model  # the checker reads the graph again
     try:
-        onnx.checker.check_model(str(job.model))
+        onnx.checker.check_model(str(job.parts / manifest.graph.digest))
     except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
         text = " ".join(str(error).split())[:600]
         raise InvalidModel(f"the ONNX checker refuses the model: {text}", check="checker") from error
-    return structure
+    return _Taken(structure, manifest, original, remarks)
 
 
 def _opsets(model: onnx.ModelProto) -> Mapping[str, int]:
@@ -155,6 +184,8 @@ class _Trial:
         self._session = session
         self._structure = structure
         self._tolerance = tolerance
+        self.answers: Mapping[str, Array] | None = None
+        """To the inputs of `check_determinism`, where they are always the same to the last bit."""
 
     def smoke(self, inputs: Mapping[str, Array], warnings: list[str]) -> bool:
         """Say whether made-up inputs run; that they do not is no proof against the model."""
@@ -167,9 +198,11 @@ class _Trial:
 
     def check_determinism(self, inputs: Mapping[str, Array]) -> None:
         """Run the same inputs twice; raises InvalidModel where the answers differ."""
-        why = self._difference(self._session.run(inputs), self._session.run(inputs))
+        first, second = self._session.run(inputs), self._session.run(inputs)
+        self.answers = first if is_equal(first, second) else None
+        why = self._difference(first, second)
         if why:
-            dropout = "it holds Dropout" if "Dropout" in self._structure.operators else "it may hold random operators"
+            dropout = "it holds Dropout" if self._structure.has("Dropout") else "it may hold random operators"
             raise InvalidModel(
                 f"the same inputs give different answers: {why.replace('the golden sample', 'its first answer')}; "
                 f"{dropout}. Call model.eval() before the export",

@@ -19,6 +19,7 @@ from interlock_registry.artifacts import LocalArtifactStore
 
 from interlock_server.control.database import Database
 from interlock_server.control.diffing import Diffing
+from interlock_server.control.downloading import Downloading
 from interlock_server.control.forwarding import Forwarding
 from interlock_server.control.http import HttpServer, app
 from interlock_server.control.last_known_good import LastKnownGood
@@ -33,6 +34,7 @@ from interlock_server.control.replica import Replica
 from interlock_server.control.rollouts import Rollouts
 from interlock_server.control.standing import Addresses, Standing
 from interlock_server.control.switching import Switching
+from interlock_server.control.uploads import Uploads
 from interlock_server.control.workers import Workers
 from interlock_server.front.limits import server_options
 from interlock_server.process import logs
@@ -103,15 +105,18 @@ async def run(boot: Boot, settings: Settings) -> int:
     rollouts = Rollouts(database, membership, timeout_s=settings.prepare_timeout_s)
     mutations = Mutations(database, metrics)
     switching = Switching(database, mutations, replica, workers, membership, rollouts, metrics, reconciler.changed)
-    registering = Registering(settings, data.uploads, artifacts, database, mutations, switching, metrics)
+    uploads = Uploads(settings, data.uploads, metrics)
+    registering = Registering(settings, uploads, artifacts, database, mutations, switching)
     quantizing = Quantizing(settings, data.uploads, artifacts, database, mutations, registering)
     diffing = Diffing(settings, artifacts, database)
+    downloading = Downloading(settings, data.downloads, artifacts, database)
     addresses = Addresses(boot.inference_address, boot.http_address, boot.admin_address)
     standing = Standing(membership, addresses, database, replica, workers)
     metrics.watch(standing.gauges)
     health = ReplicaHealth(standing, workers)
 
     await asyncio.to_thread(registering.sweep)
+    await asyncio.to_thread(downloading.sweep)
     await reconciler.start()
     changed = asyncio.Event()
     workers.subscribe(changed.set)
@@ -123,7 +128,7 @@ async def run(boot: Boot, settings: Settings) -> int:
     internal = await control_service.start(servicer, path)
     admin = grpc.aio.server(options=server_options(settings, _ADMIN_MESSAGE_BYTES))
     admin_pb2_grpc.add_AdminServiceServicer_to_server(
-        AdminServicer(database, mutations, switching, registering, quantizing, diffing, standing), admin
+        AdminServicer(database, mutations, switching, registering, quantizing, diffing, downloading, standing), admin
     )
     health.add_to(admin)
     if settings.reflection:

@@ -23,7 +23,8 @@ from interlock_registry.tool import GOLDEN, MODEL, QuantizeJob, ToolLimits, quan
 
 from interlock_server.control.database import Database
 from interlock_server.control.mutations import Mutations
-from interlock_server.control.registering import Registering, Upload, check_labels
+from interlock_server.control.registering import Registering
+from interlock_server.control.uploads import Upload, check_labels
 from interlock_server.settings import Settings
 
 PARENT_TAG: Final = "interlock.parent"

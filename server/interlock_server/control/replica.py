@@ -112,6 +112,7 @@ class Replica:
             model=version.model,
             version=version.version,
             digest=version.digest,
+            manifest_path=str(self._blob_path(version.digest)),
             graph_path=str(self._blob_path(version.graph.digest)),
             graph_sha256=version.graph.digest,
             golden_path="" if version.golden is None else str(self._blob_path(version.golden.digest)),

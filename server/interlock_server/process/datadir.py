@@ -40,10 +40,15 @@ class DataDir:
         """Uploads in progress; emptied at each start."""
         return self.root / "state" / "uploads"
 
+    @property
+    def downloads(self) -> Path:
+        """Versions that are put together for somebody; emptied at each start."""
+        return self.root / "state" / "downloads"
+
     def create(self) -> None:
         """Make what is missing; raises DataDirRefused."""
         try:
-            for folder in (self.root, self.blobs, self.root / "derived", self.state, self.uploads):
+            for folder in (self.root, self.blobs, self.root / "derived", self.state, self.uploads, self.downloads):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             probe = self.state / ".writable"
             probe.write_bytes(b"")

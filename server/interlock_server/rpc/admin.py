@@ -6,6 +6,7 @@ import hashlib
 import re
 import uuid
 from collections.abc import AsyncIterator
+from typing import Final
 
 from google.protobuf.message import Message
 from interlock import convert, convert_diff, convert_history
@@ -19,12 +20,16 @@ from interlock_registry.domain import Action, Attempt
 
 from interlock_server.control.database import Database
 from interlock_server.control.diffing import Diffing
+from interlock_server.control.downloading import Downloading
 from interlock_server.control.mutations import Mutations
 from interlock_server.control.quantizing import QuantizeOrder, Quantizing
 from interlock_server.control.registering import Registering
 from interlock_server.control.standing import Standing
 from interlock_server.control.switching import Switching
-from interlock_server.rpc.errors import Context, Request, Response, unary
+from interlock_server.rpc.errors import Context, Request, Response, at_most, streaming, unary
+
+DOWNLOAD_S: Final = 3600.0
+"""A download that takes longer is ended: its files would lie here for as long as a caller that stands still likes."""
 
 
 class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
@@ -38,6 +43,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         registering: Registering,
         quantizing: Quantizing,
         diffing: Diffing,
+        downloading: Downloading,
         standing: Standing,
     ) -> None:
         self._database = database
@@ -46,6 +52,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         self._registering = registering
         self._quantizing = quantizing
         self._diffing = diffing
+        self._downloading = downloading
         self._standing = standing
 
     # --- changes ---
@@ -65,6 +72,23 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
                 raise InvalidArgument("the first message of an upload must be its header")
         version = await self._registering.register(attempt, header, _chunks(request))
         return admin_pb2.RegisterVersionResponse(version=convert.version(version))
+
+    @streaming
+    async def DownloadVersion(
+        self,
+        request: admin_pb2.DownloadVersionRequest,
+        context: Context[admin_pb2.DownloadVersionRequest, admin_pb2.DownloadVersionResponse],
+    ) -> AsyncIterator[admin_pb2.DownloadVersionResponse]:
+        """Give a version back as files."""
+        with at_most(DOWNLOAD_S):
+            ref, name = ModelRef.parse(request.ref), request.file_name
+            async with self._downloading.download(ref, name, is_outside=request.external_data) as found:
+                head = admin_pb2.DownloadVersionResponse.Header(
+                    version=convert.version(found.version), files=[convert.file(each) for each in found.files]
+                )
+                yield admin_pb2.DownloadVersionResponse(header=head)
+                async for chunk in found.chunks():
+                    yield admin_pb2.DownloadVersionResponse(chunk=chunk)
 
     @unary
     async def QuantizeVersion(

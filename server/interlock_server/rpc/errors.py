@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import grpc
@@ -55,6 +57,18 @@ def streaming(
             await abort(context, error)
 
     return call
+
+
+@contextmanager
+def at_most(seconds: float) -> Iterator[None]:
+    """Cancel the calling task where it stays in this context too long, also while it waits for its caller to read."""
+    task = asyncio.current_task()
+    assert task is not None
+    timer = asyncio.get_running_loop().call_later(seconds, task.cancel)
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 async def abort(context: Context[Request, Response], error: Exception) -> None:

@@ -17,6 +17,7 @@ from interlock.errors import DataLoss, GoldenMismatch, InterlockError, InternalE
 from interlock.golden import DEFAULT_TOLERANCES, Golden
 from interlock.model import ServableState
 from interlock.types import Array, DType, Signature, TensorSpec
+from interlock_registry.manifest import Manifest
 
 from interlock_server.snapshot import VersionSpec
 from interlock_server.worker.batcher import Batcher
@@ -56,7 +57,7 @@ class Loader:
             try:
                 if spec.damage:
                     raise DataLoss(spec.damage)
-                self._verify(spec.graph_path, spec.graph_sha256)
+                self._verify_artifact(spec)
                 session = self._maker.submit(self._engine.load, spec.graph_path, spec.signature).result()
                 servable.transition(ServableState.WARMING)
                 self._prove(spec, session)
@@ -80,6 +81,15 @@ class Loader:
     def _give_up(self, servable: Servable, error: InterlockError) -> None:
         servable.transition(ServableState.FAILED, error.message)
         log.error("not loaded: %s", error.message, extra={"version": str(servable.spec.key)})
+
+    def _verify_artifact(self, spec: VersionSpec) -> None:
+        self._verify(spec.manifest_path, spec.digest)
+        manifest = Manifest.from_json(_read(spec.manifest_path, spec.digest).decode())
+        if manifest.graph.digest != spec.graph_sha256:
+            raise DataLoss(f"artifact {spec.digest} has another graph than {spec.graph_sha256}; restore a backup")
+        self._verify(spec.graph_path, spec.graph_sha256)
+        for tensor in manifest.tensors:
+            self._verify(str(Path(spec.graph_path).with_name(tensor.blob.digest)), tensor.blob.digest)
 
     def _verify(self, path: str, digest: str) -> None:
         """Hash a blob before this process's first load of it; raises DataLoss."""
@@ -107,6 +117,13 @@ class Loader:
         provider = self._engine.choice.provider
         tolerance = spec.tolerances.get(provider, DEFAULT_TOLERANCES[provider])
         check_golden(golden.read(Path(spec.golden_path)), spec, session, tolerance)
+
+
+def _read(path: str, digest: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise DataLoss(f"blob {digest} cannot be read ({error.strerror}); restore it from a backup") from error
 
 
 def low_priority_thread() -> None:

@@ -13,6 +13,7 @@ from interlock.golden import DEFAULT_TOLERANCES
 from interlock.model import ServableState, ServingConfig
 from interlock.types import Dim, DType, Signature, TensorSpec
 from interlock_registry.domain import Route, Target
+from interlock_registry.manifest import Blob, Manifest
 from interlock_server.front.seam import Call, Conversation, Trailing
 from interlock_server.snapshot import Snapshot, VersionSpec
 from interlock_server.worker.servable import Servable
@@ -50,13 +51,16 @@ def version_spec(
     """A version on disk: y = version * x unless `content` says otherwise."""
     graph = folder / f"{model}-{version}.onnx"
     graph.write_bytes(models.affine(scale=float(version)) if content is None else content)
-    digest = sha256(graph)
+    manifest = Manifest(graph=Blob(sha256(graph), graph.stat().st_size))
+    document = folder / manifest.digest
+    document.write_text(manifest.to_json())
     return VersionSpec(
         model=model,
         version=version,
-        digest=digest,
+        digest=manifest.digest,
+        manifest_path=str(document),
         graph_path=str(graph),
-        graph_sha256=digest,
+        graph_sha256=manifest.graph.digest,
         golden_path="" if golden is None else str(golden),
         golden_sha256="" if golden is None else sha256(golden),
         signature=said or signature(),
@@ -97,6 +101,7 @@ def bare_spec(version: int = 1, model: str = "m") -> VersionSpec:
         model=model,
         version=version,
         digest="0" * 64,
+        manifest_path="absent.json",
         graph_path="absent.onnx",
         graph_sha256="0" * 64,
         golden_path="",

@@ -21,6 +21,7 @@ from interlock_registry.domain import Action, Attempt, NewVersion
 from interlock_registry.manifest import Blob, Manifest
 from interlock_server.control.database import Database
 from interlock_server.control.diffing import Diffing
+from interlock_server.control.downloading import Downloading
 from interlock_server.control.last_known_good import LastKnownGood
 from interlock_server.control.membership import Membership
 from interlock_server.control.metrics import ControlMetrics
@@ -33,6 +34,7 @@ from interlock_server.control.replica import Replica
 from interlock_server.control.rollouts import Rollouts
 from interlock_server.control.standing import Addresses, Standing
 from interlock_server.control.switching import Switching
+from interlock_server.control.uploads import Uploads
 from interlock_server.control.workers import Workers
 from interlock_server.process.datadir import DataDir
 from interlock_server.rpc import worker_service
@@ -103,9 +105,11 @@ class Rig:
             source = self.data.root / f"{model}.onnx"
             source.write_bytes(models.affine(scale=scale))
             graph = self.artifacts.add(source, sha256=sha256(source))
+        manifest = Manifest(graph=graph)
+        self.artifacts.add_bytes(manifest.to_json().encode())
         new = NewVersion(
             model=model,
-            manifest=Manifest(graph=graph, tensors=(), sources=()),
+            manifest=manifest,
             golden=None,
             golden_samples=0,
             signature=said or signature(),
@@ -206,8 +210,10 @@ async def running(engine: Engine, root: Path, *, replica_id: str = "r", **change
         rollouts = Rollouts(database, membership, timeout_s=settings.prepare_timeout_s)
         mutations = Mutations(database, metrics)
         switching = Switching(database, mutations, replica, workers, membership, rollouts, metrics, reconciler.changed)
-        registering = Registering(settings, data.uploads, artifacts, database, mutations, switching, metrics)
+        uploads = Uploads(settings, data.uploads, metrics)
+        registering = Registering(settings, uploads, artifacts, database, mutations, switching)
         quantizing = Quantizing(settings, data.uploads, artifacts, database, mutations, registering)
+        downloading = Downloading(settings, data.downloads, artifacts, database)
         standing = Standing(
             membership, Addresses("127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"), database, replica, workers
         )
@@ -216,7 +222,8 @@ async def running(engine: Engine, root: Path, *, replica_id: str = "r", **change
         health = ReplicaHealth(standing, workers)
         admin = grpc.aio.server()
         admin_pb2_grpc.add_AdminServiceServicer_to_server(
-            AdminServicer(database, mutations, switching, registering, quantizing, diffing, standing), admin
+            AdminServicer(database, mutations, switching, registering, quantizing, diffing, downloading, standing),
+            admin,
         )
         health.add_to(admin)
         port = admin.add_insecure_port("127.0.0.1:0")

@@ -49,11 +49,11 @@ def stuck_spec(folder: Path, version: int) -> VersionSpec:
     """A version whose loading hangs, reading its file, until `let_go`, and then fails."""
     pipe = folder / f"pipe-{version}.onnx"
     os.mkfifo(pipe)
-    return replace(bare_spec(version), graph_path=str(pipe))
+    return replace(bare_spec(version), manifest_path=str(pipe))
 
 
 def let_go(spec: VersionSpec) -> None:
-    with open(spec.graph_path, "wb"):
+    with open(spec.manifest_path, "wb"):
         pass
 
 

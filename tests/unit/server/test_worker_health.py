@@ -94,7 +94,7 @@ def test_a_worker_stays_serving_while_a_candidate_is_loaded(
     eventually(lambda: health.ready, "the worker is ready")
     call = watch(ask, "")
     os.mkfifo(tmp_path / "pipe")
-    slow = replace(bare_spec(2), graph_path=str(tmp_path / "pipe"))
+    slow = replace(bare_spec(2), manifest_path=str(tmp_path / "pipe"))
     catalog.apply(snapshot(version_spec(tmp_path), slow, routes=[route("m", 1)], epoch=2))
     eventually(
         lambda: any(each.state is ServableState.LOADING for each in catalog.servables()), "the candidate is loading"

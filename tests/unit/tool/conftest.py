@@ -18,6 +18,6 @@ def judge(tmp_path: Path) -> Judge:
 
     def run(model: bytes, golden: Path | None = None, limits: ToolLimits | None = None) -> ValidateReport:
         path = models.write(tmp_path / "model.onnx", model)
-        return asyncio.run(validate(ValidateJob(model=path, golden=golden), limits or ToolLimits()))
+        return asyncio.run(validate(ValidateJob(model=path, golden=golden), limits or ToolLimits())).report
 
     return run

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from interlock.errors import InvalidModel
+from interlock_registry.manifest import Operator
 from interlock_registry.tool import ModelLimits
 from interlock_registry.tool.structure import examine, parse
 
@@ -38,6 +39,7 @@ def test_any_bytes_are_examined_or_refused(tmp_path: Path, data: bytes) -> None:
 
 
 def test_the_undamaged_model_passes(tmp_path: Path) -> None:
-    assert examine(parse(models.write(tmp_path / "m.onnx", MODEL)), ModelLimits()).operators == {"MatMul", "Relu"}
+    found = examine(parse(models.write(tmp_path / "m.onnx", MODEL)), ModelLimits())
+    assert found.operators == (Operator("ai.onnx", "MatMul", 20, 3), Operator("ai.onnx", "Relu", 20, 2))
     with pytest.raises(InvalidModel):
         parse(models.write(tmp_path / "m.onnx", MODEL[:-7]))

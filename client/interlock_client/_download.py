@@ -1,0 +1,159 @@
+"""Downloads: files come in chunks, are written beside their targets, checked, and then given their names."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Final, Self
+
+from interlock import convert
+from interlock.errors import AlreadyExists, DataLoss, InternalError, InvalidArgument
+from interlock.model import FileRole, UploadFile, Version
+from interlock.types import ModelRef
+from interlock.v1 import admin_pb2
+
+Progress = Callable[[int, int], None]
+"""Called with bytes received and bytes in all, after each chunk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """A version that was written to files."""
+
+    version: Version
+    paths: tuple[Path, ...]
+    """The ONNX file, and where it has one the file of its tensors beside it."""
+
+
+class Receiver:
+    """The files of one download. Use it as a context manager: what is unfinished at its end is removed."""
+
+    def __init__(
+        self, ref: ModelRef, path: Path, *, overwrite: bool, external_data: bool, progress: Progress | None
+    ) -> None:
+        """Look at the target before anything is asked of the server; raises AlreadyExists, InvalidArgument."""
+        self.request: Final = admin_pb2.DownloadVersionRequest(
+            ref=str(ref), file_name=path.name, external_data=external_data
+        )
+        self._path: Final = path
+        self._overwrite: Final = overwrite
+        self._progress: Final = progress
+        self._pending: list[_Pending] = []
+        if not path.parent.is_dir():
+            raise InvalidArgument(f"the directory {str(path.parent)!r} is not there; make it, or choose another")
+        self._check_free(path)
+
+    def take(self, messages: Iterable[admin_pb2.DownloadVersionResponse]) -> Pulled:
+        """Write what comes; the files have their names when this returns.
+
+        Raises AlreadyExists, DataLoss where bytes were lost on the way, InvalidArgument where they cannot be written.
+        """
+        stream = iter(messages)
+        first = next(stream, admin_pb2.DownloadVersionResponse())
+        if first.WhichOneof("part") != "header":
+            raise InternalError("the download did not begin with its header; the server is at fault")
+        files = [convert.from_file(each) for each in first.header.files]
+        try:
+            self._pending = [_Pending(self._target(each), each) for each in files]
+            total = sum(each.size_bytes for each in files)
+            received = 0
+            queue = iter(self._pending)
+            current = next(queue, None)
+            for message in stream:
+                chunk = message.chunk
+                while chunk:
+                    while current is not None and not current.left:
+                        current = next(queue, None)
+                    if current is None:
+                        raise DataLoss("more bytes came than were announced; pull it again")
+                    chunk = current.write(chunk)
+                received += len(message.chunk)
+                if self._progress is not None:
+                    self._progress(received, total)
+            for each in self._pending:
+                each.check()
+            for each in reversed(self._pending):  # the graph last: it is of no use without its tensors
+                each.commit(overwrite=self._overwrite)
+        except OSError as error:
+            raise InvalidArgument(f"{str(self._path)!r} cannot be written: {error.strerror}") from error
+        return Pulled(convert.from_version(first.header.version), tuple(each.target for each in self._pending))
+
+    def _target(self, file: UploadFile) -> Path:
+        target = self._path if file.role is FileRole.MODEL else self._path.with_name(f"{self._path.name}.data")
+        if file.name != target.name:
+            raise InternalError(f"the server sent a file {file.name[:200]!r} that was not asked for; it is at fault")
+        self._check_free(target)
+        return target
+
+    def _check_free(self, target: Path) -> None:
+        if not self._overwrite and (target.exists() or target.is_symlink()):
+            raise AlreadyExists(
+                f"{str(target)!r} is there already; choose another name, or overwrite it (--force, overwrite=True)"
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for each in self._pending:
+            each.discard()
+
+
+class _Pending:
+    """A file that appears under its name only when it is whole."""
+
+    def __init__(self, target: Path, announced: UploadFile) -> None:
+        self.target: Final = target
+        self.left = announced.size_bytes
+        self._announced: Final = announced
+        self._hasher: Final = hashlib.sha256()
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        self._path: Final = Path(name)
+        self._file: Final[BinaryIO] = os.fdopen(handle, "wb")
+
+    def write(self, chunk: bytes) -> bytes:
+        """Write what belongs to this file, and return the rest."""
+        mine, rest = chunk[: self.left], chunk[self.left :]
+        self._file.write(mine)
+        self._hasher.update(mine)
+        self.left -= len(mine)
+        return rest
+
+    def check(self) -> None:
+        """Raise DataLoss unless the file is whole; make it durable."""
+        found = self._hasher.hexdigest()
+        if self.left or found != self._announced.sha256:
+            raise DataLoss(
+                f"{self.target.name} did not arrive whole: it has the sha256 {found}, not {self._announced.sha256}; "
+                "pull it again",
+                facts={"found": found, "expected": self._announced.sha256},
+            )
+        mask = os.umask(0)
+        os.umask(mask)
+        os.fchmod(self._file.fileno(), 0o666 & ~mask)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+    def commit(self, *, overwrite: bool) -> None:
+        """Give the file its name; raises AlreadyExists where it was taken meanwhile."""
+        if overwrite:
+            self._path.replace(self.target)
+            return
+        try:
+            os.link(self._path, self.target)
+        except FileExistsError as error:
+            raise AlreadyExists(f"{str(self.target)!r} was made by somebody else meanwhile; choose another") from error
+        self._path.unlink()
+
+    def discard(self) -> None:
+        """Remove what has not got its name. Idempotent."""
+        self._file.close()
+        self._path.unlink(missing_ok=True)

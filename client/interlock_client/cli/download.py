@@ -1,0 +1,31 @@
+"""The command that gives a version back as a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from interlock_client.cli import printing
+from interlock_client.cli.bar import progress
+from interlock_client.cli.session import Session, admin_address, output_option
+
+
+@click.command()
+@click.argument("ref")
+@click.argument("file", metavar="FILE.onnx", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--force", is_flag=True, help="Overwrite FILE where it is there.")
+@click.option("--external-data", is_flag=True, help="Put the tensors into FILE.onnx.data; over 2 GiB they always are.")
+@output_option
+@admin_address
+@click.pass_obj
+def pull(session: Session, ref: str, file: Path, force: bool, external_data: bool, output: str) -> None:
+    """Write a version to an ONNX file again; REF is MODEL, MODEL@3 or MODEL:ALIAS."""
+    with session.open_admin() as admin, progress(f"pulling {ref}", f"writing {file.name}") as report:
+        pulled = admin.pull(ref, file, overwrite=force, external_data=external_data, progress=report)
+    if output == "json":
+        printing.print_json(pulled)
+        return
+    written = " and ".join(str(path) for path in pulled.paths)
+    size = sum(path.stat().st_size for path in pulled.paths)
+    click.echo(f"pulled {pulled.version.model}@{pulled.version.version} to {written}, {size} bytes")
