@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from interlock import convert
 from interlock.golden import Tolerance
 from interlock.v1 import worker_pb2
 from interlock_registry.domain import Route, Target
 
-from interlock_server.snapshot import Snapshot, VersionSpec
+from interlock_server.snapshot import Snapshot, VersionKey, VersionSpec
 
 
 def spec_message(spec: VersionSpec) -> worker_pb2.VersionSpec:
@@ -54,8 +56,51 @@ def spec_value(message: worker_pb2.VersionSpec) -> VersionSpec:
     )
 
 
-def snapshot_message(snapshot: Snapshot) -> worker_pb2.Snapshot:
-    """Return a snapshot as a message."""
+class SpecMessages:
+    """Messages of version specs, made once: of the thousands in a snapshot few differ from those in the one before."""
+
+    def __init__(self) -> None:
+        self._made: dict[VersionKey, tuple[VersionSpec, worker_pb2.VersionSpec]] = {}
+
+    def of(self, specs: Sequence[VersionSpec]) -> Sequence[worker_pb2.VersionSpec]:
+        """Return the messages of a snapshot's specs, and forget all others."""
+        before, self._made = self._made, {}
+        return [self._message(spec, before.get(spec.key)) for spec in specs]
+
+    def _message(
+        self, spec: VersionSpec, known: tuple[VersionSpec, worker_pb2.VersionSpec] | None
+    ) -> worker_pb2.VersionSpec:
+        message = known[1] if known is not None and known[0] == spec else spec_message(spec)
+        self._made[spec.key] = (spec, message)
+        return message
+
+
+class SpecValues:
+    """Version specs, read once: the other end of `SpecMessages`."""
+
+    def __init__(self) -> None:
+        self._read: dict[VersionKey, tuple[worker_pb2.VersionSpec, VersionSpec]] = {}
+
+    def of(self, messages: Sequence[worker_pb2.VersionSpec]) -> Sequence[VersionSpec]:
+        """Return the specs of a snapshot's messages, and forget all others."""
+        before, self._read = self._read, {}
+        return [self._value(message, before) for message in messages]
+
+    def _value(
+        self,
+        message: worker_pb2.VersionSpec,
+        before: Mapping[VersionKey, tuple[worker_pb2.VersionSpec, VersionSpec]],
+    ) -> VersionSpec:
+        key = VersionKey(message.model, message.version)
+        known = before.get(key)
+        value = known[1] if known is not None and known[0] == message else spec_value(message)
+        # The newest message, though it is equal: an old one would keep the whole request alive that it came in.
+        self._read[key] = (message, value)
+        return value
+
+
+def snapshot_message(snapshot: Snapshot, specs: SpecMessages | None = None) -> worker_pb2.Snapshot:
+    """Return a snapshot as a message; `specs` remembers those of the snapshot before."""
     return worker_pb2.Snapshot(
         incarnation=snapshot.incarnation,
         epoch=snapshot.epoch,
@@ -71,13 +116,13 @@ def snapshot_message(snapshot: Snapshot) -> worker_pb2.Snapshot:
             )
             for route in snapshot.routes
         ],
-        keep=[spec_message(spec) for spec in snapshot.keep],
+        keep=(specs or SpecMessages()).of(snapshot.keep),
         models=snapshot.models,
     )
 
 
-def snapshot_value(message: worker_pb2.Snapshot) -> Snapshot:
-    """Read a snapshot."""
+def snapshot_value(message: worker_pb2.Snapshot, specs: SpecValues | None = None) -> Snapshot:
+    """Read a snapshot; `specs` remembers those of the snapshot before."""
     return Snapshot(
         incarnation=message.incarnation,
         epoch=message.epoch,
@@ -93,6 +138,6 @@ def snapshot_value(message: worker_pb2.Snapshot) -> Snapshot:
             )
             for route in message.routes
         ),
-        keep=tuple(spec_value(spec) for spec in message.keep),
+        keep=tuple((specs or SpecValues()).of(message.keep)),
         models=tuple(message.models),
     )

@@ -29,7 +29,7 @@ from interlock_registry.registry import Registry
 from interlock_registry.sql.database import Database
 from interlock_registry.sql.writer import Writer
 from interlock_server.control.replica import Replica
-from interlock_server.snapshot_wire import snapshot_message
+from interlock_server.snapshot_wire import SpecMessages, snapshot_message
 from rich.console import Console
 
 from tests.bench.grid import Cell, Grid
@@ -170,8 +170,10 @@ def measure(database: str, url: str, versions: int, rounds: int) -> tuple[list[T
 
     watch.time("snapshot for the workers, anew", picture, rounds=5)
     size = len(picture())
-    kept = replica.snapshot()
-    watch.time("snapshot for the workers, sent again", lambda: snapshot_message(kept).SerializeToString(), rounds=20)
+    kept, specs = replica.snapshot(), SpecMessages()
+    watch.time(
+        "snapshot for the workers, sent again", lambda: snapshot_message(kept, specs).SerializeToString(), rounds=20
+    )
     registry.close()
     return watch.timed, size
 

@@ -16,7 +16,7 @@ from interlock.status import from_wire
 from interlock.v1 import admin_pb2, worker_pb2, worker_pb2_grpc
 
 from interlock_server.snapshot import Snapshot, VersionSpec
-from interlock_server.snapshot_wire import snapshot_message, spec_message
+from interlock_server.snapshot_wire import SpecMessages, snapshot_message, spec_message
 
 _CREDENTIALS: Final = struct.Struct("3i")
 """Linux's struct ucred: process, user, group."""
@@ -61,10 +61,11 @@ class WorkerLink:
             ],
         )
         self._stub = worker_pb2_grpc.WorkerServiceStub(self._channel)
+        self._specs = SpecMessages()
 
     async def apply(self, snapshot: Snapshot, timeout_s: float) -> WorkerReport:
         """Switch the worker to a snapshot; returns what it is and does right after."""
-        request = worker_pb2.ApplyRequest(snapshot=snapshot_message(snapshot))
+        request = worker_pb2.ApplyRequest(snapshot=snapshot_message(snapshot, self._specs))
         try:
             response = await self._stub.Apply(request, timeout=timeout_s)
         except grpc.aio.AioRpcError as error:

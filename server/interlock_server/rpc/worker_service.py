@@ -12,7 +12,7 @@ from interlock.model import ServableState, WorkerStatus
 from interlock.v1 import admin_pb2, worker_pb2, worker_pb2_grpc
 
 from interlock_server.rpc.errors import streaming, unary
-from interlock_server.snapshot_wire import snapshot_value, spec_value
+from interlock_server.snapshot_wire import SpecValues, snapshot_value, spec_value
 from interlock_server.worker.catalog import Catalog
 from interlock_server.worker.health import Health
 from interlock_server.worker.metrics import WorkerMetrics
@@ -33,6 +33,7 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
         address: str,
         prepare_timeout_s: float,
     ) -> None:
+        self._specs = SpecValues()
         self._catalog = catalog
         self._health = health
         self._metrics = metrics
@@ -49,7 +50,7 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
         context: grpc.aio.ServicerContext[worker_pb2.ApplyRequest, worker_pb2.ApplyResponse],
     ) -> worker_pb2.ApplyResponse:
         """Switch to a snapshot."""
-        applied = self._catalog.apply(snapshot_value(request.snapshot))
+        applied = self._catalog.apply(snapshot_value(request.snapshot, self._specs))
         return worker_pb2.ApplyResponse(epoch=applied.epoch, waiting=applied.waiting, report=self._report())
 
     @streaming

@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from interlock.model import Alias, ServingConfig
 from interlock.types import DType, Signature, TensorSpec
+from interlock.v1 import worker_pb2
 from interlock_registry.domain import Committed, Desired, DesiredModel, DesiredVersion, Move, Moved, Route, Target
 from interlock_registry.manifest import Blob
 from interlock_server.control.last_known_good import LastKnownGood
 from interlock_server.control.replica import Replica
 from interlock_server.snapshot import Snapshot
-from interlock_server.snapshot_wire import snapshot_message, snapshot_value
+from interlock_server.snapshot_wire import SpecMessages, SpecValues, snapshot_message, snapshot_value, spec_message
 
 from tests.unit.server.builders import bare_spec, route, snapshot
 
@@ -136,6 +137,24 @@ ROUTES = st.builds(
 def test_a_snapshot_is_the_same_after_the_wire(sent: Snapshot) -> None:
     message = snapshot_message(sent)
     assert snapshot_value(type(message).FromString(message.SerializeToString())) == sent
+
+
+def test_specs_that_did_not_change_are_written_and_read_once() -> None:
+    messages, values = SpecMessages(), SpecValues()
+
+    def send(sent: Snapshot) -> Snapshot:
+        body = snapshot_message(sent, messages).SerializeToString()
+        return snapshot_value(worker_pb2.Snapshot.FromString(body), values)
+
+    first, second = bare_spec(1), bare_spec(2)
+    before = send(snapshot(first, second, epoch=1))
+    assert before.keep == (first, second)
+    changed = replace(second, graph_path="/elsewhere")
+    after = send(snapshot(replace(first), changed, bare_spec(3), epoch=2))
+    assert after.keep == (first, changed, bare_spec(3))
+    assert after.keep[0] is before.keep[0]
+    assert send(snapshot(second, epoch=3)).keep == (second,)
+    assert messages.of([first])[0] == spec_message(first)
 
 
 # --- the replica's picture ---
