@@ -13,7 +13,7 @@ import onnx
 import pytest
 from interlock.errors import AliasNotFound, ModelNotFound, VersionNotFound
 from interlock.types import Array
-from interlock_client import Admin
+from interlock_client import Admin, TensorStatus
 from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
@@ -61,10 +61,20 @@ def admin(running: Server) -> Iterator[Admin]:
         yield made
 
 
-def test_answers_are_compared_and_what_is_equal_is_left_out(admin: Admin) -> None:
+def test_what_changed_is_measured_and_what_did_not_is_shared(admin: Admin) -> None:
     found = admin.diff("m", "stable", 2)
     assert (found.before.version, found.after.version, found.same_artifact) == (1, 2, False)
     assert found.breaking == found.breaking_back == () and found.operators == ()
+    assert {each.name: each.status for each in found.tensors} == {
+        "w2": TensorStatus.CHANGED,
+        "w0": TensorStatus.SHARED,
+        "w1": TensorStatus.SHARED,
+    }
+    (changed,) = (each.figures for each in found.tensors if each.status is TensorStatus.CHANGED)
+    assert changed is not None
+    assert (changed.elements, changed.changed) == (640, 10)
+    assert changed.max_abs == pytest.approx(0.5, rel=1e-5)
+    assert found.disk.shared_bytes >= 2 * 64 * 64 * 4
     for answers in (found.golden, found.replayed):
         (output,) = answers.outputs
         assert (answers.samples, output.rows, output.within_tolerance) == (1, 20, False)
@@ -74,7 +84,7 @@ def test_answers_are_compared_and_what_is_equal_is_left_out(admin: Admin) -> Non
 
 def test_a_version_is_like_itself(admin: Admin) -> None:
     found = admin.diff("m", 1, "stable")
-    assert found.same_artifact and found.replayed.why == "both versions are made of the same files"
+    assert found.same_artifact and {each.status for each in found.tensors} == {TensorStatus.SHARED}
     assert found.disk.shared_bytes == found.disk.before_bytes == found.disk.after_bytes
 
 
@@ -99,5 +109,5 @@ def test_the_command_prints_the_same_and_writes_a_page(running: Server, admin: A
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert found["replayed"]["outputs"][0]["rows"] == 20
-    assert "replayed by 2" in page.read_text(encoding="utf-8")
+    assert found["tensors"][0]["name"] == CHANGED and found["tensors"][0]["figures"]["changed"] == 10
+    assert "10 of 640" in page.read_text(encoding="utf-8")

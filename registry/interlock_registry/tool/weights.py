@@ -13,11 +13,13 @@ import numpy as np
 import onnx
 from interlock.diff import TensorChange, TensorFigures, TensorForm, TensorStatus
 from interlock.types import Array
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from interlock_registry.comparison import match_tensors
 from interlock_registry.manifest import Manifest
 from interlock_registry.tool.diff_job import DiffJob
+from interlock_registry.tool.elements import content, sites
+from interlock_registry.tool.external import SideFiles
 
 _PIECE: Final = 1 << 18
 """Elements that are compared at a time."""
@@ -63,7 +65,7 @@ def measure(job: DiffJob, before: Manifest, after: Manifest) -> tuple[dict[str, 
         if not why and len(figures) == _MAX_MEASURED:
             why = f"{_MAX_MEASURED} others were measured, which is the limit"
         if not why and not (old.has(each.name) and new.has(each.name)):
-            why = "it lies in a subgraph, where elements are not looked up"
+            why = "its elements are not in the graph"
         found = None if why else _figures(each, old, new, deadline)
         if found is not None:
             figures[each.name] = found
@@ -175,12 +177,7 @@ def _numpy(form: TensorForm) -> np.dtype[np.generic] | None:
 
 
 def _inline(graph: Path) -> Iterable[tuple[str, bytes]]:
-    """Yield the elements of the tensors inside the main graph, those of constants under their outputs' names."""
-    main = onnx.load(str(graph), load_external_data=False).graph
-    tensors = [(each.name, each) for each in main.initializer]
-    for node in main.node:
-        if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
-            tensors += [(node.output[0], each.t) for each in node.attribute if each.name == "value"]
-    for name, tensor in tensors:
-        if tensor.data_location != TensorProto.EXTERNAL and tensor.data_type != TensorProto.STRING:
-            yield name, numpy_helper.to_array(tensor).tobytes()
+    """Yield the elements of the tensors inside a graph, its subgraphs and functions, by the manifest's names."""
+    for site in sites(onnx.load(str(graph), load_external_data=False)):
+        if site.tensor.data_location != TensorProto.EXTERNAL:
+            yield site.name, bytes(content(site, SideFiles(())))
