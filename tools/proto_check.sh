@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Fail if the committed stubs are not what proto/ generates. Usage: tools/proto_check.sh [COMMITTED_ROOT]; changes nothing.
+# Fail if the committed stubs are not what proto/ generates, if a .proto file breaks the style, or if it breaks callers of
+# the released one (tools/released.binpb). Usage: tools/proto_check.sh [COMMITTED_ROOT]; changes nothing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 committed=${1:-proto}
@@ -21,4 +22,10 @@ while read -r file; do
     status=1
   fi
 done < <(cd "$committed" && find interlock/v1 -name '*_pb2*' -type f -not -path '*/__pycache__/*' | sort)
+buf=$(dirname "${PYTHON:-.venv/bin/python}")/buf
+"$buf" lint || status=1
+if ! "$buf" breaking --against tools/released.binpb; then
+  echo "proto: that breaks programs which were built with the released .proto files; add fields and RPCs instead" >&2
+  status=1
+fi
 exit $status

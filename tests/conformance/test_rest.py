@@ -142,6 +142,40 @@ def test_metadata_and_readiness_of_what_is_not_there(http: httpx.Client) -> None
         assert (answer.status_code, answer.json()["ready"]) == (503, False)
 
 
+def test_configuration_and_statistics_are_real(http: httpx.Client) -> None:
+    config = http.get("/v2/models/m/versions/1/config").json()
+    assert (config["name"], config["max_batch_size"], config["input"][0]["data_type"]) == ("m", 32, "TYPE_FP32")
+
+    def answered() -> int:
+        (found,) = http.get("/v2/models/m/versions/2/stats").json()["model_stats"]
+        assert (found["name"], found["version"]) == ("m", "2")
+        return int(found["inference_stats"]["success"]["count"])
+
+    before = answered()
+    http.post("/v2/models/m/infer", json=ONES)
+    assert answered() == before + 1
+    every = {(each["name"], each["version"]) for each in http.get("/v2/models/stats").json()["model_stats"]}
+    assert {("m", "1"), ("m", "2"), ("pair", "1")} <= every
+
+
+def test_the_index_lists_every_version_with_its_state(http: httpx.Client) -> None:
+    every = {(each["name"], each["version"]): each["state"] for each in http.post("/v2/repository/index").json()}
+    assert (every["m", "1"], every["m", "2"], every["unserved", "1"]) == ("READY", "READY", "UNAVAILABLE")
+    ready = http.post("/v2/repository/index", json={"ready": True}).json()
+    assert {each["state"] for each in ready} == {"READY"}
+    wrong = http.post("/v2/repository/index", json={"ready": "yes"})
+    assert (wrong.status_code, wrong.json()["violations"][0]["field"]) == (400, "ready")
+
+
+def test_load_and_unload_change_nothing_that_the_registry_wants(http: httpx.Client) -> None:
+    assert http.post("/v2/repository/models/m/load").json() == {}
+    refused = http.post("/v2/repository/models/m/unload", json={"parameters": {"unload_dependents": False}})
+    assert refused.status_code == 412 and "failed to unload 'm'" in refused.json()["error"]
+    override = http.post("/v2/repository/models/m/load", json={"parameters": {"config": "{}"}})
+    assert override.status_code in (400, 501) and "config" in override.json()["error"]
+    assert http.post("/v2/models/m/infer", json=ONES).status_code == 200
+
+
 def test_the_openapi_document_is_valid_and_complete(http: httpx.Client) -> None:
     document = http.get("/openapi.json").json()
     validate(document)

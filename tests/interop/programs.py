@@ -60,11 +60,39 @@ class PythonProgram:
     def command(self, server: Server) -> Sequence[str]:
         """Return the command line of its session."""
         # -P: the folder of the script must not come before the client's own packages.
-        return [str(self._folder / "bin" / "python"), "-P", "-W", "error", str(HERE / self.script), server.grpc]
+        return [
+            str(self._folder / "bin" / "python"),
+            "-P",
+            "-W",
+            "error",
+            str(HERE / self.script),
+            server.grpc,
+            server.http,
+        ]
+
+
+@dataclass(frozen=True)
+class NodeProgram:
+    """An example for Node.js, with its own packages; it gets a model and the addresses of both gRPC ports."""
+
+    name: str
+    folder: str
+    model: str
+
+    def set_up(self) -> None:
+        """Install the packages that the example names."""
+        quiet = ("--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
+        subprocess.run(["npm", "install", *quiet], cwd=ROOT / self.folder, check=True)
+
+    def command(self, server: Server) -> Sequence[str]:
+        """Return the command line of its session."""
+        return ["node", str(ROOT / self.folder / "client.js"), self.model, server.grpc, server.admin_address]
 
 
 PROGRAMS: Final[tuple[Program, ...]] = (
     PythonProgram("tritonclient", "session_tritonclient.py", ("tritonclient[grpc]>=2.73,<3", "ml_dtypes>=0.4")),
     PythonProgram("kserve", "session_kserve.py", ("kserve>=0.21,<0.22",)),
+    PythonProgram("tritonclient-http", "session_tritonclient_http.py", ("tritonclient[http]>=2.73,<3",)),
     PythonProgram("reflection", "session_reflection.py", ("grpcio-reflection>=1.81",)),
+    NodeProgram("node", "examples/node", "m"),
 )

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
 
+from google.protobuf.message import Message
 from interlock.errors import Cancelled, InterlockError
 from interlock.protocols import open_inference_pb2 as pb
 from starlette.requests import Request
@@ -20,6 +21,7 @@ from interlock_server.rest.answers import Rendered, plain, render_infer
 from interlock_server.rest.body import HEADER_LENGTH, Bodies, Body, Limits, split
 from interlock_server.rest.failures import Json, failed
 from interlock_server.rest.openapi import document
+from interlock_server.rest.repository import read_index, read_load, read_unload
 from interlock_server.rest.requests import InferRequest, read_infer
 
 _LARGE: Final = 64 * 1024
@@ -27,6 +29,7 @@ _LARGE: Final = 64 * 1024
 _LARGE_AT_ONCE: Final = 2
 
 Result = TypeVar("Result")
+Reply = TypeVar("Reply", bound=Message)
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -78,11 +81,17 @@ class Rest:
             Route("/v2", _answering(self._server_metadata), methods=["GET"]),
             Route("/v2/health/live", self._live, methods=["GET"]),
             Route("/v2/health/ready", self._server_ready, methods=["GET"]),
+            Route("/v2/models/stats", _answering(self._statistics), methods=["GET"]),
+            Route("/v2/repository/index", _answering(self._index), methods=["POST"]),
+            Route("/v2/repository/models/{model}/load", _answering(self._load), methods=["POST"]),
+            Route("/v2/repository/models/{model}/unload", _answering(self._unload), methods=["POST"]),
         ]
         for path in (model, version):
             routes += [
                 Route(path, _answering(self._model_metadata), methods=["GET"]),
                 Route(f"{path}/ready", _answering(self._model_ready), methods=["GET"]),
+                Route(f"{path}/config", _answering(self._model_config), methods=["GET"]),
+                Route(f"{path}/stats", _answering(self._statistics), methods=["GET"]),
                 Route(f"{path}/infer", _answering(self._infer), methods=["POST"]),
             ]
         return routes
@@ -102,19 +111,47 @@ class Rest:
         return Json({"ready": ready}, 200 if ready else 503)
 
     async def _server_metadata(self, request: Request) -> Response:
-        reply = await self._backend.call("ServerMetadata", b"")
-        return Json(plain(pb.ServerMetadataResponse.FromString(reply.data)))
+        return Json(plain(await self._ask("ServerMetadata", pb.ServerMetadataRequest(), pb.ServerMetadataResponse)))
 
     async def _model_metadata(self, request: Request) -> Response:
         asked = pb.ModelMetadataRequest(name=_model(request), version=_version(request))
-        reply = await self._backend.call("ModelMetadata", asked.SerializeToString())
-        return Json(plain(pb.ModelMetadataResponse.FromString(reply.data)))
+        return Json(plain(await self._ask("ModelMetadata", asked, pb.ModelMetadataResponse)))
 
     async def _model_ready(self, request: Request) -> Response:
         asked = pb.ModelReadyRequest(name=_model(request), version=_version(request))
-        reply = await self._backend.call("ModelReady", asked.SerializeToString())
-        ready = pb.ModelReadyResponse.FromString(reply.data).ready
+        ready = (await self._ask("ModelReady", asked, pb.ModelReadyResponse)).ready
         return Json({"name": _model(request), "ready": ready}, 200 if ready else 503)
+
+    async def _model_config(self, request: Request) -> Response:
+        asked = pb.ModelConfigRequest(name=_model(request), version=_version(request))
+        return Json(plain((await self._ask("ModelConfig", asked, pb.ModelConfigResponse)).config))
+
+    async def _statistics(self, request: Request) -> Response:
+        asked = pb.ModelStatisticsRequest(name=_model(request), version=_version(request))
+        return Json(plain(await self._ask("ModelStatistics", asked, pb.ModelStatisticsResponse)))
+
+    async def _index(self, request: Request) -> Response:
+        asked = pb.RepositoryIndexRequest(ready=read_index(await self._read_json(request)))
+        index = await self._ask("RepositoryIndex", asked, pb.RepositoryIndexResponse)
+        return Json([plain(each) for each in index.models])
+
+    async def _load(self, request: Request) -> Response:
+        asked = read_load(_model(request), await self._read_json(request))
+        await self._ask("RepositoryModelLoad", asked, pb.RepositoryModelLoadResponse)
+        return Json({})
+
+    async def _unload(self, request: Request) -> Response:
+        asked = read_unload(_model(request), await self._read_json(request))
+        await self._ask("RepositoryModelUnload", asked, pb.RepositoryModelUnloadResponse)
+        return Json({})
+
+    async def _ask(self, method: str, asked: Message, kind: type[Reply]) -> Reply:
+        reply = await self._backend.call(method, asked.SerializeToString())
+        return kind.FromString(reply.data)
+
+    async def _read_json(self, request: Request) -> memoryview:
+        with self._bodies.admit() as body:
+            return split(await body.read(request), None, self._bodies.limits.max_json_bytes).json
 
     async def _infer(self, request: Request) -> Response:
         with self._bodies.admit() as body:
@@ -148,7 +185,7 @@ def _render(request: InferRequest, data: bytes) -> Rendered:
 
 
 def _model(request: Request) -> str:
-    return str(request.path_params["model"])
+    return str(request.path_params.get("model", ""))
 
 
 def _version(request: Request) -> str:
