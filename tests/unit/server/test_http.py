@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 
 import httpx
@@ -74,6 +75,16 @@ async def test_a_worker_that_does_not_answer_is_unavailable(client: httpx.AsyncC
     answer = await client.get("/v2/models/m")
     assert (answer.status_code, answer.json()["reason"]) == (503, "WORKER_UNAVAILABLE")
     assert "worker-0" in answer.json()["error"]
+
+
+def test_a_body_does_not_wait_until_its_headers_are_acknowledged() -> None:
+    held = ReservedPort.reserve("127.0.0.1", 0, flag="--http-port")
+    with listen("127.0.0.1", held.port) as listener, socket.create_connection(("127.0.0.1", held.port)):
+        listener.setblocking(True)
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    held.close()
 
 
 async def test_the_server_answers_on_a_reserved_port_and_stops_when_told(application: Starlette) -> None:
