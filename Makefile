@@ -16,7 +16,7 @@ BIN := .venv/bin
 PY := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: setup proto lint fmt type test cover test-all test-postgres conformance bench bench-switch bench-registry interop fuzz demo serve clean help
+.PHONY: setup proto lint fmt type test cover test-all test-postgres conformance bench bench-switch bench-artifacts bench-registry interop fuzz demo serve clean help
 
 setup: ## make .venv/ with everything, the command in it at .venv/bin/interlock
 	@PYTHON="$(PYTHON)" ENGINE="$(ENGINE)" TORCH_INDEX="$(TORCH_INDEX)" tools/setup.sh
@@ -61,6 +61,9 @@ bench: setup ## measure inference
 
 bench-switch: setup ## measure promote and rollback under load
 	@$(PY) -m tests.bench.switch $(ARGS)
+
+bench-artifacts: setup ## measure what ten fine-tunes of one network take of disk and memory
+	@$(PY) -m tests.bench.artifacts $(ARGS)
 
 bench-registry: setup ## measure a registry of 100,000 versions, on SQLite and PostgreSQL
 	@$(PY) -m tests.bench.registry $(ARGS)
