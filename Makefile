@@ -16,7 +16,7 @@ BIN := .venv/bin
 PY := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: setup proto lint fmt type test cover test-all test-postgres conformance bench bench-switch bench-artifacts bench-registry interop fuzz demo serve clean help
+.PHONY: setup proto lint fmt type test cover test-all test-postgres conformance races bench bench-switch bench-artifacts bench-registry interop fuzz demo serve clean help
 
 setup: ## make .venv/ with everything, the command in it at .venv/bin/interlock
 	@PYTHON="$(PYTHON)" ENGINE="$(ENGINE)" TORCH_INDEX="$(TORCH_INDEX)" tools/setup.sh
@@ -55,6 +55,9 @@ test-postgres: setup ## run what touches the registry with servers that keep it 
 
 conformance: setup ## put ONNX's own backend tests (1,500 models) through the wire, bit for bit
 	@$(PY) -m tests.conformance.backend $(ARGS)
+
+races: setup ## race processes over one registry, and clients of one server: 1,000 rounds of each race
+	@$(PY) -m tests.races $(ARGS)
 
 bench: setup ## measure inference
 	@$(PY) -m tests.bench.infer $(ARGS)

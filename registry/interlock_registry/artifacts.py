@@ -131,6 +131,8 @@ class LocalArtifactStore:
                     size_bytes=found.st_size,
                     changed_at=datetime.fromtimestamp(found.st_mtime, UTC),
                     inode=found.st_ino,
+                    mode=stat.S_IMODE(found.st_mode),
+                    links=found.st_nlink,
                 )
 
     def condemn(self, file: StoredFile) -> bool:
@@ -148,6 +150,13 @@ class LocalArtifactStore:
         except OSError as error:
             raise self._failure(error) from error
         return True
+
+    def protect(self, digest: str) -> None:
+        """Make a blob read-only again."""
+        try:
+            self.path(digest).chmod(0o400)
+        except OSError as error:
+            raise self._failure(error) from error
 
     def drop(self, files: Iterable[StoredFile]) -> None:
         """Remove condemned and unfinished files for good. Idempotent."""

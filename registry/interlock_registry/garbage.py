@@ -48,6 +48,10 @@ class StoredFile:
     size_bytes: int
     changed_at: datetime
     inode: int
+    mode: int
+    """Its permissions."""
+    links: int
+    """How many names it has."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from interlock.types import ModelRef
 from interlock_registry import attempts
 from interlock_registry.domain import Action, Attempt
 from interlock_registry.garbage import LastUse, StoredFile
-from interlock_registry.manifest import Blob
+from interlock_registry.manifest import Blob, Manifest
 from interlock_registry.sql.database import Database
 from interlock_registry.sql.writer import Writer
 
@@ -71,6 +71,20 @@ class Inventory:
     def release(self, holder: str) -> bool:
         """Let go of what a holder holds; False where it holds nothing."""
         return self._database.write(lambda writer: writer.blobs.release(holder), durable=False)
+
+    def expire(self) -> int:
+        """Let go of what registrations hold that have died; returns how many blobs."""
+        before = self._clock() - timedelta(seconds=HELD_S)
+        return self._database.write(lambda writer: writer.blobs.expire(before=before), durable=False)
+
+    def index_again(self, artifact: str) -> None:
+        """Note anew which blobs an artifact consists of, as its manifest says; raises DataLoss."""
+
+        def work(writer: Writer) -> None:
+            text = next((each.manifest for each in writer.examination.artifacts() if each.digest == artifact), "")
+            writer.blobs.index(artifact, Manifest.from_json(text).blobs)
+
+        self._database.write(work)
 
     # --- collection ---
 

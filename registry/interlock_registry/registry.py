@@ -38,7 +38,9 @@ from interlock_registry.domain import (
     Registered,
     check_transition,
 )
+from interlock_registry.examining import examine
 from interlock_registry.fleet_registry import Fence, Fleet, guard
+from interlock_registry.fsck import Finding
 from interlock_registry.inventory import HELD_S, Inventory
 from interlock_registry.reading import RegistryReader, plan, recalled
 from interlock_registry.sql.database import Database
@@ -297,6 +299,11 @@ class Registry(RegistryReader):
             )
 
         self._database.write(work)
+
+    def findings(self) -> tuple[Finding, ...]:
+        """Check all that is stored, and return what is not as it must be."""
+        now = self._clock()
+        return self._database.read(lambda reader: examine(reader, now))
 
     def forget_answers(self, *, older_than_s: float = KEYS_KEPT_S) -> int:
         """Drop what is kept under idempotency keys for longer than that; returns how many answers."""

@@ -70,6 +70,10 @@ class Settings(BaseSettings):
     gc_grace_s: float = Field(
         86400.0, ge=0, description="How long `interlock gc` leaves blobs alone that no version has (any more)."
     )
+    scrub_every_s: float = Field(
+        604800.0, ge=0, description="How often every blob is read again and compared with its sha256; 0: never."
+    )
+    scrub_bytes_per_s: int = Field(16 * MIB, ge=1, description="How fast the scrub reads at most.")
 
     max_message_bytes: int = Field(64 * MIB, ge=MIB, description="Largest inference request or answer.")
     max_json_bytes: int = Field(16 * MIB, ge=1024, description="Largest JSON of a REST request; binary data is apart.")

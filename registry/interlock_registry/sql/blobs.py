@@ -65,6 +65,7 @@ HELD_BY: Final = select(literal(1)).where(t.held_blobs.c.holder == bindparam("ho
 DAMAGED: Final = select(t.damaged_blobs).order_by(t.damaged_blobs.c.digest)
 
 INSERT_BLOBS: Final = insert(t.artifact_blobs)
+UNINDEX: Final = delete(t.artifact_blobs).where(t.artifact_blobs.c.artifact == bindparam("the_artifact"))
 INSERT_HELD: Final = insert(t.held_blobs)
 RELEASE: Final = delete(t.held_blobs).where(t.held_blobs.c.holder == bindparam("the_holder"))
 EXPIRE: Final = delete(t.held_blobs).where(t.held_blobs.c.created_at < bindparam("before"))
@@ -133,7 +134,8 @@ class BlobWriter(BlobReader):
     """Statements over blobs in one write transaction."""
 
     def index(self, artifact: str, blobs: Sequence[Blob]) -> None:
-        """Note which blobs an artifact consists of."""
+        """Note which blobs an artifact consists of, and no others."""
+        self._connection.execute(UNINDEX, {"the_artifact": artifact})
         self._connection.execute(
             INSERT_BLOBS,
             [{"artifact": artifact, "digest": each.digest, "size_bytes": each.size_bytes} for each in blobs],

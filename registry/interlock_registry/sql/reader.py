@@ -31,6 +31,7 @@ from interlock_registry.manifest import Manifest
 from interlock_registry.sql import queries as q
 from interlock_registry.sql import rows
 from interlock_registry.sql.blobs import BlobReader
+from interlock_registry.sql.examination import Examination
 from interlock_registry.sql.fleet import FleetRows
 
 _CHAIN_BATCH: Final = 500
@@ -54,6 +55,11 @@ class Reader:
     def fleet(self) -> FleetRows:
         """What is known of replicas and rollouts, at the same moment."""
         return FleetRows(self._connection)
+
+    @property
+    def examination(self) -> Examination:
+        """Everything that is stored, to be examined."""
+        return Examination(self._connection)
 
     # --- the epoch row ---
 

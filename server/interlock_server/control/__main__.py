@@ -32,6 +32,7 @@ from interlock_server.control.reconciler import Reconciler
 from interlock_server.control.registering import Registering
 from interlock_server.control.replica import Replica
 from interlock_server.control.rollouts import Rollouts
+from interlock_server.control.scrubbing import Scrubber
 from interlock_server.control.standing import Addresses, Standing
 from interlock_server.control.switching import Switching
 from interlock_server.control.uploads import Uploads
@@ -110,6 +111,14 @@ async def run(boot: Boot, settings: Settings) -> int:
     quantizing = Quantizing(settings, data.uploads, artifacts, database, mutations, registering)
     diffing = Diffing(settings, artifacts, database)
     downloading = Downloading(settings, data.downloads, artifacts, database)
+    scrubber = Scrubber(
+        database,
+        artifacts,
+        metrics,
+        data.state,
+        every_s=settings.scrub_every_s,
+        bytes_per_s=settings.scrub_bytes_per_s,
+    )
     addresses = Addresses(boot.inference_address, boot.http_address, boot.admin_address)
     standing = Standing(membership, addresses, database, replica, workers)
     metrics.watch(standing.gauges)
@@ -142,11 +151,13 @@ async def run(boot: Boot, settings: Settings) -> int:
     http = HttpServer(app(standing, workers, metrics, rest), settings.drain_grace_s)
     http_task = asyncio.create_task(http.serve_on(listen(host.strip("[]"), int(port))))
     announcing = asyncio.create_task(_announce(standing, changed, boot))
+    scrubber.start()
 
     await stop.wait()
     standing.stopping = True
     health.changed()
     announcing.cancel()
+    await scrubber.close()
     await admin.stop(settings.drain_grace_s)
     await internal.stop(1.0)
     await mutations.close(settings.drain_grace_s)

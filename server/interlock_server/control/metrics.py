@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -43,6 +43,19 @@ class ControlMetrics:
         )
         self._upload_bytes = Counter("interlock_upload_bytes", "Bytes of uploads received.", registry=self._registry)
 
+        self._scrubbed = Counter(
+            "interlock_scrub_blobs",
+            "Blobs that the background scrub has read; outcome is whole or damaged.",
+            ["outcome"],
+            registry=self._registry,
+        )
+        for outcome in ("whole", "damaged"):
+            self._scrubbed.labels(outcome)
+        self._scrubbed_bytes = Counter(
+            "interlock_scrub_bytes", "Bytes that the background scrub has read.", registry=self._registry
+        )
+        self._damaged = Gauge("interlock_damaged_blobs", "Blobs that are known to be damaged.", registry=self._registry)
+
     def watch(self, read: Callable[[], Gauges]) -> None:
         """Export what `read` returns at each scrape."""
         self._registry.register(_Gauges(read))
@@ -59,6 +72,18 @@ class ControlMetrics:
     def uploaded(self, count: int) -> None:
         """Count bytes of an upload."""
         self._upload_bytes.inc(count)
+
+    def scrubbed(self, outcome: str) -> None:
+        """Count a blob that was scrubbed."""
+        self._scrubbed.labels(outcome).inc()
+
+    def scrubbed_bytes(self, count: int) -> None:
+        """Count bytes that were scrubbed."""
+        self._scrubbed_bytes.inc(count)
+
+    def damaged(self, count: int) -> None:
+        """Note how many blobs are known to be damaged."""
+        self._damaged.set(count)
 
     def text(self) -> bytes:
         """Return everything in Prometheus's text form."""

@@ -49,6 +49,11 @@ class Standing:
             reasons.append(f"registry unavailable: {self._database.down}")
         if self._replica.from_last_known_good:
             reasons.append("serving from the last-known-good snapshot; changes are not possible")
+        reasons += [
+            f"{spec.model}@{spec.version} is damaged on disk and is not loaded anew: {spec.damage}"
+            for spec in self._replica.committed().keep
+            if spec.damage
+        ]
         for worker in self._workers.statuses():
             if not worker.reachable:
                 reasons.append(f"worker-{worker.index} does not answer")

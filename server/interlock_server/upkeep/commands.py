@@ -1,19 +1,26 @@
-"""`interlock gc`: flags → one call → tables."""
+"""`interlock gc` and `interlock fsck`: flags → one call → tables."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from interlock.errors import StartupRefused
+from interlock_registry.checking import Checker
 from interlock_registry.collector import Collector
 from interlock_registry.domain import Action
+from interlock_registry.fsck import Finding, Repair, Severity
 from interlock_registry.garbage import Garbage
 
+from interlock_server.process.datadir import DataDir, DataDirRefused, DataLock
 from interlock_server.upkeep import printing
 from interlock_server.upkeep.durations import Duration
-from interlock_server.upkeep.place import attempt, opened
+from interlock_server.upkeep.leftovers import check_folder, remove_leftover
+from interlock_server.upkeep.place import Place, actor, attempt, opened
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -94,3 +101,83 @@ def _document(each: Garbage) -> dict[str, object]:
         "since": each.since,
         "due": each.due,
     }
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    finding: Finding
+    is_repaired: bool
+
+
+@click.command()
+@_placed
+@click.option("--repair", is_flag=True, help="Repair what loses nothing by it; the server must be stopped.")
+@click.option("--quick", is_flag=True, help="Do not read the blobs, only look whether they are there.")
+def fsck(data: Path | None, config: Path | None, output: str, repair: bool, quick: bool) -> int:
+    """Check the registry, its history and every blob; exits 1 if anything is wrong. A server may be running."""
+    with opened(data, config) as place, _alone(place.data, must=repair) as alone:
+        outcomes = list(_check(place, alone=alone, repair=repair, quick=quick))
+    errors = sum(each.finding.severity is Severity.ERROR and not each.is_repaired for each in outcomes)
+    if output == "json":
+        printing.print_json(
+            {
+                "errors": errors,
+                "alone": alone,
+                "findings": [
+                    {
+                        "severity": each.finding.severity,
+                        "subject": each.finding.subject,
+                        "what": each.finding.what,
+                        "remedy": each.finding.remedy,
+                        "repair": each.finding.repair,
+                        "repaired": each.is_repaired,
+                    }
+                    for each in outcomes
+                ],
+            }
+        )
+    else:
+        printing.print_table(
+            ("", "about", "what", "what to do"),
+            (
+                (
+                    "repaired" if each.is_repaired else each.finding.severity.value,
+                    each.finding.subject,
+                    each.finding.what,
+                    each.finding.remedy,
+                )
+                for each in outcomes
+            ),
+        )
+        beside = "" if alone else "; a server is running, so what it is writing was not looked at"
+        click.echo(f"{errors} errors, {len(outcomes) - errors} other findings{beside}")
+    return 1 if errors else 0
+
+
+def _check(place: Place, *, alone: bool, repair: bool, quick: bool) -> Iterator[_Outcome]:
+    checker = Checker(place.registry, place.store, actor=actor())
+    for finding in checker.check(read_blobs=not quick):
+        # In a fleet's directory of blobs another replica may be writing what looks like a leftover.
+        safe = not (finding.repair is Repair.REMOVE and place.settings.artifacts)
+        # Marking a blob keeps it from being loaded; it does not bring it back, so it stays an error.
+        done = repair and safe and checker.repair(finding) and finding.severity is Severity.NOTE
+        yield _Outcome(finding, is_repaired=done)
+    if alone:
+        for finding in check_folder(place.data):
+            yield _Outcome(finding, is_repaired=repair and remove_leftover(place.data, finding))
+
+
+@contextmanager
+def _alone(data: DataDir, *, must: bool) -> Iterator[bool]:
+    """Keep servers out of a data directory, or tell that one is in; raises StartupRefused where it must not be."""
+    try:
+        lock = DataLock.take(data)
+    except DataDirRefused as error:
+        if must:
+            raise StartupRefused(f"nothing is repaired under a running server: {error}") from error
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.close()

@@ -51,9 +51,12 @@ def opened(data: Path | None, config: Path | None) -> Iterator[Place]:
 
 def attempt(action: Action, reason: str = "") -> Attempt:
     """Say that the user of this machine tries something; there is no other authentication on it."""
-    return Attempt(
-        action=action, actor=f"local:{getpass.getuser()}", request_id=uuid.uuid4().hex, model="", reason=reason
-    )
+    return Attempt(action=action, actor=actor(), request_id=uuid.uuid4().hex, model="", reason=reason)
+
+
+def actor() -> str:
+    """Return who runs this command, as the history names him."""
+    return f"local:{getpass.getuser()}"
 
 
 def _check_belongs(folder: DataDir, registry: Registry) -> None:

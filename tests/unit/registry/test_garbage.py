@@ -12,7 +12,7 @@ BLOB = "ab" * 32
 
 
 def file(name: str = BLOB, kind: FileKind = FileKind.BLOB, changed_at: datetime = NOON) -> StoredFile:
-    return StoredFile(name=name, kind=kind, size_bytes=10, changed_at=changed_at, inode=1)
+    return StoredFile(name=name, kind=kind, size_bytes=10, changed_at=changed_at, inode=1, mode=0o400, links=1)
 
 
 def hours(count: float) -> timedelta:

@@ -106,4 +106,5 @@ class Warehouse:
         data[0] ^= 1
         os.chmod(path, 0o600)
         path.write_bytes(data)
+        os.chmod(path, 0o400)
         return found.digest

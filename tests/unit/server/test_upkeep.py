@@ -10,14 +10,14 @@ from click.testing import CliRunner
 from interlock.errors import StartupRefused
 from interlock_registry.registry import Registry
 from interlock_server.control.last_known_good import LastKnownGood
-from interlock_server.process.datadir import DataDir
+from interlock_server.process.datadir import DataDir, DataLock
 from interlock_server.snapshot import Snapshot
-from interlock_server.upkeep.commands import gc
+from interlock_server.upkeep.commands import fsck, gc
 from interlock_server.upkeep.durations import Duration
 
 from tests.databases import SqlitePlace
 from tests.unit.registry.builders import Desk
-from tests.unit.registry.warehouse import Warehouse
+from tests.unit.registry.warehouse import Warehouse, blob
 
 
 @pytest.fixture
@@ -101,3 +101,66 @@ def test_what_is_no_duration_is_wrong_usage(data: DataDir, text: str) -> None:
     done = CliRunner().invoke(gc, ["--data", str(data.root), "--grace", text])
     assert done.exit_code == 2
     assert "is not a duration: write 90s, 30m, 24h or 7d" in done.output
+
+
+# --- fsck ---
+
+
+def fsck_document(data: DataDir, *arguments: str) -> Any:
+    done = CliRunner().invoke(fsck, ["--data", str(data.root), "-o", "json", *arguments], standalone_mode=False)
+    assert done.exception is None, done.exception
+    found = json.loads(done.output)
+    assert done.return_value == (1 if found["errors"] else 0)
+    return found
+
+
+def test_what_is_whole_has_no_errors(data: DataDir, stocked: Warehouse) -> None:
+    found = fsck_document(data)
+    assert (found["errors"], found["alone"]) == (0, True)
+    assert [each["subject"] for each in found["findings"]] == ["4 blobs"]
+
+
+def test_what_is_wrong_is_an_exit_status_and_a_line_that_says_what_to_do(data: DataDir, stocked: Warehouse) -> None:
+    digest = stocked.spoil("shared")
+    done = CliRunner().invoke(fsck, ["--data", str(data.root)], standalone_mode=False)
+    assert done.return_value == 1
+    assert f"blob {digest} is damaged" in done.output and "of digits@1" in done.output
+    assert f"register the same file again, or restore blobs/{digest} from a backup" in done.output
+    assert "1 errors, 1 other findings" in done.output
+    assert fsck_document(data, "--quick")["errors"] == 0
+
+
+def test_repair_tidies_up_and_marks_what_it_cannot_bring_back(data: DataDir, stocked: Warehouse) -> None:
+    stocked.spoil("shared")
+    (data.uploads / "half").mkdir()
+    (data.uploads / "half" / "model.onnx").write_bytes(b"x")
+    (data.blobs / ".incoming-1").write_bytes(b"x")
+    (data.root / "derived" / ".half").write_bytes(b"x")
+    found = fsck_document(data, "--repair")
+    assert {each["subject"]: each["repaired"] for each in found["findings"]} == {
+        blob("shared").digest: False,
+        ".incoming-1": True,
+        "derived/.half": True,
+        "state/uploads/half": True,
+        "4 blobs": False,
+    }
+    assert blob("shared").digest in stocked.registry.blobs.damaged()
+    assert [each["subject"] for each in fsck_document(data)["findings"]] == [blob("shared").digest, "4 blobs"]
+
+
+def test_nothing_is_repaired_under_a_server_and_what_it_writes_is_not_judged(data: DataDir, stocked: Warehouse) -> None:
+    (data.uploads / "half").mkdir()
+    lock = DataLock.take(data)
+    found = fsck_document(data)
+    assert (found["alone"], len(found["findings"])) == (False, 1)
+    done = CliRunner().invoke(fsck, ["--data", str(data.root), "--repair"], standalone_mode=False)
+    assert isinstance(done.exception, StartupRefused)
+    assert "nothing is repaired under a running server" in done.exception.message
+    lock.close()
+    assert fsck_document(data, "--repair")["alone"]
+
+
+def test_a_last_known_good_that_cannot_be_read_is_an_error(data: DataDir, stocked: Warehouse) -> None:
+    (data.state / "last-known-good").write_bytes(b"garbage")
+    (finding,) = [each for each in fsck_document(data)["findings"] if each["severity"] == "error"]
+    assert finding["subject"] == "state/last-known-good"
