@@ -123,8 +123,8 @@ class Reconciler:
     async def _read_moved(self) -> None:
         """Have loaded what should be since models were moved, and dropped what should not."""
         for name in self._replica.unread:
-            # Where others wrote meanwhile it is not taken, and the next look reads everything.
-            self._replica.replace_model(await self._database.read(partial(Registry.committed, name=name)))
+            # What is of another epoch is left to the next look, which comes as soon.
+            self._replica.refresh(await self._database.read(partial(Registry.committed, name=name)))
         await self._workers.sync()
         self.changed()
 

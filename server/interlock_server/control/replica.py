@@ -75,10 +75,22 @@ class Replica:
         current = self._desired
         if current is None or committed.epoch > current.epoch + 1:
             return False
-        name = committed.desired.name
-        if committed.epoch == current.epoch + 1 or (committed.epoch == current.epoch and name in self._unread):
+        if committed.epoch == current.epoch + 1:
             self._put(current, committed)
-            self._unread.discard(name)
+            self._unread.discard(committed.desired.name)
+        return True
+
+    def refresh(self, committed: Committed) -> bool:
+        """Take over what was read of a model that was moved here; False if it is of another epoch than the rest.
+
+        A later epoch may be a commit of ours to another model that has yet to be taken over: with its epoch, but
+        without it, it would be taken for known.
+        """
+        current = self._desired
+        if current is None or committed.epoch != current.epoch:
+            return False
+        self._put(current, committed)
+        self._unread.discard(committed.desired.name)
         return True
 
     def move(self, moved: Moved) -> bool:

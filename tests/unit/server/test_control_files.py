@@ -264,11 +264,23 @@ def test_a_move_switches_the_route_and_drops_nothing_until_the_model_was_read(re
     assert (live(replica), replica.epoch) == ({"m": 1, "n": 1}, 6)
     assert [str(spec.key) for spec in replica.snapshot().keep] == ["m@1", "m@2", "n@1"]
     assert replica.unread == {"m"}
-    assert replica.replace_model(Committed(6, model("m", 1)))
+    assert replica.refresh(Committed(6, model("m", 1)))
     assert [str(spec.key) for spec in replica.snapshot().keep] == ["m@1", "n@1"]
     assert replica.unread == frozenset()
     assert replica.replace_model(Committed(6, model("m", 2)))  # known already: nothing of it is taken
     assert live(replica) == {"m": 1, "n": 1}
+
+
+def test_what_is_read_of_a_moved_model_takes_no_epoch_away_from_a_commit_that_is_under_way(replica: Replica) -> None:
+    both = replace(model("m", 2), keep=(version("m", 1), version("m", 2)))
+    replica.replace_all(desired(5, both, model("n", 1)))
+    replica.move(moved(6))
+    assert not replica.refresh(Committed(7, model("m", 1)))  # epoch 7 is n's, whose commit has yet to be taken over
+    assert replica.replace_model(Committed(7, model("n", 2)))
+    assert (live(replica), replica.epoch) == ({"m": 1, "n": 2}, 7)
+    assert replica.unread == {"m"}
+    assert replica.refresh(Committed(7, model("m", 1)))
+    assert replica.unread == frozenset()
 
 
 @pytest.mark.parametrize(("epoch", "done"), [(4, True), (5, True), (7, False)], ids=["older", "the same", "a gap"])
