@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+import grpc
 from interlock.errors import InterlockError, Unimplemented
 
 from interlock_server.faults import opaque
@@ -22,8 +23,9 @@ from interlock_server.front.completion import (
     receive_close,
     receive_message,
     send_metadata,
+    send_status,
 )
-from interlock_server.front.core_calls import ConversationCall, StreamCall, UnaryCall, ignore, status_of
+from interlock_server.front.core_calls import ConversationCall, StreamCall, UnaryCall, ignore
 from interlock_server.front.limits import (
     LARGE,
     LARGE_AT_ONCE,
@@ -110,8 +112,9 @@ class CoreFront:
         elif arity is Arity.CONVERSATION:
             self._begin_conversation(method, event)
         else:
-            unknown = Unimplemented(f"this server has no method {method[:256]}")
-            event.call.start_server_batch((receive_close(), send_metadata(), status_of(unknown)), ignore)
+            # In gRPC's own words, as on the other fronts: clients tell a wrong port by them.
+            unknown = send_status(grpc.StatusCode.UNIMPLEMENTED, "Method not found!", ())
+            event.call.start_server_batch((receive_close(), send_metadata(), unknown), ignore)
 
     def _begin_unary(self, method: str, event: Event) -> None:
         assert self._alarms is not None

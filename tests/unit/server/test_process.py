@@ -152,7 +152,7 @@ def test_a_data_directory_is_made_for_its_owner_alone(tmp_path: Path) -> None:
     data.create()
     for folder in (data.root, data.blobs, data.state, data.uploads):
         assert folder.stat().st_mode & 0o777 == 0o700
-    assert list(data.state.iterdir()) == [data.uploads]
+    assert set(data.state.iterdir()) == {data.uploads, data.downloads}
 
 
 def test_a_file_in_the_place_of_the_data_directory_is_refused(tmp_path: Path) -> None:
