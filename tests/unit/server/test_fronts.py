@@ -180,7 +180,8 @@ async def test_a_handler_that_breaks_its_promise_ends_only_its_own_call(line: Li
 async def test_a_method_that_is_not_served_is_unimplemented_in_grpc_s_own_words(line: Lines) -> None:
     async with line(echo) as there:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await there.channel.unary_unary("/test.Service/Nothing")(b"")
+            nothing: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = there.channel.unary_unary("/test.Service/Nothing")
+            await nothing(b"")
         assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
         assert there.handler.calls == []
 
