@@ -30,6 +30,7 @@ from interlock_client import Admin, AsyncAdmin, AsyncClient, ChainHead, Client, 
 
 from tests import models
 from tests.server import Server, clean_environment
+from tests.support import eventually
 
 X = np.ones((1, 2), np.float32)
 
@@ -146,6 +147,7 @@ def test_a_pinned_version_can_be_asked_and_a_retired_one_deleted(admin: Admin, c
         admin.register("pinned", affine(tmp_path, scale))
     admin.promote("pinned", 1)
     admin.pin("pinned", 2)
+    eventually(lambda: client.model_ready("pinned@2"), "the pinned version is loaded")
     assert client.infer("pinned@2", {"x": X}).version == 2
     assert admin.show("pinned@2").pinned
     admin.unpin("pinned", 2)
