@@ -13,6 +13,7 @@ import click
 from interlock import errors, status
 from interlock_client.cli.entry import interlock as command
 from interlock_server.cli import serve
+from interlock_server.reloading import RELOADABLE
 from interlock_server.settings import Settings
 from pydantic.fields import FieldInfo
 
@@ -22,10 +23,16 @@ END: Final = "<!-- end of the generated part -->"
 
 
 def settings_table() -> str:
-    """Every field of Settings: its flag, default, range and meaning."""
+    """Every field of Settings: its flag, default, range, meaning, and a star where SIGHUP changes it."""
     flags = {param.name: param.opts[0] for param in serve.params}
     rows = [
-        (f"`{name}`", f"`{flags[name]}`" if name in flags else "", f"`{_default(field)}`", _range(field), _text(field))
+        (
+            f"`{name}`",
+            f"`{flags[name]}`" if name in flags else "",
+            f"`{_default(field)}`",
+            _range(field),
+            _text(field) + (" *" if name in RELOADABLE else ""),
+        )
         for name, field in Settings.model_fields.items()
     ]
     return _table(("setting", "flag", "default", "allowed", "meaning"), rows)

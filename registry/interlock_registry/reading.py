@@ -42,6 +42,10 @@ class RegistryReader:
         self._database = database
         self._keep_depth = keep_depth
 
+    def keep(self, depth: int) -> None:
+        """Count so many earlier versions of each alias among those to be loaded, from the next read on."""
+        self._keep_depth = depth
+
     # --- what should be served ---
 
     def state(self) -> EpochState:

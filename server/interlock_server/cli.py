@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 
 import click
 from interlock.errors import StartupRefused
 
+from interlock_server.process.reload import Launch
 from interlock_server.settings import Settings
 
 
@@ -24,13 +27,18 @@ from interlock_server.settings import Settings
 @click.option("--front", type=click.Choice(["auto", "aio", "core", "native"]), help="gRPC front. [default: auto]")
 @click.option("--insecure", is_flag=True, default=None, help="Allow a non-loopback host without TLS and auth.")
 @click.option("--config", type=click.Path(path_type=Path), help="TOML file with any setting (docs/settings.md).")
-def serve(config: Path | None, **flags: object) -> None:
+def serve(config: Path | None, **flags: str | int | float | bool | Path | None) -> None:
     """Run the server in the foreground until SIGTERM or Ctrl-C."""
     given = {name: value for name, value in flags.items() if value is not None}
-    settings = Settings.load(given, config)
+    settings = Settings.load({**given}, config)
     check_engine()
+    launch = Launch(
+        {name: str(value) if isinstance(value, Path) else value for name, value in given.items()},
+        None if config is None else str(config.absolute()),
+    )
+    dumped = settings.model_copy(update={"data": settings.data.absolute()}).model_dump(mode="json")
     handed = os.memfd_create("interlock-settings", 0)
-    os.write(handed, settings.model_copy(update={"data": settings.data.absolute()}).model_dump_json().encode())
+    os.write(handed, json.dumps(dumped | {"launch": asdict(launch)}).encode())
     os.lseek(handed, 0, os.SEEK_SET)
     os.set_inheritable(handed, True)
     # The supervisor must be small and import nothing that can fail: a fresh interpreter takes this process's place.

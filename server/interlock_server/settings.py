@@ -88,6 +88,9 @@ class Settings(BaseSettings):
     max_batch_size: int = Field(32, ge=0, description="Rows in one run, for a version that does not set it itself.")
     drain_grace_s: float = Field(30.0, ge=0, description="How long in-flight requests may take at shutdown.")
     prepare_timeout_s: float = Field(120.0, gt=0, description="How long loading and proving a version may take.")
+    hang_s: float = Field(
+        10.0, ge=1, description="A control process whose event loop stands still for so long is started again."
+    )
     apply_timeout_s: float = Field(1.0, gt=0, description="A worker that has not switched by then is restarted.")
     validate_wall_s: float = Field(
         60.0, gt=0, description="Wall clock of one validation; each 64 MiB of the model add a second."

@@ -16,6 +16,17 @@ from interlock_server.settings import Settings
 from tests import models
 from tests.server import Server
 
+_SUPERVISOR_PARTS: Final = (
+    "",
+    ".backoff",
+    ".boot",
+    ".child",
+    ".datadir",
+    ".logs",
+    ".ports",
+    ".pulse",
+    ".reload",
+)
 _RUN_SUPERVISOR: Final = """
 import json, os, runpy, sys
 before = set(sys.modules)
@@ -77,5 +88,5 @@ def test_a_running_supervisor_has_imported_nothing_but_the_standard_library(tmp_
     ours = {name for name in told["modules"] if name.split(".")[0] not in sys.stdlib_module_names}
     assert ours == {
         "interlock_server",
-        *(f"interlock_server.process{part}" for part in ("", ".backoff", ".boot", ".datadir", ".logs", ".ports")),
+        *(f"interlock_server.process{part}" for part in _SUPERVISOR_PARTS),
     }

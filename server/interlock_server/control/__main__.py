@@ -41,9 +41,11 @@ from interlock_server.front.limits import server_options
 from interlock_server.process import logs
 from interlock_server.process.boot import Boot, control_socket, freeze_heap, receive, refuse, worker_socket
 from interlock_server.process.datadir import DataDir
+from interlock_server.process.heart import beat
 from interlock_server.process.ports import listen
 from interlock_server.reflection import SERVICES as REFLECTION_SERVICES
 from interlock_server.reflection import Reflection
+from interlock_server.reloading import Reloader
 from interlock_server.rest.app import Rest
 from interlock_server.rest.body import Limits
 from interlock_server.rpc import control_service, reflection
@@ -65,6 +67,8 @@ async def run(boot: Boot, settings: Settings) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    reloader = Reloader(boot, settings)
+    beating = asyncio.create_task(beat(boot.heartbeat))
 
     data = DataDir(settings.data)
     saved = LastKnownGood(data.state)
@@ -153,6 +157,15 @@ async def run(boot: Boot, settings: Settings) -> int:
     announcing = asyncio.create_task(_announce(standing, changed, boot))
     scrubber.start()
 
+    def follow() -> None:
+        forwarding.timeout_s = settings.default_deadline_s
+        http.allow(settings.drain_grace_s)
+        if database.keep(settings.keep_depth):
+            reconciler.reread()
+
+    reloader.subscribe(follow)
+    reloader.listen(loop)
+
     await stop.wait()
     standing.stopping = True
     health.changed()
@@ -168,6 +181,7 @@ async def run(boot: Boot, settings: Settings) -> int:
     await reconciler.close()
     await workers.close()
     await asyncio.to_thread(database.close)
+    beating.cancel()
     return 0
 
 

@@ -58,6 +58,15 @@ class Database:
         self._check()
         return Registry.open(self._url, keep_depth=self._keep_depth, backup_dir=self._backup_dir)
 
+    def keep(self, depth: int) -> bool:
+        """Keep so many earlier versions of each alias loaded from now on; False where that is nothing new."""
+        if depth == self._keep_depth:
+            return False
+        self._keep_depth = depth
+        if self._registry is not None:
+            self._registry.keep(depth)
+        return True
+
     async def read(self, call: Callable[[Registry], T]) -> T:
         """Run a read; raises what it raises, RegistryUnavailable above all."""
         return await self._run(self._readers, call)

@@ -17,7 +17,7 @@ class Forwarding:
         """Take the links in the order of the workers' indexes."""
         self._links = links
         self._workers = workers
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._in_flight = [0] * len(links)
 
     async def call(self, method: str, request: bytes) -> Reply:
@@ -28,7 +28,7 @@ class Forwarding:
         index = min(reachable, key=self._in_flight.__getitem__)
         self._in_flight[index] += 1
         try:
-            return await self._links[index].call(f"/inference.GRPCInferenceService/{method}", request, self._timeout_s)
+            return await self._links[index].call(f"/inference.GRPCInferenceService/{method}", request, self.timeout_s)
         finally:
             self._in_flight[index] -= 1
 

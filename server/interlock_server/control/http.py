@@ -50,11 +50,15 @@ class HttpServer(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 lifespan="off",
-                timeout_graceful_shutdown=math.ceil(grace_s),
                 limit_concurrency=1000,
                 h11_max_incomplete_event_size=64 * 1024,
             )
         )
+        self.allow(grace_s)
+
+    def allow(self, grace_s: float) -> None:
+        """Give requests so long to end when it stops."""
+        self.config.timeout_graceful_shutdown = math.ceil(grace_s)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

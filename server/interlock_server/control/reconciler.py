@@ -58,6 +58,7 @@ class Reconciler:
         self._poll_s = poll_s
         self._changed = asyncio.Event()
         self._unread = asyncio.Event()
+        self._stale = False
         self._tasks: list[asyncio.Task[None]] = []
         self._membership = membership
         self._participant = participant
@@ -81,6 +82,11 @@ class Reconciler:
         self._changed.set()
         if self._replica.unread:
             self._unread.set()
+
+    def reread(self) -> None:
+        """Have the whole desired state read again soon: what it is made of has changed, though the registry has not."""
+        self._stale = True
+        self._unread.set()
 
     async def _poll(self) -> None:
         while True:
@@ -108,9 +114,10 @@ class Reconciler:
         view = await self._membership.look()
         now = view.state
         if (now.incarnation, now.epoch) != (self._replica.incarnation, self._replica.epoch) or (
-            self._replica.from_last_known_good
+            self._stale or self._replica.from_last_known_good
         ):
             desired = await self._database.read(lambda registry: registry.desired())
+            self._stale = False
             if self._replica.replace_all(desired):
                 log.info("desired state taken over", extra={"epoch": desired.epoch, "models": len(desired.models)})
                 await self._workers.sync()

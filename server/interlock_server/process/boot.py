@@ -36,6 +36,8 @@ class Boot:
     """The worker's index."""
     supervisor: int = 0
     """The process id of the supervisor: a child whose parent is another one has lost it."""
+    heartbeat: int = -1
+    """The descriptor that a byte is written to while the event loop turns; -1: nobody looks."""
     announce: bool = False
     """Print the ready line: the control process's first start does, its restarts do not."""
 

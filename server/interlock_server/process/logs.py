@@ -79,14 +79,17 @@ def configure(process: str, level: str, form: str) -> None:
     handler.addFilter(_sieve)
     logging.getLogger().handlers[:] = [handler]
     logging.getLogger(TRACES).setLevel(logging.INFO)
+    keep(from_level(level))
+
+
+def from_level(level: str) -> Kept:
+    """Return the lines that a setting `log_level` keeps."""
     least = getattr(logging, level.upper())
-    keep(
-        Kept(
-            debug=least <= logging.DEBUG,
-            info=least <= logging.INFO,
-            warning=least <= logging.WARNING,
-            error=least <= logging.ERROR,
-        )
+    return Kept(
+        debug=least <= logging.DEBUG,
+        info=least <= logging.INFO,
+        warning=least <= logging.WARNING,
+        error=least <= logging.ERROR,
     )
 
 

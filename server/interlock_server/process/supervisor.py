@@ -1,4 +1,4 @@
-"""The supervisor: spawns the control process and the workers, restarts them with backoff, forwards signals.
+"""The supervisor: spawns the control process and the workers, restarts what ends or hangs, forwards signals.
 
 Standard library only, one thread, no asyncio: it must outlive whatever goes wrong in its children. Everything is
 started as a fresh interpreter from the main thread (a child's parent-death signal fires when the spawning thread
@@ -13,27 +13,24 @@ import os
 import select
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Final
 
 from interlock_server.process import logs
-from interlock_server.process.backoff import Backoff
 from interlock_server.process.boot import EXIT_REFUSED, Boot, worker_socket
+from interlock_server.process.child import Child, describe
 from interlock_server.process.datadir import DataDir, DataDirRefused, DataLock
 from interlock_server.process.ports import PortInUse, ReservedPort
+from interlock_server.process.reload import Launch, Reload, publish
 
 log = logging.getLogger("interlock.supervisor")
 
-_CHILD_ENVIRONMENT: Final = {
-    "PROMETHEUS_DISABLE_CREATED_SERIES": "true",  # a second series for each counter, which nobody asks for
-}
 _POLL_S: Final = 1.0
 _KILL_AFTER_GRACE_S: Final = 10.0
 """What a child gets beyond its own drain grace before it is killed."""
@@ -44,54 +41,16 @@ class RuntimeDirRefused(Exception):
     """There is no place for the unix sockets; the message says why and what to do."""
 
 
-@dataclass(slots=True)
-class _Child:
-    """One supervised process: what to run, and what became of it."""
-
-    name: str
-    module: str
-    boot: Boot
-    process: subprocess.Popen[bytes] | None = None
-    started: float = 0.0
-    starts: int = 0
-    backoff: Backoff = field(default_factory=Backoff)
-    due: float = 0.0
-
-    def spawn(self) -> None:
-        """Start a fresh interpreter and hand it its boot message."""
-        announce = self.boot.announce and self.starts == 0
-        boot = Boot(**{**{name: getattr(self.boot, name) for name in Boot.__slots__}, "announce": announce})
-        # In a process group of its own: Ctrl-C on a terminal is the supervisor's to pass on, in its own order.
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", self.module],
-            stdin=subprocess.PIPE,
-            process_group=0,
-            env={**os.environ, **_CHILD_ENVIRONMENT},
-        )
-        self.started = time.monotonic()
-        self.starts += 1
-        assert self.process.stdin is not None
-        try:
-            self.process.stdin.write(boot.to_bytes())
-            self.process.stdin.close()
-        except BrokenPipeError:
-            log.warning("%s died before it read its settings", self.name)
-        log.info("started %s", self.name, extra={"child_pid": self.process.pid})
-
-    def reap(self) -> int | None:
-        """Return the exit status if it has ended since the last call."""
-        if self.process is None or (status := self.process.poll()) is None:
-            return None
-        self.process = None
-        return status
-
-
 class Supervisor:
     """Owns the children, the ports, the data lock and the runtime directory."""
 
-    def __init__(self, children: Sequence[_Child], grace_s: float) -> None:
+    def __init__(self, children: Sequence[Child], settings_json: str, launch: Launch, runtime_dir: str) -> None:
         self._children = children
-        self._grace_s = grace_s
+        self._settings_json = settings_json
+        self._launch = launch
+        self._runtime_dir = runtime_dir
+        self._reload: Reload | None = None
+        self._use(settings_json)
         self._signals: list[int] = []
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
@@ -104,13 +63,51 @@ class Supervisor:
             for signum in self._take_signals():
                 if signum in (signal.SIGTERM, signal.SIGINT):
                     return self._stop(signum)
-                if signum == signal.SIGHUP:
-                    log.warning("SIGHUP: settings are not reloaded by this version; restart the server instead")
+                if signum == signal.SIGHUP and self._reload is None:
+                    self._reload = Reload(self._launch, self._settings_json, self._runtime_dir)
+            self._finish_reload()
+            self._listen()
             refused = self._tend()
             if refused is not None:
                 self._stop(signal.SIGTERM)
                 return refused
             self._wait(min([_POLL_S, *(child.due - time.monotonic() for child in self._children if not child.process)]))
+
+    def _use(self, settings_json: str) -> None:
+        settings = json.loads(settings_json)
+        self._settings_json = settings_json
+        self._grace_s = float(settings["drain_grace_s"])
+        self._hang_s = float(settings["hang_s"])
+
+    def _finish_reload(self) -> None:
+        """Take over settings that have been read again; the children are told in any case."""
+        outcome = self._reload.outcome() if self._reload is not None else None
+        if outcome is None:
+            return
+        self._reload = None
+        if outcome.refused:
+            log.error("SIGHUP: the settings stay as they were: %s", outcome.refused)
+        if outcome.fixed:
+            log.warning("SIGHUP: %s changed, but need a restart; they stay as they were", ", ".join(outcome.fixed))
+        if outcome.settings_json:
+            publish(outcome.settings_json, self._runtime_dir)
+            self._use(outcome.settings_json)
+            logs.keep(logs.from_level(json.loads(outcome.settings_json)["log_level"]))
+            for child in self._children:
+                child.boot = replace(child.boot, settings_json=outcome.settings_json)
+        if not outcome.refused:
+            log.info("SIGHUP: changed %s", ", ".join(outcome.changed) or "no setting")
+        # They look at more than settings: at certificates, for one.
+        self._signal_all(signal.SIGHUP)
+
+    def _listen(self) -> None:
+        """Kill a child whose event loop stands still; it is started again as any that ends."""
+        for child in self._children:
+            pulse = child.listen(time.monotonic())
+            if pulse is not None and pulse.hangs(self._hang_s):
+                log.error("%s hangs and is killed: silent for %.1f s", child.name, pulse.looked - pulse.since)
+                child.send(signal.SIGKILL)
+                child.pulse = None
 
     def _note(self, signum: int, _frame: FrameType | None) -> None:
         self._signals.append(signum)
@@ -136,7 +133,7 @@ class Supervisor:
             if status is not None:
                 child.backoff = child.backoff.after(now - child.started)
                 child.due = now + child.backoff.delay_s
-                log.error("%s ended (%s); restarting in %.2f s", child.name, _describe(status), child.backoff.delay_s)
+                log.error("%s ended (%s); restarting in %.2f s", child.name, describe(status), child.backoff.delay_s)
             if child.process is None and now >= child.due:
                 child.spawn()
         return None
@@ -144,6 +141,8 @@ class Supervisor:
     def _stop(self, signum: int) -> int:
         """Stop the workers' traffic and then everything; a second signal forces."""
         log.info("stopping", extra={"signal": signal.Signals(signum).name})
+        if self._reload is not None:
+            self._reload.close()
         self._signal_all(signal.SIGTERM)
         deadline = time.monotonic() + self._grace_s + _KILL_AFTER_GRACE_S
         last_said = time.monotonic()
@@ -154,7 +153,7 @@ class Supervisor:
                 if status is not None:
                     # A child that was still starting had no handler for the signal yet, and nothing to finish.
                     clean = clean and status in (0, EXIT_REFUSED, -signal.SIGTERM)
-                    log.info("%s stopped (%s)", child.name, _describe(status))
+                    log.info("%s stopped (%s)", child.name, describe(status))
             forced = any(number in (signal.SIGTERM, signal.SIGINT) for number in self._take_signals())
             if forced or time.monotonic() > deadline:
                 log.warning("killing what has not stopped", extra={"forced": forced})
@@ -169,14 +168,7 @@ class Supervisor:
 
     def _signal_all(self, signum: int) -> None:
         for child in self._children:
-            if child.process is not None:
-                child.process.send_signal(signum)
-
-
-def _describe(status: int) -> str:
-    if status < 0:
-        return f"killed by {signal.Signals(-status).name}"
-    return f"exit status {status}"
+            child.send(signum)
 
 
 def _make_runtime_dir() -> str:
@@ -204,6 +196,7 @@ def main(arguments: Sequence[str]) -> int:
     """Read the settings from the given descriptor, take ports and lock, and supervise."""
     with os.fdopen(int(arguments[0]), "rb") as handed:
         settings = json.loads(handed.read())
+    launch = Launch(**settings.pop("launch", {}))
     logs.configure("supervisor", settings["log_level"], settings["log_format"])
     data = DataDir(Path(settings["data"]))
     held: list[ReservedPort] = []
@@ -215,8 +208,9 @@ def main(arguments: Sequence[str]) -> int:
         for name in ("grpc", "http", "admin"):
             held.append(ReservedPort.reserve(settings["host"], settings[f"{name}_port"], flag=f"--{name}-port"))
         runtime_dir = _make_runtime_dir()
+        settings_json = json.dumps(settings)
         boot = Boot(
-            settings_json=json.dumps(settings),
+            settings_json=settings_json,
             runtime_dir=runtime_dir,
             inference_address=held[0].address,
             http_address=held[1].address,
@@ -225,10 +219,10 @@ def main(arguments: Sequence[str]) -> int:
             announce=True,
         )
         children = [
-            _Child("worker-0", "interlock_server.worker", boot),
-            _Child("control", "interlock_server.control", boot),
+            Child("worker-0", "interlock_server.worker", boot),
+            Child("control", "interlock_server.control", boot, beats=True),
         ]
-        return Supervisor(children, settings["drain_grace_s"]).run()
+        return Supervisor(children, settings_json, launch, runtime_dir).run()
     except (DataDirRefused, PortInUse, RuntimeDirRefused) as error:
         return _refuse(str(error))
     finally:

@@ -15,6 +15,7 @@ from interlock_server.front.aio import AioFront
 from interlock_server.front.choice import choose
 from interlock_server.process import logs
 from interlock_server.process.boot import Boot, control_socket, freeze_heap, receive, refuse, worker_socket
+from interlock_server.reloading import Reloader
 from interlock_server.rpc import worker_service
 from interlock_server.rpc.control_link import ControlLink
 from interlock_server.settings import Settings
@@ -36,6 +37,7 @@ async def run(boot: Boot, settings: Settings, engine: Engine) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    reloader = Reloader(boot, settings)
 
     try:
         front = await choose(settings.front, settings)
@@ -65,6 +67,12 @@ async def run(boot: Boot, settings: Settings, engine: Engine) -> int:
     inside = AioFront(settings)
     internal = await worker_service.start(servicer, path, lambda server: inside.mount(handler, server))
     await front.start(handler, boot.inference_address)
+
+    def follow() -> None:
+        catalog.drain_grace_s = settings.drain_grace_s
+
+    reloader.subscribe(follow)
+    reloader.listen(loop)
     log.info("serving", extra={"address": boot.inference_address, "front": front.name})
 
     await stop.wait()

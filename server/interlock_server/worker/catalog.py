@@ -65,7 +65,7 @@ class Catalog:
 
     def __init__(self, loader: Loader, drain_grace_s: float) -> None:
         self._loader = loader
-        self._drain_grace_s = drain_grace_s
+        self.drain_grace_s = drain_grace_s
         self._listeners: list[Callable[[], None]] = []
         self._lock = threading.Lock()
         self._servables: dict[VersionKey, Servable] = {}
@@ -194,7 +194,7 @@ class Catalog:
         self._closing.set()
         self._loads.put(None)
         self._drains.put(None)
-        deadline = time.monotonic() + self._drain_grace_s
+        deadline = time.monotonic() + self.drain_grace_s
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         self._loader.close()
@@ -240,11 +240,11 @@ class Catalog:
     def _drain(self, servable: Servable) -> None:
         if servable.advance(ServableState.NEW, ServableState.UNLOADED):
             return
-        if not servable.wait_settled(self._drain_grace_s):
+        if not servable.wait_settled(self.drain_grace_s):
             self._drains.put(_Dropped(servable, time.monotonic()))  # still loading: its turn comes again
             return
         if servable.state is ServableState.READY:
-            if not servable.drain(self._drain_grace_s):
+            if not servable.drain(self.drain_grace_s):
                 log.warning("requests outlasted the drain grace", extra={"version": str(servable.spec.key)})
             log.info("unloaded", extra={"version": str(servable.spec.key)})
 

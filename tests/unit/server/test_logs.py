@@ -78,7 +78,7 @@ def test_chatty_libraries_are_heard_only_when_debugging(capsys: pytest.CaptureFi
 
 
 def test_signals_have_names_in_the_log() -> None:
-    from interlock_server.process.supervisor import _describe
+    from interlock_server.process.child import describe
 
-    assert _describe(-signal.SIGKILL) == "killed by SIGKILL"
-    assert _describe(3) == "exit status 3"
+    assert describe(-signal.SIGKILL) == "killed by SIGKILL"
+    assert describe(3) == "exit status 3"
