@@ -107,7 +107,9 @@ class WorkerLink:
         return int(pid)
 
     def _translate(self, error: grpc.aio.AioRpcError) -> InterlockError:
-        if error.code() is grpc.StatusCode.UNAVAILABLE:
+        # Nobody here cancels a call (that would be asyncio's CancelledError): a worker that stops does, with what is
+        # still open when it closes its socket.
+        if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
             return WorkerUnavailable(f"{self.name} does not answer: {error.details()}")
         trailing = [(key, value) for key, value in error.trailing_metadata()]
         return from_wire(error.code(), error.details() or "", trailing)

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import grpc.aio
 import pytest
 from interlock.errors import DeadlineExceeded, RegistryUnavailable, WorkerUnavailable
 from interlock.model import ServableState
 from interlock.types import ModelRef
+from interlock.v1 import worker_pb2, worker_pb2_grpc
 from interlock_registry.domain import Action
 from interlock_registry.registry import Registry
 from interlock_server.control import database
@@ -211,6 +214,39 @@ async def test_a_link_tells_a_worker_that_is_gone_from_one_that_hangs(rig: Rig, 
     spec = rig.replica.spec(await rig.database.read(lambda registry: registry.desired_version("m", stuck)))
     with pytest.raises(DeadlineExceeded):
         await worker.link.prepare(spec, 0.2)
+
+
+async def test_a_worker_that_stops_while_it_is_switched_is_gone_and_not_wedged() -> None:
+    """gRPC answers a call that comes in the instant of a stop with CANCELLED: often, so here it is asked often."""
+
+    class Stopping(worker_pb2_grpc.WorkerServiceServicer):
+        async def Apply(self, request: object, context: object) -> worker_pb2.ApplyResponse:
+            return worker_pb2.ApplyResponse(report=worker_pb2.ReportResponse())
+
+        async def Report(self, request: object, context: object) -> worker_pb2.ReportResponse:
+            await asyncio.sleep(0.05)  # what a stop waits for
+            return worker_pb2.ReportResponse()
+
+    outcomes: list[object] = []
+    for _ in range(10):
+        with tempfile.TemporaryDirectory(prefix="rig-") as sockets:  # a unix socket's path must be short
+            worker = grpc.aio.server()
+            worker_pb2_grpc.add_WorkerServiceServicer_to_server(Stopping(), worker)
+            worker.add_insecure_port(f"unix:{sockets}/w.sock")
+            await worker.start()
+            link = WorkerLink("worker-0", f"{sockets}/w.sock")
+            reporting = asyncio.create_task(link.report(10.0))
+            switches = [asyncio.create_task(link.apply(snapshot(bare_spec(1)), 10.0)) for _ in range(10)]
+            await switches[0]
+            stopping = asyncio.create_task(worker.stop(1.0))
+            for _ in range(20):
+                switches.append(asyncio.create_task(link.apply(snapshot(bare_spec(1)), 10.0)))
+                await asyncio.sleep(0)
+            outcomes += await asyncio.gather(*switches, reporting, return_exceptions=True)
+            await stopping
+            await link.close()
+    failures = [each for each in outcomes if not isinstance(each, WorkerReport)]
+    assert failures and {type(each) for each in failures} == {WorkerUnavailable}
 
 
 async def test_metrics_of_a_replica_are_its_own_and_its_workers(rig: Rig) -> None:
