@@ -7,8 +7,8 @@ from html import escape
 from typing import Final
 
 import numpy as np
+from interlock_client.cli.chart import Band, Chart, Series, draw
 
-from examples.digits_demo.chart import Band, Chart, Series, draw
 from examples.digits_demo.load import ROWS, Answer
 from examples.digits_demo.outcome import Outcome, Phase, SwitchTime, faults, figures
 

@@ -288,3 +288,25 @@ def test_tritonclient_and_this_client_ask_from_one_process(
         check=False,
     )
     assert (done.returncode, done.stdout) == (0, "both\n"), done.stderr
+
+
+def test_bench_counts_what_the_server_counts(running: Server, admin: Admin, tmp_path: Path) -> None:
+    admin.register("benched", affine(tmp_path, 2))
+    admin.promote("benched", 1)
+    flags = ["--concurrency", "4", "--warmup", "0", "--duration", "0.3", "--batch", "3", "-o", "json"]
+    done = subprocess.run(
+        [Path(sys.executable).with_name("interlock"), "bench", "benched", *flags],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=clean_environment(INTERLOCK_SERVER=running.grpc),
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    (load,) = json.loads(done.stdout)["loads"]
+    (version,) = load["versions"]
+    assert (load["failed"], version["version"]) == (0, "1")
+    assert 0 < load["answered"] == version["queue"]["count"] == version["run"]["count"]
+    assert version["run"]["p50_s"] <= version["latency"]["p50_s"]
+    assert load["server"]["rows_per_run"] >= 3

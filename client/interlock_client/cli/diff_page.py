@@ -10,37 +10,11 @@ from interlock.diff import AnswerComparison, TensorStatus, VersionDiff
 from interlock.model import Version
 
 from interlock_client.cli.cells import moment, size
+from interlock_client.cli.page import document, table
 from interlock_client.cli.render_diff import answer, headline, sections, tensor, weight_facts
 
 _LISTED: Final = 2_000
 """Tensors on the page; a browser that lays out tens of thousands of rows is no help."""
-
-_STYLE: Final = """
-:root { color-scheme: light dark; --line: #d5d9e0; --dim: #5b6472; --bad: #b3261e; --good: #1b6e3c; --bar: #4a7bd0;
-  --head: #f3f5f8; }
-@media (prefers-color-scheme: dark) { :root { --line: #3a414d; --dim: #9aa4b2; --bad: #ff8a80; --good: #7bd8a0;
-  --bar: #7aa5ef; --head: #20252e; } }
-* { box-sizing: border-box; }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; padding: 0 1.25rem; }
-h1 { font-size: 1.6rem; margin: 0 0 .25rem; } h2 { font-size: 1.1rem; margin: 2.2rem 0 .6rem; }
-.dim { color: var(--dim); } .bad { color: var(--bad); } .good { color: var(--good); }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-size: .9rem; }
-th, td { text-align: left; padding: .35rem .7rem .35rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
-th { color: var(--dim); font-weight: 600; white-space: nowrap; }
-td { overflow-wrap: anywhere; } td.number, th.number { text-align: right; font-variant-numeric: tabular-nums;
-  white-space: nowrap; }
-th:first-child, td:first-child { width: 26%; }
-code { font-family: ui-monospace, monospace; font-size: .85em; }
-.sides { display: grid; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)); gap: 1rem; margin: 1.2rem 0; }
-.side { border: 1px solid var(--line); border-radius: .5rem; padding: .8rem 1rem; background: var(--head); }
-.side b { font-size: 1.05rem; }
-.side dl { display: grid; grid-template-columns: auto 1fr; gap: .1rem .9rem; margin: .4rem 0 0; }
-dt { color: var(--dim); } dd { margin: 0; overflow-wrap: anywhere; }
-.verdict { border-left: 4px solid; padding: .5rem .9rem; margin: 1rem 0; background: var(--head); }
-.bar { display: flex; height: .9rem; border-radius: .3rem; overflow: hidden; background: var(--line); margin: .5rem 0; }
-.bar span { background: var(--bar); }
-"""
 
 
 def page(found: VersionDiff) -> str:
@@ -60,13 +34,7 @@ def page(found: VersionDiff) -> str:
     parts += [_weights(found), _tensors(found)]
     parts.append(_answers("golden samples of both, where the inputs are the same", found.golden))
     parts.append(_answers(f"golden samples of {old.version}, replayed by {new.version}", found.replayed))
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style></head>\n<body>\n"
-        + "\n".join(part for part in parts if part)
-        + "\n</body></html>\n"
-    )
+    return document(title, parts)
 
 
 def _side(label: str, version: Version) -> str:
@@ -146,11 +114,4 @@ _NUMBERS: Final = frozenset({"rows", "differ", "largest", "relative L2", "same t
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    kinds = [' class="number"' if name in _NUMBERS else "" for name in columns]
-    head = "".join(f"<th{kind}>{escape(name)}</th>" for name, kind in zip(columns, kinds, strict=True))
-    body = "".join(
-        "<tr>" + "".join(f"<td{kind}>{escape(cell)}</td>" for cell, kind in zip(row, kinds, strict=True)) + "</tr>"
-        for row in rows
-    )
-    top = f"<thead><tr>{head}</tr></thead>" if any(columns) else ""
-    return f'<div class="wide"><table>{top}<tbody>{body}</tbody></table></div>'
+    return table(columns, rows, _NUMBERS)

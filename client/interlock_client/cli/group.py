@@ -30,6 +30,7 @@ _COMMANDS: Final[Mapping[str, str]] = {
     "retire": "change",
     "delete": "change",
     "infer": "ask",
+    "bench": "bench",
     "status": "watch",
 }
 """Module of this package by command, in the order in which help lists them; the function has the command's name."""

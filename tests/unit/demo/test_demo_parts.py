@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from interlock_client.cli.chart import Chart, Series, draw, nice_step
 
 from examples.digits_demo import training
-from examples.digits_demo.chart import Chart, Series, draw, nice_step
 from examples.digits_demo.load import Answer, Checker
 from examples.digits_demo.outcome import Outcome, Phase, SwitchTime, faults, figures
 from examples.digits_demo.report import HEADINGS, render, rows

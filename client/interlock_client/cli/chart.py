@@ -37,7 +37,7 @@ class Band:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """One chart over time."""
+    """One chart; over time, in seconds, unless `x_ticks` say what lies along it."""
 
     label: str
     unit: str
@@ -50,6 +50,10 @@ class Chart:
     high: float | None = None
     note_at: float = 0.08
     """How far down the marks' texts stand, from 0 (top) to 1."""
+    x_ticks: Sequence[tuple[float, str]] | None = None
+    """Places along the chart with their texts."""
+    y_ticks: Sequence[tuple[float, str]] | None = None
+    """The same for heights: for scales that are not linear."""
     width: int = _WIDTH
     height: int = 230
 
@@ -108,19 +112,27 @@ def _bands(chart: Chart, pen: _Pen) -> list[str]:
 
 def _grid(chart: Chart, pen: _Pen, high: float) -> list[str]:
     found = []
-    step = nice_step(high - chart.low)
-    for index in range(int((high - chart.low) / step + 1e-9) + 1):
-        value = chart.low + index * step
+    for value, text in chart.y_ticks if chart.y_ticks is not None else _heights(chart, high):
         at = pen.y(value)
         found.append(f'<line x1="{pen.left}" x2="{pen.right}" y1="{at}" y2="{at}" class="grid"/>')
-        found.append(f'<text x="{pen.left - 8}" y="{at + 4}" class="tick end">{value:g}{escape(chart.unit)}</text>')
+        found.append(f'<text x="{pen.left - 8}" y="{at + 4}" class="tick end">{escape(text)}</text>')
+    for value, text in chart.x_ticks if chart.x_ticks is not None else _moments(chart):
+        found.append(f'<text x="{pen.x(value)}" y="{pen.bottom + 18}" class="tick">{escape(text)}</text>')
+    return found
+
+
+def _heights(chart: Chart, high: float) -> list[tuple[float, str]]:
+    step = nice_step(high - chart.low)
+    values = [chart.low + index * step for index in range(int((high - chart.low) / step + 1e-9) + 1)]
+    return [(value, f"{value:g}{chart.unit}") for value in values]
+
+
+def _moments(chart: Chart) -> list[tuple[float, str]]:
     start, end = chart.span
     step = nice_step(end - start, 8)
     first = math.ceil(start / step - 1e-9)
-    for index in range(first, int(end / step + 1e-9) + 1):
-        value = round(index * step, 6)
-        found.append(f'<text x="{pen.x(value)}" y="{pen.bottom + 18}" class="tick">{value:g} s</text>')
-    return found
+    values = [round(index * step, 6) for index in range(first, int(end / step + 1e-9) + 1)]
+    return [(value, f"{value:g} s") for value in values]
 
 
 def _marks(chart: Chart, pen: _Pen) -> list[str]:
