@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import grpc.aio
@@ -226,6 +226,9 @@ async def test_a_worker_that_stops_while_it_is_switched_is_gone_and_not_wedged()
         async def Report(self, request: object, context: object) -> worker_pb2.ReportResponse:
             await asyncio.sleep(0.05)  # what a stop waits for
             return worker_pb2.ReportResponse()
+
+        def Prepare(self, request: object, context: object) -> AsyncIterator[worker_pb2.PrepareResponse]:
+            raise AssertionError("nobody prepares here")
 
     outcomes: list[object] = []
     for _ in range(10):
