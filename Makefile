@@ -42,7 +42,7 @@ type: setup ## check types (mypy --strict)
 test: setup ## run the suite, without the minutes-long tests, in two processes
 	@$(PY) -m pytest -m "not slow" -n 2 --dist loadfile $(ARGS)
 
-cover: setup ## run the same with branch coverage, of every process: half as long again
+cover: setup ## run the same with branch coverage, of every process but the walled-in model tool: half as long again
 	@$(PY) -m coverage erase
 	@$(PY) -m pytest -m "not slow" -n 2 --dist loadfile --cov --cov-report= $(ARGS)
 	@echo "coverage (branches included): $$($(PY) -m coverage report --format=total) %"

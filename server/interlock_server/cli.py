@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 from interlock.errors import StartupRefused
 
+from interlock_server.floors import FLOORS, check_floors
 from interlock_server.process.reload import Launch
 from interlock_server.settings import Settings
 
@@ -25,6 +26,7 @@ from interlock_server.settings import Settings
 @click.option("--workers", type=int, help="Serving workers; this release runs 1.")
 @click.option("--providers", type=click.Choice(["auto", "cpu", "cuda"]), help="Execution provider. [default: auto]")
 @click.option("--front", type=click.Choice(["auto", "aio", "core", "native"]), help="gRPC front. [default: auto]")
+@click.option("--sandbox", type=click.Choice(["auto", "strict", "off"]), help="Walls around uploads. [default: auto]")
 @click.option("--insecure", is_flag=True, default=None, help="Allow a non-loopback host without TLS and auth.")
 @click.option("--config", type=click.Path(path_type=Path), help="TOML file with any setting (docs/settings.md).")
 def serve(config: Path | None, **flags: str | int | float | bool | Path | None) -> None:
@@ -46,7 +48,7 @@ def serve(config: Path | None, **flags: str | int | float | bool | Path | None) 
 
 
 def check_engine() -> None:
-    """Refuse to start unless exactly one ONNX Runtime package is installed; raises StartupRefused."""
+    """Refuse to start unless exactly one ONNX Runtime package is installed, and is new; raises StartupRefused."""
     installed = sorted(set(metadata.packages_distributions().get("onnxruntime", [])))
     if not installed:
         raise StartupRefused(
@@ -57,3 +59,4 @@ def check_engine() -> None:
             f"{' and '.join(installed)} are both installed and overwrite each other; run: "
             f"pip uninstall -y {' '.join(installed)} && pip install 'interlock[server,cpu]' (or [server,gpu])"
         )
+    check_floors({name: metadata.version(name) for name in FLOORS if name in {*installed, "onnx"}})

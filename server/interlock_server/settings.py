@@ -101,6 +101,11 @@ class Settings(BaseSettings):
     validate_memory_bytes: int = Field(
         0, ge=0, description="Address space of one validation; 0: 6 × the file, 4 GiB at least."
     )
+    sandbox: Literal["auto", "strict", "off"] = Field(
+        "auto",
+        description="Walls of the kernel's (Landlock, seccomp) around what reads uploads: auto takes those that there "
+        "are, strict refuses to start without them.",
+    )
     diff_timeout_s: float = Field(120.0, gt=0, description="Wall clock of one comparison of two versions.")
     max_diffs: int = Field(1, ge=1, description="Comparisons that run at once; eight more may wait.")
     intra_op_threads: int = Field(0, ge=0, description="Threads of ONNX Runtime's pool; 0 is one per core.")

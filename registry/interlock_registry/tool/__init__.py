@@ -1,6 +1,6 @@
 """The model tool: whatever touches an uploaded model runs in a sandboxed child, one per job, thrown away after it.
 
-This package's parent half (`job`, `runner`, `sandbox`) imports neither onnx nor onnxruntime; the child does.
+This package's parent half (`job`, `runner`, `child`, `probing`) imports neither onnx nor onnxruntime; the child does.
 """
 
 from interlock_registry.tool.assemble_job import Assembled, AssembledFile, AssembleJob
@@ -10,14 +10,14 @@ from interlock_registry.tool.job import (
     PARTS,
     ModelLimits,
     SideFile,
-    ToolLimits,
     Validated,
     ValidateJob,
     ValidateReport,
 )
+from interlock_registry.tool.probing import Walls, probe
 from interlock_registry.tool.quantize_job import GOLDEN, MODEL, QuantizeJob
 from interlock_registry.tool.runner import assemble, diff, quantize, validate
-from interlock_registry.tool.sandbox import sandbox_layers
+from interlock_registry.walls.limits import Sandbox, ToolLimits
 
 __all__ = [
     "DEFAULT_TOLERANCE_CAPS",
@@ -31,14 +31,16 @@ __all__ = [
     "DiffSide",
     "ModelLimits",
     "QuantizeJob",
+    "Sandbox",
     "SideFile",
     "ToolLimits",
     "ValidateJob",
     "ValidateReport",
     "Validated",
+    "Walls",
     "assemble",
     "diff",
+    "probe",
     "quantize",
-    "sandbox_layers",
     "validate",
 ]

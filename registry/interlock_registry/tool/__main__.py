@@ -10,12 +10,13 @@ from typing import Any, Final
 
 from interlock.errors import InterlockError, InternalError, StorageFull
 
-from interlock_registry.tool import sandbox
 from interlock_registry.tool.assemble_job import AssembleJob
 from interlock_registry.tool.diff_job import DiffJob, measured_json
-from interlock_registry.tool.job import ToolLimits, ValidateJob
+from interlock_registry.tool.job import ValidateJob
 from interlock_registry.tool.quantize_job import QuantizeJob
 from interlock_registry.tool.runner import out_of_memory
+from interlock_registry.walls import enclosure
+from interlock_registry.walls.limits import Reach, Sandbox, ToolLimits
 
 _MAX_REQUEST: Final = 4 << 20
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -27,15 +28,17 @@ def main() -> None:
     answer = os.dup(1)
     os.dup2(2, 1)
     request = json.loads(sys.stdin.buffer.read(_MAX_REQUEST))
-    limits = ToolLimits(**request["limits"])
-    sandbox.enter(limits, request["parent"])
-    data = json.dumps(_answer(request, limits)).encode()
+    limits = ToolLimits.from_json(request["limits"])
+    held = enclosure.enter(limits, Reach.from_json(request["reach"]), request["parent"])
+    data = json.dumps(_answer(request, limits, enclosure.missing(held)) | {"walls": held}).encode()
     with os.fdopen(answer, "wb") as stream:
         stream.write(data)
 
 
-def _answer(request: dict[str, Any], limits: ToolLimits) -> dict[str, Any]:
+def _answer(request: dict[str, Any], limits: ToolLimits, missing: tuple[str, ...]) -> dict[str, Any]:
     try:
+        if limits.sandbox is Sandbox.STRICT and missing:
+            raise InternalError(f"the sandbox is strict, and this machine does not give {', '.join(missing)}")
         return {"report": _do(request["kind"], request["job"])}
     except MemoryError:
         return _refused(out_of_memory(limits))

@@ -13,11 +13,9 @@ from interlock.types import DType, Signature, TensorSpec
 
 from interlock_registry.manifest import Manifest
 
-_GIB: Final = 1 << 30
-_BYTES_PER_S: Final = 64 << 20
-"""At least so much of a model is read, hashed, written and loaded in a second of a child's time."""
 PARTS: Final = "parts"
 """The folder beside the model where a child writes the blobs that it takes the model apart into."""
+_ORIGINAL: Final = "original.onnx"
 
 DEFAULT_TOLERANCE_CAPS: Final[Mapping[str, Tolerance]] = {
     "CPU": Tolerance(atol=2e-2, rtol=2e-2),
@@ -37,29 +35,6 @@ class ModelLimits:
     """Subgraphs inside subgraphs, and functions inside functions."""
     max_folded_bytes: int = 64 << 20
     """The largest constant that the optimiser may compute ahead."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToolLimits:
-    """What one child may use; it is killed at the first limit it crosses."""
-
-    wall_s: float = 60.0
-    cpu_s: int = 60
-    memory_bytes: int = 2 * _GIB
-    """Address space."""
-    file_bytes: int = _GIB
-    """The largest file that it may write."""
-
-    @classmethod
-    def for_model(cls, size_bytes: int, *, wall_s: float = 60.0, cpu_s: int = 60) -> ToolLimits:
-        """Return limits that grow with a model of that many bytes; `wall_s` and `cpu_s` are those of an empty one."""
-        more_s = size_bytes // _BYTES_PER_S
-        return cls(
-            wall_s=wall_s + more_s,
-            cpu_s=cpu_s + more_s,
-            memory_bytes=max(2 * _GIB, 6 * size_bytes),
-            file_bytes=max(_GIB, 2 * size_bytes),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +65,11 @@ class ValidateJob:
     def parts(self) -> Path:
         """Where the blobs are written."""
         return self.model.parent / PARTS
+
+    @property
+    def original(self) -> Path:
+        """Where a model of several files is written with the names that these have here; beside them, as it must."""
+        return self.model.with_name(_ORIGINAL)
 
     def to_json(self) -> dict[str, Any]:
         """Return what `from_json` reads."""

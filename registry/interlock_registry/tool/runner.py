@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import os
 import signal
-import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -18,18 +15,17 @@ from interlock.quantization import Quantization
 
 from interlock_registry.comparison import Measured
 from interlock_registry.tool.assemble_job import Assembled, AssembleJob
+from interlock_registry.tool.child import Ended, Stop, run
 from interlock_registry.tool.diff_job import DiffJob, read_measured
-from interlock_registry.tool.job import ToolLimits, Validated, ValidateJob
+from interlock_registry.tool.job import Validated, ValidateJob
 from interlock_registry.tool.quantize_job import QuantizeJob
-from interlock_registry.tool.sandbox import clean_environment
+from interlock_registry.walls import enclosure
+from interlock_registry.walls.limits import Reach, Sandbox, ToolLimits
 
 _log = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
-_MAX_REPLY: Final = 16 << 20
-_MAX_STDERR: Final = 4 << 10
-_REAP_S: Final = 5.0
 _REFUSALS: Final = frozenset(
     {"INVALID_ARGUMENT", "INVALID_MODEL", "INVALID_GOLDEN", "GOLDEN_MISMATCH", "STORAGE_FULL", "DATA_LOSS"}
 )
@@ -43,12 +39,19 @@ async def validate(job: ValidateJob, limits: ToolLimits) -> Validated:
 
     Call it from the loop of a thread that lives as long as the process: the child dies with the thread.
     """
-    return await ask("validate", job.to_json(), Validated.from_json, job.model.parent, limits)
+    folder = job.model.parent
+    job.parts.mkdir(mode=0o700, exist_ok=True)
+    job.original.touch(mode=0o600)
+    readable = (folder, *([] if job.golden is None else [job.golden]), *(each.path for each in job.files))
+    return await ask(
+        "validate", job.to_json(), Validated.from_json, folder, limits, Reach(readable, (job.parts, job.original))
+    )
 
 
 async def assemble(job: AssembleJob, limits: ToolLimits) -> Assembled:
     """Put a model together in a sandboxed child; raises DataLoss, StorageFull, InternalError, and as `validate`."""
-    return await ask("assemble", job.to_json(), Assembled.from_json, job.folder, limits)
+    reach = Reach((job.graph.parent,), (job.folder,))
+    return await ask("assemble", job.to_json(), Assembled.from_json, job.folder, limits, reach)
 
 
 async def quantize(job: QuantizeJob, limits: ToolLimits) -> Quantization:
@@ -56,7 +59,8 @@ async def quantize(job: QuantizeJob, limits: ToolLimits) -> Quantization:
 
     Raises InvalidModel, GoldenMismatch, InvalidArgument, InternalError.
     """
-    return await ask("quantize", job.to_json(), Quantization.from_json, job.out, limits)
+    reach = Reach((job.model.parent, job.golden), (job.out,))
+    return await ask("quantize", job.to_json(), Quantization.from_json, job.out, limits, reach)
 
 
 async def diff(job: DiffJob, limits: ToolLimits) -> Measured:
@@ -64,18 +68,30 @@ async def diff(job: DiffJob, limits: ToolLimits) -> Measured:
 
     Call it as `validate` is called.
     """
-    return await ask("diff", job.to_json(), read_measured, job.folder, limits)
+    reach = Reach((job.folder, job.before.manifest, job.after.manifest))
+    return await ask("diff", job.to_json(), read_measured, job.folder, limits, reach)
 
 
 async def ask(
-    verb: str, job: Mapping[str, Any], read: Callable[[Mapping[str, Any]], R], directory: Path, limits: ToolLimits
+    verb: str,
+    job: Mapping[str, Any],
+    read: Callable[[Mapping[str, Any]], R],
+    directory: Path,
+    limits: ToolLimits,
+    reach: Reach,
 ) -> R:
     """Have a child do one job in a directory and return its report as `read` makes it of JSON.
 
     Raises what the child refuses (InvalidModel and its kind), and InternalError where it fails.
     """
-    request = {"kind": verb, "parent": os.getpid(), "limits": asdict(limits), "job": job}
-    ended = await _run(json.dumps(request).encode(), str(directory), limits.wall_s)
+    request = {
+        "kind": verb,
+        "parent": os.getpid(),
+        "limits": limits.to_json(),
+        "reach": reach.to_json(),
+        "job": job,
+    }
+    ended = await run("interlock_registry.tool", json.dumps(request).encode(), directory, limits, reach.writable)
     reply = _reply(ended, limits)
     try:
         return read(reply)
@@ -83,86 +99,26 @@ async def ask(
         raise InternalError(f"the model tool's report cannot be read: {error!r}") from error
 
 
-@dataclass(frozen=True, slots=True)
-class _Ended:
-    """How a child ended: its exit code (negative: the signal), None where it was killed at the wall clock."""
-
-    code: int | None
-    reply: bytes
-    stderr: str
-
-
-async def _run(request: bytes, directory: str, wall_s: float) -> _Ended:
-    process = await asyncio.create_subprocess_exec(
-        # Isolated: nothing of the directory that the upload lies in, nor of the user's site, is ever imported.
-        *(sys.executable, "-I", "-m", "interlock_registry.tool"),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        cwd=directory,
-        env=clean_environment(os.environ),
-        start_new_session=True,
-    )
-    assert process.stdin and process.stdout and process.stderr
-    ending = asyncio.gather(process.wait(), _head(process.stdout), _tail(process.stderr), _send(process.stdin, request))
-    try:
-        async with asyncio.timeout(wall_s):
-            code, reply, stderr, _ = await asyncio.shield(ending)
-        return _Ended(code, reply, stderr)
-    except TimeoutError:
-        return _Ended(None, b"", "")
-    finally:
-        # Also where the child itself is gone: something that it started may still hold its pipes.
-        if not ending.done() or process.returncode is None:
-            _kill_group(process.pid)
-            await asyncio.wait([ending], timeout=_REAP_S)
-            ending.cancel()
-
-
-async def _send(stream: asyncio.StreamWriter, request: bytes) -> None:
-    try:
-        stream.write(request)
-        await stream.drain()
-        stream.close()
-        await stream.wait_closed()
-    except (BrokenPipeError, ConnectionResetError):
-        _log.debug("the model tool ended before it had read its job")  # its exit code tells why
-
-
-async def _head(stream: asyncio.StreamReader) -> bytes:
-    kept = bytearray()
-    while chunk := await stream.read(1 << 16):
-        kept += chunk[: _MAX_REPLY + 1 - len(kept)]
-    return bytes(kept)
-
-
-async def _tail(stream: asyncio.StreamReader) -> str:
-    kept = b""
-    while chunk := await stream.read(1 << 16):
-        kept = (kept + chunk)[-_MAX_STDERR:]
-    return kept.decode(errors="replace")
-
-
-def _kill_group(leader: int) -> None:
-    try:
-        os.killpg(leader, signal.SIGKILL)
-    except ProcessLookupError:
-        _log.debug("the model tool %d had just ended", leader)
-
-
-def _reply(ended: _Ended, limits: ToolLimits) -> dict[str, Any]:
+def _reply(ended: Ended, limits: ToolLimits) -> dict[str, Any]:
     if ended.code != 0:
         raise _death(ended, limits)
     try:
         reply = json.loads(ended.reply)
         if "error" in reply:
             raise _refusal(reply["error"])
+        _check_walls(tuple(map(str, reply["walls"])), limits)
         report = reply["report"]
         if not isinstance(report, dict):
             raise TypeError("the report is not an object")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InternalError(f"the model tool's answer of {len(ended.reply)} bytes cannot be read: {error!r}") from error
     return report
+
+
+def _check_walls(held: tuple[str, ...], limits: ToolLimits) -> None:
+    missing = enclosure.missing(held)
+    if limits.sandbox is Sandbox.STRICT and missing:
+        raise InternalError(f"the sandbox is strict, and the model tool ran without {', '.join(missing)}")
 
 
 def _refusal(data: dict[str, Any]) -> InterlockError:
@@ -173,7 +129,13 @@ def _refusal(data: dict[str, Any]) -> InterlockError:
     return cls.rebuild(str(data["message"]), facts=facts, violations=violations)
 
 
-def _death(ended: _Ended, limits: ToolLimits) -> InterlockError:
+def _death(ended: Ended, limits: ToolLimits) -> InterlockError:
+    if ended.stopped is Stop.DISK:
+        return InvalidModel(
+            f"validation wrote more than {limits.disk_bytes >> 20} MiB and was stopped: that is several times what the "
+            "model's files have",
+            check="size",
+        )
     if ended.code is None:
         return InvalidModel(
             f"validation took longer than {limits.wall_s:g} s and was stopped: loading or running the model hangs, or "

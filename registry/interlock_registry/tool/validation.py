@@ -90,7 +90,9 @@ def _take_apart(job: ValidateJob) -> _Taken:
     structure = examine(model, job.limits)
     job.parts.mkdir(mode=0o700, exist_ok=True)
     with SideFiles(job.files) as files:
-        original = resolve(model, job.files, job.model.with_name("original.onnx")) if job.files else job.model
+        # ONNX Runtime is shown nothing of what only training needs, which was not looked at.
+        rewritten = job.files or len(model.training_info)
+        original = resolve(model, job.files, job.original) if rewritten else job.model
         remarks = strip(model)
         manifest = take_apart(model, structure, files, job.parts)
     del model  # the checker reads the graph again

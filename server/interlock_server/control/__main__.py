@@ -12,10 +12,11 @@ import uuid
 
 import grpc.aio
 from google.protobuf import descriptor_pool
-from interlock.errors import RegistryUnavailable, StartupRefused
+from interlock.errors import InternalError, RegistryUnavailable, StartupRefused
 from interlock.protocols.pool import POOL
 from interlock.v1 import admin_pb2_grpc
 from interlock_registry.artifacts import LocalArtifactStore
+from interlock_registry.tool import Sandbox
 
 from interlock_server.control.database import Database
 from interlock_server.control.diffing import Diffing
@@ -32,6 +33,7 @@ from interlock_server.control.reconciler import Reconciler
 from interlock_server.control.registering import Registering
 from interlock_server.control.replica import Replica
 from interlock_server.control.rollouts import Rollouts
+from interlock_server.control.sandboxing import Sandboxing
 from interlock_server.control.scrubbing import Scrubber
 from interlock_server.control.standing import Addresses, Standing
 from interlock_server.control.switching import Switching
@@ -70,6 +72,11 @@ async def run(boot: Boot, settings: Settings) -> int:
     reloader = Reloader(boot, settings)
     beating = asyncio.create_task(beat(boot.heartbeat))
 
+    sandboxing = Sandboxing(Sandbox(settings.sandbox))
+    try:
+        await sandboxing.check()
+    except (StartupRefused, InternalError) as error:
+        return refuse(error.message)
     data = DataDir(settings.data)
     saved = LastKnownGood(data.state)
     database = Database(
@@ -124,7 +131,7 @@ async def run(boot: Boot, settings: Settings) -> int:
         bytes_per_s=settings.scrub_bytes_per_s,
     )
     addresses = Addresses(boot.inference_address, boot.http_address, boot.admin_address)
-    standing = Standing(membership, addresses, database, replica, workers)
+    standing = Standing(membership, addresses, database, replica, workers, sandboxing)
     metrics.watch(standing.gauges)
     health = ReplicaHealth(standing, workers)
 

@@ -20,7 +20,7 @@ from interlock_registry.comparison import Measured, VersionContents, compare
 from interlock_registry.domain import DesiredVersion
 from interlock_registry.manifest import Blob
 from interlock_registry.registry import Registry
-from interlock_registry.tool import DiffJob, DiffSide, ToolLimits, diff
+from interlock_registry.tool import DiffJob, DiffSide, Sandbox, ToolLimits, diff
 
 from interlock_server.control.database import Database
 from interlock_server.settings import Settings
@@ -138,6 +138,7 @@ class Diffing:
             cpu_s=int(wall_s) + 1,
             memory_bytes=model.memory_bytes + 4 * golden + _MEMORY,
             file_bytes=1 << 20,
+            sandbox=Sandbox(self._settings.sandbox),
         )
         try:
             return await diff(job, limits)

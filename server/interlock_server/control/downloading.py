@@ -17,7 +17,7 @@ from interlock.model import UploadFile, Version, VersionState
 from interlock.types import ModelRef
 from interlock_registry.artifacts import LocalArtifactStore
 from interlock_registry.manifest import Manifest
-from interlock_registry.tool import AssembleJob, ToolLimits, assemble
+from interlock_registry.tool import AssembleJob, Sandbox, ToolLimits, assemble
 
 from interlock_server.control.database import Database
 from interlock_server.settings import Settings
@@ -110,4 +110,5 @@ class Downloading:
     def _limits(self, size_bytes: int) -> ToolLimits:
         settings = self._settings
         limits = ToolLimits.for_model(size_bytes, wall_s=settings.validate_wall_s, cpu_s=settings.validate_cpu_s)
-        return replace(limits, memory_bytes=settings.validate_memory_bytes or limits.memory_bytes)
+        memory_bytes = settings.validate_memory_bytes or limits.memory_bytes
+        return replace(limits, memory_bytes=memory_bytes, sandbox=Sandbox(settings.sandbox))

@@ -19,7 +19,7 @@ from interlock_registry.artifacts import LocalArtifactStore
 from interlock_registry.documents import VersionAnswer
 from interlock_registry.domain import Attempt, DesiredVersion
 from interlock_registry.registry import Registry
-from interlock_registry.tool import GOLDEN, MODEL, QuantizeJob, ToolLimits, quantize
+from interlock_registry.tool import GOLDEN, MODEL, QuantizeJob, Sandbox, ToolLimits, quantize
 
 from interlock_server.control.database import Database
 from interlock_server.control.mutations import Mutations
@@ -116,7 +116,8 @@ class Quantizing:
     def _limits(self, parent: Version) -> ToolLimits:
         settings = self._settings
         limits = ToolLimits.for_model(parent.size_bytes, wall_s=settings.validate_wall_s, cpu_s=settings.validate_cpu_s)
-        return replace(limits, memory_bytes=settings.validate_memory_bytes or limits.memory_bytes)
+        memory_bytes = settings.validate_memory_bytes or limits.memory_bytes
+        return replace(limits, memory_bytes=memory_bytes, sandbox=Sandbox(settings.sandbox))
 
 
 def _look_up(registry: Registry, order: QuantizeOrder) -> _Parent:

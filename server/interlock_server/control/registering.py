@@ -19,7 +19,7 @@ from interlock_registry.artifacts import Incoming, LocalArtifactStore
 from interlock_registry.documents import VersionAnswer
 from interlock_registry.domain import Attempt, NewVersion, Registered
 from interlock_registry.manifest import Blob, SourceFile
-from interlock_registry.tool import PARTS, ToolLimits, Validated, ValidateJob, validate
+from interlock_registry.tool import PARTS, Sandbox, ToolLimits, Validated, ValidateJob, validate
 
 from interlock_server.control.database import Database
 from interlock_server.control.mutations import Mutations
@@ -108,7 +108,7 @@ class Registering:
             upload.model_bytes, wall_s=settings.validate_wall_s, cpu_s=settings.validate_cpu_s
         )
         memory_bytes = settings.validate_memory_bytes or limits.memory_bytes
-        return replace(limits, memory_bytes=memory_bytes)
+        return replace(limits, memory_bytes=memory_bytes, sandbox=Sandbox(settings.sandbox))
 
     @asynccontextmanager
     async def _holding(self, digests: Sequence[str]) -> AsyncIterator[str]:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import interlock
 from interlock.model import FleetReplica, ReplicaStatus
-from interlock_registry.tool import sandbox_layers
 
 from interlock_server.control.database import Database
 from interlock_server.control.membership import Membership
 from interlock_server.control.metrics import Gauges
 from interlock_server.control.replica import Replica
+from interlock_server.control.sandboxing import Sandboxing
 from interlock_server.control.workers import Workers
 
 
@@ -28,13 +28,20 @@ class Standing:
     """Reads the other parts; changes nothing but whether the process is stopping."""
 
     def __init__(
-        self, membership: Membership, addresses: Addresses, database: Database, replica: Replica, workers: Workers
+        self,
+        membership: Membership,
+        addresses: Addresses,
+        database: Database,
+        replica: Replica,
+        workers: Workers,
+        sandboxing: Sandboxing,
     ) -> None:
         self._membership = membership
         self._addresses = addresses
         self._database = database
         self._replica = replica
         self._workers = workers
+        self._sandboxing = sandboxing
         self.stopping = False
 
     @property
@@ -84,7 +91,7 @@ class Standing:
             degraded=self.degraded(),
             workers=self._workers.statuses(),
             aliases=self._replica.aliases(),
-            sandbox=sandbox_layers(),
+            sandbox=self._sandboxing.layers,
             inference_address=self._addresses.inference,
             http_address=self._addresses.http,
             admin_address=self._addresses.admin,

@@ -19,6 +19,7 @@ from interlock.v1 import admin_pb2_grpc
 from interlock_registry.artifacts import LocalArtifactStore
 from interlock_registry.domain import Action, Attempt, NewVersion
 from interlock_registry.manifest import Blob, Manifest
+from interlock_registry.tool import Sandbox
 from interlock_server.control.database import Database
 from interlock_server.control.diffing import Diffing
 from interlock_server.control.downloading import Downloading
@@ -32,6 +33,7 @@ from interlock_server.control.reconciler import Reconciler
 from interlock_server.control.registering import Registering
 from interlock_server.control.replica import Replica
 from interlock_server.control.rollouts import Rollouts
+from interlock_server.control.sandboxing import Sandboxing
 from interlock_server.control.standing import Addresses, Standing
 from interlock_server.control.switching import Switching
 from interlock_server.control.uploads import Uploads
@@ -215,7 +217,12 @@ async def running(engine: Engine, root: Path, *, replica_id: str = "r", **change
         quantizing = Quantizing(settings, data.uploads, artifacts, database, mutations, registering)
         downloading = Downloading(settings, data.downloads, artifacts, database)
         standing = Standing(
-            membership, Addresses("127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"), database, replica, workers
+            membership,
+            Addresses("127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"),
+            database,
+            replica,
+            workers,
+            Sandboxing(Sandbox.AUTO),
         )
         diffing = Diffing(settings, artifacts, database)
         metrics.watch(standing.gauges)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from interlock.errors import InternalError, InvalidModel
 from interlock.types import DType, Signature, TensorSpec
-from interlock_registry.tool import ToolLimits, ValidateJob, ValidateReport, sandbox_layers, validate
+from interlock_registry.tool import ToolLimits, ValidateJob, ValidateReport, validate
 from onnx import helper
 
 from tests import models
@@ -178,8 +178,9 @@ def impostor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callab
     [
         ("echo nonsense", InternalError, "cannot be read"),
         ("echo '{}'", InternalError, "cannot be read"),
-        ("""echo '{"report": {"joinable": true}}'""", InternalError, "report cannot be read"),
+        ("""echo '{"walls": [], "report": {"joinable": true}}'""", InternalError, "report cannot be read"),
         ("echo '[]'", InternalError, "cannot be read"),
+        ("""echo '{"report": {}}'""", InternalError, "KeyError.'walls'"),
         ("exit 3", InternalError, "exit status 3"),
         ("echo what: std::bad_alloc >&2; kill -ABRT $$", InvalidModel, "2048 MiB of memory"),
         (
@@ -232,4 +233,3 @@ def test_the_parents_half_imports_no_onnx() -> None:
         return out
 
     assert asyncio.run(ask()).strip() == b"[]"
-    assert "rlimits" in sandbox_layers()
