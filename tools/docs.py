@@ -79,8 +79,8 @@ def _tree(cls: type[errors.InterlockError]) -> Iterator[type[errors.InterlockErr
             yield from _tree(child)
 
 
-_EVERYWHERE: Final = frozenset({"server", "admin", "output"})
-"""Options that the page explains once."""
+_EVERYWHERE: Final = "output"
+"""The page explains this option once, and those that the session takes (they are not passed to the command)."""
 
 
 def commands_text() -> str:
@@ -100,7 +100,11 @@ def _command(parent: click.Context, name: str) -> Iterator[str]:
             yield from _command(context, child)
         return
     usage = " ".join([context.command_path, *found.collect_usage_pieces(context)])
-    options = [param for param in found.params if isinstance(param, click.Option) and param.name not in _EVERYWHERE]
+    options = [
+        param
+        for param in found.params
+        if isinstance(param, click.Option) and param.expose_value and param.name != _EVERYWHERE
+    ]
     rows = [record for option in options if (record := option.get_help_record(context)) is not None]
     about = " ".join((found.help or "").split())
     yield f"### {context.command_path}"

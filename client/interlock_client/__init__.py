@@ -83,6 +83,7 @@ from interlock.model import (
 from interlock.quantization import Form, OutputParity, Quantization, Quantized
 from interlock.types import DType, ModelRef, Signature, TensorSpec
 
+from interlock_client._access import Tls
 from interlock_client._admin_async import AsyncAdmin
 from interlock_client._admin_sync import Admin
 from interlock_client._async import AsyncClient
@@ -163,6 +164,7 @@ __all__ = [
     "TensorForm",
     "TensorSpec",
     "TensorStatus",
+    "Tls",
     "TooLarge",
     "Unauthenticated",
     "Unavailable",

@@ -19,6 +19,7 @@ from interlock.types import STABLE, ModelRef
 from interlock.v1.admin_pb2_grpc import AdminServiceStub
 
 from interlock_client import _admin, _history, _quantize
+from interlock_client._access import Tls
 from interlock_client._admin import DEFAULT_LIMIT, DIFF_TIMEOUT_S, REGISTER_TIMEOUT_S, SWITCH_TIMEOUT_S
 from interlock_client._channel import ADMIN, DEFAULT_RETRIES, DEFAULT_TIMEOUT_S, Option, dial, seconds
 from interlock_client._connection import AsyncConnection
@@ -39,7 +40,9 @@ class AsyncAdmin:
         timeout: the deadline of a call in seconds, unless the call has its own. `register` has 600, and `promote`,
             `rollback` and `pin`, which may load a version, have 300, whatever is given here.
         retries: how often a call is repeated that failed as UNAVAILABLE (0 to 4); never an upload.
-        credentials: TLS, from `grpc.ssl_channel_credentials`; without them the connection is plain text.
+        tls: how the connection is encrypted; what INTERLOCK_TLS_CA and its kin say, else plain text, where it is not
+            given.
+        credentials: in its place, credentials that `grpc` made.
         options: gRPC channel arguments that go before ours.
     """
 
@@ -49,11 +52,12 @@ class AsyncAdmin:
         *,
         timeout: float = DEFAULT_TIMEOUT_S,
         retries: int = DEFAULT_RETRIES,
+        tls: Tls | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         options: Sequence[Option] = (),
     ) -> None:
         self._timeout_s: Final = seconds(timeout, DEFAULT_TIMEOUT_S)
-        line = dial(ADMIN, target, retries=retries, credentials=credentials, options=options)
+        line = dial(ADMIN, target, retries=retries, tls=tls, credentials=credentials, options=options)
         self._connection: Final = AsyncConnection(line, AdminServiceStub, _admin.headers)
 
     @property

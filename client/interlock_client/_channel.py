@@ -21,6 +21,8 @@ from interlock.errors import (
 )
 from interlock.status import DETAILS_KEY, from_wire
 
+from interlock_client._access import Tls, explain, from_environment
+
 Option = tuple[str, str | int]
 """A gRPC channel argument."""
 
@@ -59,23 +61,39 @@ class Dial:
     options: tuple[Option, ...]
     credentials: grpc.ChannelCredentials | None
 
+    def channel(self) -> grpc.Channel:
+        """Open a blocking channel."""
+        if self.credentials is None:
+            return grpc.insecure_channel(self.target, options=self.options)
+        return grpc.secure_channel(self.target, self.credentials, options=self.options)
+
 
 def dial(
     port: Port,
     target: str | None,
     *,
     retries: int,
+    tls: Tls | None,
     credentials: grpc.ChannelCredentials | None,
     options: Iterable[Option],
 ) -> Dial:
-    """Work out address and channel options; raises InvalidArgument. The caller's options win over ours."""
+    """Work out address, channel options and TLS; raises InvalidArgument. The caller's options win over ours."""
     if not is_whole(retries) or not 0 <= retries <= _MAX_RETRIES:
         raise InvalidArgument(
             f"retries must be a whole number from 0 to {_MAX_RETRIES} (gRPC makes at most {_MAX_RETRIES + 1} "
             f"attempts), got {retries!r}"
         )
+    if tls is not None and credentials is not None:
+        raise InvalidArgument("tls and credentials both say how the connection is encrypted; give one of them")
     address = port.address(target)
-    merged = dict(_options(address, retries)) | dict(options)
+    merged = dict(_options(address, retries))
+    if credentials is None:
+        tls = tls or from_environment()
+        if tls is not None:
+            credentials = tls.credentials()
+            if tls.name:
+                merged["grpc.ssl_target_name_override"] = tls.name
+    merged |= dict(options)
     return Dial(port, address, tuple(merged.items()), credentials)
 
 
@@ -147,9 +165,7 @@ class _Status(Protocol):
     def trailing_metadata(self) -> Iterable[tuple[str, str | bytes]] | None: ...
 
 
-def translate(
-    error: grpc.RpcError, *, port: Port, target: str, method: str, timeout_s: float, closed: bool
-) -> InterlockError:
+def translate(error: grpc.RpcError, *, dial: Dial, method: str, timeout_s: float, closed: bool) -> InterlockError:
     """Turn a gRPC error into one of ours; a server's own explanation always wins over ours."""
     status = cast(_Status, error)
     text = status.details() or ""
@@ -157,19 +173,23 @@ def translate(
     found = from_wire(status.code(), text, trailing)
     if any(key == DETAILS_KEY for key, _ in trailing):
         return found
-    return _explained(found, text, port=port, target=target, method=method, timeout_s=timeout_s, closed=closed)
+    return _explained(found, text, dial=dial, method=method, timeout_s=timeout_s, closed=closed)
 
 
 def _explained(
-    found: InterlockError, text: str, *, port: Port, target: str, method: str, timeout_s: float, closed: bool
+    found: InterlockError, text: str, *, dial: Dial, method: str, timeout_s: float, closed: bool
 ) -> InterlockError:
     """Say more than gRPC's own text does where no Interlock server explained the failure."""
+    port, target = dial.port, dial.target
     if isinstance(found, Unavailable):
         why = text.rpartition("last error: ")[2].removeprefix("UNKNOWN: ") or "no reason given"
+        cause = explain(text, tls=dial.credentials is not None)
+        running = (
+            f"is `interlock serve` running there? The {port.what} address is set by {port.flag}, {port.variable} or "
+            "the client's target"
+        )
         return ServerUnreachable(
-            f"no server answers at {target} ({why[:300]}): is `interlock serve` running there? The {port.what} address "
-            f"is set by {port.flag}, {port.variable} or the client's target",
-            facts={"address": target},
+            f"no server answers at {target} ({why[:300]}): {cause or running}", facts={"address": target}
         )
     if isinstance(found, DeadlineExceeded):
         return DeadlineExceeded(

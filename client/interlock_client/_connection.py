@@ -47,9 +47,7 @@ class _Guide:
             raise FailedPrecondition(f"this client of {self.target} is closed; make a new one")
 
     def _translate(self, error: grpc.RpcError, method: str, timeout_s: float) -> InterlockError:
-        return translate(
-            error, port=self._dial.port, target=self.target, method=method, timeout_s=timeout_s, closed=self._closed
-        )
+        return translate(error, dial=self._dial, method=method, timeout_s=timeout_s, closed=self._closed)
 
 
 class SyncConnection(_Guide):
@@ -57,11 +55,7 @@ class SyncConnection(_Guide):
 
     def __init__(self, dial: Dial, stub: Callable[[grpc.Channel], object], headers: Headers) -> None:
         super().__init__(dial, headers)
-        self._channel: Final = (
-            grpc.insecure_channel(dial.target, options=dial.options)
-            if dial.credentials is None
-            else grpc.secure_channel(dial.target, dial.credentials, options=dial.options)
-        )
+        self._channel: Final = dial.channel()
         self._stub: Final = stub(self._channel)
 
     def run(self, flow: Flow[T], timeout_s: float) -> T:

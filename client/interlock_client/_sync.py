@@ -11,6 +11,7 @@ from interlock.protocols.open_inference_pb2_grpc import GRPCInferenceServiceStub
 from interlock.types import ModelRef
 
 from interlock_client import _inference
+from interlock_client._access import Tls
 from interlock_client._channel import DEFAULT_RETRIES, DEFAULT_TIMEOUT_S, INFERENCE, Option, dial, seconds
 from interlock_client._connection import SyncConnection
 from interlock_client._infer import InferResult, Inputs, ModelMetadata, Parameters, ServerMetadata
@@ -24,7 +25,9 @@ class Client:
         timeout: the deadline of a call in seconds, unless the call has its own. It covers retries.
         retries: how often a call is repeated that failed as UNAVAILABLE (0 to 4); 0 switches off gRPC's own
             transparent retries too.
-        credentials: TLS, from `grpc.ssl_channel_credentials`; without them the connection is plain text.
+        tls: how the connection is encrypted; what INTERLOCK_TLS_CA and its kin say, else plain text, where it is not
+            given.
+        credentials: in its place, credentials that `grpc` made.
         options: gRPC channel arguments that go before ours.
     """
 
@@ -34,12 +37,13 @@ class Client:
         *,
         timeout: float = DEFAULT_TIMEOUT_S,
         retries: int = DEFAULT_RETRIES,
+        tls: Tls | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         options: Sequence[Option] = (),
     ) -> None:
         self._timeout_s: Final = seconds(timeout, DEFAULT_TIMEOUT_S)
         self._cache: Final = _inference.SignatureCache()
-        line = dial(INFERENCE, target, retries=retries, credentials=credentials, options=options)
+        line = dial(INFERENCE, target, retries=retries, tls=tls, credentials=credentials, options=options)
         self._connection: Final = SyncConnection(line, GRPCInferenceServiceStub, tuple)
 
     @property

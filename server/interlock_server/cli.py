@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 from interlock.errors import StartupRefused
 
+from interlock_server import certificates
 from interlock_server.floors import FLOORS, check_floors
 from interlock_server.process.reload import Launch
 from interlock_server.settings import Settings
@@ -28,17 +29,22 @@ from interlock_server.settings import Settings
 @click.option("--front", type=click.Choice(["auto", "aio", "core", "native"]), help="gRPC front. [default: auto]")
 @click.option("--sandbox", type=click.Choice(["auto", "strict", "off"]), help="Walls around uploads. [default: auto]")
 @click.option("--insecure", is_flag=True, default=None, help="Allow a non-loopback host without TLS and auth.")
+@click.option("--tls-cert", type=click.Path(path_type=Path), help="PEM chain of the server's certificate.")
+@click.option("--tls-key", type=click.Path(path_type=Path), help="PEM key of that certificate.")
+@click.option("--tls-client-ca", type=click.Path(path_type=Path), help="PEM of who signs the callers' certificates.")
 @click.option("--config", type=click.Path(path_type=Path), help="TOML file with any setting (docs/settings.md).")
 def serve(config: Path | None, **flags: str | int | float | bool | Path | None) -> None:
     """Run the server in the foreground until SIGTERM or Ctrl-C."""
     given = {name: value for name, value in flags.items() if value is not None}
     settings = Settings.load({**given}, config)
     check_engine()
+    if settings.certificates is not None:
+        certificates.read(settings.certificates)
     launch = Launch(
         {name: str(value) if isinstance(value, Path) else value for name, value in given.items()},
         None if config is None else str(config.absolute()),
     )
-    dumped = settings.model_copy(update={"data": settings.data.absolute()}).model_dump(mode="json")
+    dumped = settings.absolute().model_dump(mode="json")
     handed = os.memfd_create("interlock-settings", 0)
     os.write(handed, json.dumps(dumped | {"launch": asdict(launch)}).encode())
     os.lseek(handed, 0, os.SEEK_SET)

@@ -57,7 +57,7 @@ def read_again(current: Settings, flags: dict[str, object], file: Path | None) -
         wanted = Settings.load(flags, file)
     except (StartupRefused, OSError) as error:
         return Outcome(refused=error.message if isinstance(error, StartupRefused) else str(error))
-    wanted = wanted.model_copy(update={"data": wanted.data.absolute()})
+    wanted = wanted.absolute()
     differ = sorted(name for name in Settings.model_fields if getattr(wanted, name) != getattr(current, name))
     changed = tuple(name for name in differ if name in RELOADABLE)
     fixed = tuple(name for name in differ if name not in RELOADABLE)

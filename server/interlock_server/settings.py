@@ -13,6 +13,8 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from interlock_server.certificates import CertificateFiles
+
 MIB = 1024 * 1024
 
 
@@ -36,6 +38,13 @@ class Settings(BaseSettings):
         "reference, auto takes core where it works.",
     )
     insecure: bool = Field(False, description="Allow a non-loopback host without TLS and authentication.")
+    tls_cert: Path | None = Field(
+        None, description="PEM chain of the server's certificate, its own first: TLS on all three ports."
+    )
+    tls_key: Path | None = Field(None, description="PEM key of that certificate, not encrypted.")
+    tls_client_ca: Path | None = Field(
+        None, description="PEM of who signs the callers' certificates: every caller must show one (mTLS)."
+    )
 
     server_name: str = Field("interlock", min_length=1, description="What ServerMetadata calls this server.")
     typed_replies: Literal["mirror", "raw"] = Field(
@@ -125,16 +134,41 @@ class Settings(BaseSettings):
             raise ValueError(f"workers is {self.workers}, but this release runs exactly 1")
         if self.front == "native":
             raise ValueError("front is 'native', but this release has 'core', 'aio' and 'auto', which takes the best")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            given, other = ("tls_cert", "tls_key") if self.tls_key is None else ("tls_key", "tls_cert")
+            raise ValueError(f"{given} is set and {other} is not; TLS needs both")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise ValueError("tls_client_ca is set without tls_cert and tls_key; TLS needs both")
         if not self.insecure and not _is_loopback(self.host):
-            raise ValueError(
-                f"host {self.host!r} is reachable from other machines, and this server has no TLS and no "
-                "authentication; bind 127.0.0.1, or say --insecure if something in front of it protects it"
-            )
+            self._check_protected()
         if self.max_deadline_s < self.default_deadline_s:
             raise ValueError(
                 f"max_deadline_s {self.max_deadline_s} is under default_deadline_s {self.default_deadline_s}"
             )
         return self
+
+    def _check_protected(self) -> None:
+        lacks = [] if self.tls_cert else ["no TLS (--tls-cert, --tls-key)"]
+        if self.tls_client_ca is None:
+            lacks.append("no authentication (--tls-client-ca)")
+        if lacks:
+            raise ValueError(
+                f"host {self.host!r} is reachable from other machines, and this server has {' and '.join(lacks)}; "
+                "bind 127.0.0.1, or say --insecure if something in front of it protects it"
+            )
+
+    def absolute(self) -> Settings:
+        """Return the same with absolute paths, for processes that may be elsewhere."""
+        paths = ("data", "tls_cert", "tls_key", "tls_client_ca")
+        given: dict[str, Path | None] = {name: getattr(self, name) for name in paths}
+        return self.model_copy(update={name: path.absolute() for name, path in given.items() if path is not None})
+
+    @property
+    def certificates(self) -> CertificateFiles | None:
+        """Where the certificates lie; None without TLS."""
+        if self.tls_cert is None or self.tls_key is None:
+            return None
+        return CertificateFiles(self.tls_cert, self.tls_key, self.tls_client_ca)
 
     @property
     def database_url(self) -> str:

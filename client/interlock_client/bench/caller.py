@@ -41,10 +41,11 @@ class Caller:
             INFERENCE,
             order.address,
             retries=0,
+            tls=order.tls,
             credentials=None,
             options=[("grpc.use_local_subchannel_pool", 1)],  # else all channels would share one connection
         )
-        self._channels: Final = [grpc.insecure_channel(line.target, line.options) for _ in range(order.connections)]
+        self._channels: Final = [line.channel() for _ in range(order.connections)]
         self._requests: Final = requests
 
     def connect(self) -> None:

@@ -15,6 +15,7 @@ from typing import Final, Self
 
 from interlock.errors import DeadlineExceeded, InternalError, ServerUnreachable
 
+from interlock_client._access import Tls
 from interlock_client.bench.__main__ import READY, UNREACHABLE
 from interlock_client.bench.plan import Load, Order, Turn, Window
 from interlock_client.bench.tally import Tally
@@ -40,6 +41,7 @@ class Fleet:
         connections: int,
         timeout_s: float,
         seed: int,
+        tls: Tls | None = None,
     ) -> None:
         """Write the requests into a folder that lives as long as the fleet; `connections` are for each process."""
         self._address: Final = address
@@ -57,6 +59,7 @@ class Fleet:
                 index=index,
                 of=processes,
                 seed=seed,
+                tls=tls,
             )
             for index in range(processes)
         ]

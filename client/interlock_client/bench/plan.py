@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Self
 
+from interlock_client._access import Tls
+
 
 class Arrivals(enum.Enum):
     """How the requests of an open loop lie in time."""
@@ -84,16 +86,18 @@ class Order:
     index: int
     of: int
     seed: int
+    tls: Tls | None = None
 
     def to_json(self) -> str:
         """Return it as one line."""
-        return json.dumps(asdict(self))
+        return json.dumps(asdict(self), default=str)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Read what `to_json` wrote."""
         found = json.loads(text)
-        return cls(**{**found, "requests": tuple(found["requests"])})
+        tls = None if found["tls"] is None else Tls(**found["tls"])
+        return cls(**{**found, "requests": tuple(found["requests"]), "tls": tls})
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from interlock.protocols.open_inference_pb2_grpc import GRPCInferenceServiceStub
 from interlock.types import ModelRef
 
 from interlock_client import _inference
+from interlock_client._access import Tls
 from interlock_client._channel import DEFAULT_RETRIES, INFERENCE, dial
 from interlock_client._connection import SyncConnection
 from interlock_client._flow import Flow, ask
@@ -48,11 +49,12 @@ class Settings:
     processes: int
     connections: int
     seed: int
+    tls: Tls | None = None
 
 
 def run(settings: Settings, progress: Progress) -> BenchResult:
     """Run it; raises what the first question raises, InvalidInput, ServerUnreachable, InternalError."""
-    line = dial(INFERENCE, settings.address, retries=DEFAULT_RETRIES, credentials=None, options=())
+    line = dial(INFERENCE, settings.address, retries=DEFAULT_RETRIES, tls=settings.tls, credentials=None, options=())
     connection = SyncConnection(line, GRPCInferenceServiceStub, tuple)
     taken = datetime.now(UTC)
     try:
@@ -77,6 +79,7 @@ def run(settings: Settings, progress: Progress) -> BenchResult:
                 connections=settings.connections,
                 timeout_s=settings.timeout_s,
                 seed=settings.seed,
+                tls=settings.tls,
             ) as fleet,
         ):
             found = [_load(settings, load, fleet, connection, asked.rows, progress) for load in settings.loads]

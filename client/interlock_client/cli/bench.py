@@ -143,6 +143,7 @@ def bench(
         processes=processes,
         connections=connections,
         seed=seed,
+        tls=session.tls_in_use(),
     )
     with _bar() as progress:
         found = run(settings, progress)

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
-from interlock_client import Admin, Client
+from interlock_client import Admin, Client, Tls
+from interlock_client._access import CA, CERT, KEY, NAME, ON, from_environment
 from interlock_client._channel import ADMIN, INFERENCE, Port
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -21,16 +22,34 @@ class Session:
 
     server: str | None = None
     admin: str | None = None
+    tls: bool = False
+    tls_ca: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    tls_name: str | None = None
 
     def open_client(self) -> Client:
         """Open a client of the inference port."""
         _quieten()
-        return Client(self.server)
+        return Client(self.server, tls=self.tls_in_use())
 
     def open_admin(self) -> Admin:
         """Open a client of the admin port."""
         _quieten()
-        return Admin(self.admin)
+        return Admin(self.admin, tls=self.tls_in_use())
+
+    def tls_in_use(self) -> Tls | None:
+        """Return what the options say; each that is not given is taken from the environment."""
+        known = from_environment()
+        if known is None and not (self.tls or self.tls_ca or self.tls_cert or self.tls_key or self.tls_name):
+            return None
+        known = known or Tls()
+        return Tls(
+            self.tls_ca or known.ca,
+            self.tls_cert or known.cert,
+            self.tls_key or known.key,
+            self.tls_name or known.name,
+        )
 
 
 def _quieten() -> None:
@@ -53,13 +72,56 @@ def _address(port: Port, field: str) -> Callable[[F], F]:
     )
 
 
-server_address = _address(INFERENCE, "server")
-admin_address = _address(ADMIN, "admin")
+_server_address = _address(INFERENCE, "server")
+_admin_address = _address(ADMIN, "admin")
+
+
+def _secure(field: str, flag: str, variable: str, what: str, *, metavar: str = "FILE") -> Callable[[F], F]:
+    def remember(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
+        if value:
+            setattr(ctx.ensure_object(Session), field, value)
+
+    text = f"{what} [env: {variable}]"
+    return click.option(flag, field, metavar=metavar, callback=remember, expose_value=False, help=text)
+
+
+def _access(function: F) -> F:
+    """Add the options of TLS."""
+
+    def remember(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+        ctx.ensure_object(Session).tls |= value
+
+    parts: tuple[Callable[[F], F], ...] = (
+        click.option(
+            "--tls",
+            is_flag=True,
+            callback=remember,
+            expose_value=False,
+            help=f"Speak TLS; the well-known authorities vouch for the server. [env: {ON}=1]",
+        ),
+        _secure("tls_ca", "--tls-ca", CA, "Speak TLS; this PEM file's authorities vouch for the server."),
+        _secure("tls_cert", "--tls-cert", CERT, "PEM chain of your own certificate, where the server asks for one."),
+        _secure("tls_key", "--tls-key", KEY, "PEM key of that certificate."),
+        _secure("tls_name", "--tls-name", NAME, "The name to expect in the server's certificate.", metavar="NAME"),
+    )
+    for part in reversed(parts):
+        function = part(function)
+    return function
+
+
+def server_address(function: F) -> F:
+    """Add the options that lead to the inference port."""
+    return _server_address(_access(function))
+
+
+def admin_address(function: F) -> F:
+    """Add the options that lead to the admin port."""
+    return _admin_address(_access(function))
 
 
 def addresses(function: F) -> F:
-    """Add both address options, for the group: they may stand before the command or after it."""
-    return server_address(admin_address(function))
+    """Add the options of both, for the group: they may stand before the command or after it."""
+    return _server_address(_admin_address(_access(function)))
 
 
 output_option = click.option(

@@ -18,6 +18,7 @@ from interlock.v1 import admin_pb2_grpc
 from interlock_registry.artifacts import LocalArtifactStore
 from interlock_registry.tool import Sandbox
 
+from interlock_server.certificates import Certificates
 from interlock_server.control.database import Database
 from interlock_server.control.diffing import Diffing
 from interlock_server.control.downloading import Downloading
@@ -39,6 +40,7 @@ from interlock_server.control.standing import Addresses, Standing
 from interlock_server.control.switching import Switching
 from interlock_server.control.uploads import Uploads
 from interlock_server.control.workers import Workers
+from interlock_server.front.credentials import add_port
 from interlock_server.front.limits import server_options
 from interlock_server.process import logs
 from interlock_server.process.boot import Boot, control_socket, freeze_heap, receive, refuse, worker_socket
@@ -85,7 +87,9 @@ async def run(boot: Boot, settings: Settings) -> int:
         backup_dir=data.state,
         check=lambda: None if settings.db else _check_not_lost(data, saved),
     )
+    certificates: Certificates | None = None
     try:
+        certificates = Certificates(settings.certificates) if settings.certificates else None
         await database.open()
     except StartupRefused as error:
         return refuse(error.message)
@@ -154,12 +158,11 @@ async def run(boot: Boot, settings: Settings) -> int:
     if settings.reflection:
         services = ["interlock.v1.AdminService", "grpc.health.v1.Health", *REFLECTION_SERVICES]
         reflection.add_to(admin, Reflection(services, [POOL, descriptor_pool.Default()]))
-    if admin.add_insecure_port(boot.admin_address) == 0:
-        raise OSError(f"{boot.admin_address} cannot be bound")
+    add_port(admin, boot.admin_address, certificates)
     await admin.start()
     host, _, port = boot.http_address.rpartition(":")
     rest = Rest(forwarding, lambda: standing.ready, _rest_limits(settings))
-    http = HttpServer(app(standing, workers, metrics, rest), settings.drain_grace_s)
+    http = HttpServer(app(standing, workers, metrics, rest), settings.drain_grace_s, certificates)
     http_task = asyncio.create_task(http.serve_on(listen(host.strip("[]"), int(port))))
     announcing = asyncio.create_task(_announce(standing, changed, boot))
     scrubber.start()
@@ -171,12 +174,17 @@ async def run(boot: Boot, settings: Settings) -> int:
             reconciler.reread()
 
     reloader.subscribe(follow)
+    if certificates is not None:
+        certificates.watch()
+        reloader.subscribe(certificates.reread)
     reloader.listen(loop)
 
     await stop.wait()
     standing.stopping = True
     health.changed()
     announcing.cancel()
+    if certificates is not None:
+        await certificates.close()
     await scrubber.close()
     await admin.stop(settings.drain_grace_s)
     await internal.stop(1.0)

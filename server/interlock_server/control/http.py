@@ -6,6 +6,7 @@ import contextlib
 import math
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -15,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from interlock_server.certificates import Certificates
 from interlock_server.control.metrics import ControlMetrics
 from interlock_server.control.standing import Standing
 from interlock_server.control.workers import Workers
@@ -39,13 +41,27 @@ def app(standing: Standing, workers: Workers, metrics: ControlMetrics, rest: Res
     return Starlette(routes=[*own, *rest.routes()], exception_handlers={HTTPException: refused})
 
 
+class _Config(uvicorn.Config):
+    """uvicorn's settings with TLS from certificates that change."""
+
+    def __init__(self, certificates: Certificates | None, application: Starlette, **settings: Any) -> None:
+        self._certificates = certificates
+        super().__init__(application, **settings)
+
+    def load(self) -> None:
+        super().load()
+        if self._certificates is not None:
+            self.ssl = self._certificates.following()
+
+
 class HttpServer(uvicorn.Server):
     """uvicorn inside our event loop: signals are the process's, not uvicorn's."""
 
-    def __init__(self, application: Starlette, grace_s: float) -> None:
-        """Take the application, and how long requests may take when it stops."""
+    def __init__(self, application: Starlette, grace_s: float, certificates: Certificates | None = None) -> None:
+        """Take the application, how long requests may take when it stops, and what TLS is spoken with."""
         super().__init__(
-            uvicorn.Config(
+            _Config(
+                certificates,
                 application,
                 log_config=None,
                 access_log=False,

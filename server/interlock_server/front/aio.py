@@ -13,7 +13,9 @@ import grpc.aio
 from interlock.errors import Cancelled, InterlockError
 from interlock.status import to_wire
 
+from interlock_server.certificates import Certificates
 from interlock_server.faults import opaque
+from interlock_server.front.credentials import add_port
 from interlock_server.front.limits import (
     LARGE,
     LARGE_AT_ONCE,
@@ -182,8 +184,9 @@ class AioFront:
 
     name: Final = "aio"
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, certificates: Certificates | None = None) -> None:
         self._limits = limits
+        self._certificates = certificates
         self._server: grpc.aio.Server | None = None
         self._large = ThreadPoolExecutor(LARGE_AT_ONCE, thread_name_prefix="large requests")
 
@@ -191,8 +194,7 @@ class AioFront:
         """Listen; returns when bound."""
         server = grpc.aio.server(options=server_options(self._limits, WALL * self._limits.max_message_bytes))
         self.mount(handler, server)
-        if server.add_insecure_port(address) == 0:
-            raise OSError(f"{address} cannot be bound")
+        add_port(server, address, self._certificates)
         await server.start()
         self._server = server
 

@@ -14,6 +14,7 @@ import grpc
 import grpc.aio
 from interlock.errors import StartupRefused
 
+from interlock_server.certificates import Certificates
 from interlock_server.front import completion
 from interlock_server.front.aio import AioFront
 from interlock_server.front.core import CoreFront
@@ -47,20 +48,20 @@ class _NoLimits:
     min_ping_interval_s: float = 10.0
 
 
-async def choose(name: str, limits: Limits) -> Front:
+async def choose(name: str, limits: Limits, certificates: Certificates | None = None) -> Front:
     """Return the front of that name, not yet started; `auto` is core unless something is wrong with it.
 
     Raises StartupRefused where core was asked for by name and does not work here.
     """
     if name == "aio":
-        return AioFront(limits)
+        return AioFront(limits, certificates)
     wrong = await self_check()
     if not wrong:
-        return CoreFront(limits)
+        return CoreFront(limits, certificates)
     if name == "core":
         raise StartupRefused(f"the front core does not work here: {wrong}; leave --front at auto, or say aio")
     log.warning("the front core does not work here and aio is taken: %s", wrong)
-    return AioFront(limits)
+    return AioFront(limits, certificates)
 
 
 async def self_check() -> str:

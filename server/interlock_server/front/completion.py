@@ -70,12 +70,18 @@ class _Queue(Protocol):
 
 class _Server(Protocol):
     def register_completion_queue(self, queue: _Queue) -> None: ...
-    def add_http2_port(self, address: bytes) -> int: ...
+    def add_http2_port(self, address: bytes, credentials: object) -> int: ...
     def start(self) -> None: ...
     def request_call(self, call_queue: _Queue, server_queue: _Queue, tag: Callable[[Event], None]) -> object: ...
     def shutdown(self, queue: _Queue, tag: Callable[[Event], None]) -> None: ...
     def cancel_all_calls(self) -> None: ...
     def destroy(self) -> None: ...
+
+
+class _Wrapped(Protocol):
+    """Credentials as grpc's public functions return them, around what the server takes."""
+
+    _credentials: object
 
 
 class CompletionServer:
@@ -86,10 +92,11 @@ class CompletionServer:
         self._server = cast(_Server, cygrpc.Server(tuple(options), False))
         self._server.register_completion_queue(self._queue)
 
-    def listen(self, address: str) -> None:
-        """Bind and begin to accept connections; raises OSError."""
+    def listen(self, address: str, credentials: grpc.ServerCredentials | None = None) -> None:
+        """Bind and begin to accept connections, with TLS where there are credentials; raises OSError."""
+        inner = None if credentials is None else cast(_Wrapped, credentials)._credentials
         try:
-            port = self._server.add_http2_port(address.encode())
+            port = self._server.add_http2_port(address.encode(), inner)
         except RuntimeError as error:
             raise OSError(f"{address} cannot be bound: {error}") from error
         if port == 0:

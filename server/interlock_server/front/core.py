@@ -13,6 +13,7 @@ from typing import Final
 import grpc
 from interlock.errors import InterlockError, Unimplemented
 
+from interlock_server.certificates import Certificates
 from interlock_server.faults import opaque
 from interlock_server.front.alarms import Alarms
 from interlock_server.front.completion import (
@@ -26,6 +27,7 @@ from interlock_server.front.completion import (
     send_status,
 )
 from interlock_server.front.core_calls import ConversationCall, StreamCall, UnaryCall, ignore
+from interlock_server.front.credentials import server_credentials
 from interlock_server.front.limits import (
     LARGE,
     LARGE_AT_ONCE,
@@ -47,8 +49,9 @@ class CoreFront:
 
     name: Final = "core"
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, certificates: Certificates | None = None) -> None:
         self._limits = limits
+        self._certificates = certificates
         self._handler: Handler | None = None
         self._server: CompletionServer | None = None
         self._thread: threading.Thread | None = None
@@ -60,7 +63,7 @@ class CoreFront:
     async def start(self, handler: Handler, address: str) -> None:
         """Listen; returns when bound. Raises OSError."""
         server = CompletionServer(server_options(self._limits, WALL * self._limits.max_message_bytes))
-        server.listen(address)
+        server.listen(address, None if self._certificates is None else server_credentials(self._certificates))
         self._handler = handler
         self._alarms = Alarms()
         self._server = server

@@ -11,6 +11,7 @@ import sys
 
 from interlock.errors import StartupRefused
 
+from interlock_server.certificates import Certificates
 from interlock_server.front.aio import AioFront
 from interlock_server.front.choice import choose
 from interlock_server.process import logs
@@ -40,7 +41,8 @@ async def run(boot: Boot, settings: Settings, engine: Engine) -> int:
     reloader = Reloader(boot, settings)
 
     try:
-        front = await choose(settings.front, settings)
+        certificates = Certificates(settings.certificates) if settings.certificates else None
+        front = await choose(settings.front, settings, certificates)
     except StartupRefused as error:
         return refuse(error.message)
     catalog = Catalog(Loader(engine), settings.drain_grace_s)
@@ -71,11 +73,16 @@ async def run(boot: Boot, settings: Settings, engine: Engine) -> int:
     def follow() -> None:
         catalog.drain_grace_s = settings.drain_grace_s
 
+    if certificates is not None:
+        certificates.watch()
+        reloader.subscribe(certificates.reread)
     reloader.subscribe(follow)
     reloader.listen(loop)
     log.info("serving", extra={"address": boot.inference_address, "front": front.name})
 
     await stop.wait()
+    if certificates is not None:
+        await certificates.close()
     log.info("draining", extra={"in_flight": sum(each.status().in_flight for each in catalog.servables())})
     health.drain()
     await front.stop(settings.drain_grace_s)

@@ -11,7 +11,7 @@ from interlock_client._channel import ADMIN, INFERENCE, Option, dial, seconds, s
 
 
 def options(target: str = "10.0.0.1:1", retries: int = 3, more: Sequence[Option] = ()) -> dict[str, str | int]:
-    found = dial(INFERENCE, target, retries=retries, credentials=None, options=more)
+    found = dial(INFERENCE, target, retries=retries, tls=None, credentials=None, options=more)
     return dict(found.options)
 
 

@@ -7,6 +7,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from interlock.errors import StartupRefused
+from interlock_server.certificates import CertificateFiles
 from interlock_server.cli import check_engine, serve
 from interlock_server.settings import Settings
 
@@ -79,6 +80,10 @@ def test_each_source_gives_what_the_others_leave_open(monkeypatch: pytest.Monkey
         ({"host": "example.org"}, "no TLS"),
         ({"host": "::"}, "no TLS"),
         ({"host": ""}, "no TLS"),
+        ({"host": "0.0.0.0", "tls_cert": "c", "tls_key": "k"}, r"0.0.0.0.* this server has no authentication"),
+        ({"tls_cert": "c"}, "tls_cert is set and tls_key is not"),
+        ({"tls_key": "k"}, "tls_key is set and tls_cert is not"),
+        ({"tls_client_ca": "a"}, "tls_client_ca is set without"),
         ({"grpc_port": 65536}, "grpc_port is '65536'"),
         ({"grpc_port": -1}, "grpc_port is '-1'"),
         ({"default_deadline_s": 60.0, "max_deadline_s": 30.0}, "max_deadline_s 30.0 is under default_deadline_s 60.0"),
@@ -114,6 +119,12 @@ def test_a_loopback_host_needs_no_permission(host: str) -> None:
 
 def test_a_reachable_host_needs_to_be_called_insecure() -> None:
     assert Settings.load({"host": "0.0.0.0", "insecure": True}, None).insecure
+
+
+def test_a_reachable_host_needs_no_permission_with_certificates_on_both_sides() -> None:
+    found = Settings.load({"host": "0.0.0.0", "tls_cert": "c", "tls_key": "k", "tls_client_ca": "a"}, None)
+    assert found.certificates == CertificateFiles(Path("c"), Path("k"), Path("a"))
+    assert found.absolute().certificates == CertificateFiles(Path.cwd() / "c", Path.cwd() / "k", Path.cwd() / "a")
 
 
 def test_a_file_that_is_not_there_is_refused(file: Path) -> None:

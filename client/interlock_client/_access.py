@@ -1,0 +1,83 @@
+"""Who may read along, and who asks: TLS and tokens, from arguments or the environment. No I/O but the named files."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import grpc
+from interlock.errors import InvalidArgument
+
+ON: Final = "INTERLOCK_TLS"
+CA: Final = "INTERLOCK_TLS_CA"
+CERT: Final = "INTERLOCK_CLIENT_CERT"
+KEY: Final = "INTERLOCK_CLIENT_KEY"
+NAME: Final = "INTERLOCK_TLS_NAME"
+"""Not INTERLOCK_TLS_CERT and INTERLOCK_TLS_KEY: those are the server's own, and both may run in one environment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """How a connection is encrypted, and what each side shows the other; all files are PEM."""
+
+    ca: str | Path | None = None
+    """Who signs the server's certificate; the well-known authorities where it is not given."""
+    cert: str | Path | None = None
+    """The caller's own certificate chain, where the server asks for one; goes with `key`."""
+    key: str | Path | None = field(default=None, repr=False)
+    name: str = ""
+    """The name that the server's certificate must be for, if it is not the host of the address."""
+
+    def credentials(self) -> grpc.ChannelCredentials:
+        """Read the files; raises InvalidArgument."""
+        if (self.cert is None) != (self.key is None):
+            raise InvalidArgument(
+                "a caller's certificate and its key go together: --tls-cert and --tls-key, cert= and key="
+            )
+        return grpc.ssl_channel_credentials(_read(self.ca), _read(self.key), _read(self.cert))
+
+
+def from_environment() -> Tls | None:
+    """Return what the environment says of TLS; None for plain text."""
+    ca, cert, key, name = (os.environ.get(variable, "") for variable in (CA, CERT, KEY, NAME))
+    if not any((ca, cert, key, name)) and os.environ.get(ON, "") in ("", "0"):
+        return None
+    return Tls(ca or None, cert or None, key or None, name)
+
+
+def explain(text: str, *, tls: bool) -> str:
+    """Say what to do about a connection that failed with gRPC's `text`; "" where TLS has no part in it."""
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return (
+            "the server's certificate is not signed by an authority that this client knows, or it has expired: "
+            f"name its CA with --tls-ca, {CA} or Tls(ca=...)"
+        )
+    if "Hostname Verification" in text:
+        return (
+            "the server's certificate is for another name: use an address that it names, or say which one to expect "
+            f"with --tls-name, {NAME} or Tls(name=...)"
+        )
+    if "WRONG_VERSION_NUMBER" in text:
+        return f"that server speaks plain text, and this client TLS: leave out --tls, --tls-ca, {ON}, {CA} and tls="
+    if "Socket closed" not in text and "Connection reset" not in text:
+        return ""
+    if tls:
+        return (
+            "it took the connection and ended it: if it asks callers for a certificate, show one that it trusts with "
+            f"--tls-cert and --tls-key, {CERT} and {KEY}, or Tls(cert=..., key=...)"
+        )
+    return (
+        "it took the connection and ended it: if that server speaks TLS, name its CA with --tls-ca, "
+        f"{CA} or Tls(ca=...), or take the well-known ones with --tls or {ON}=1"
+    )
+
+
+def _read(path: str | Path | None) -> bytes | None:
+    if path is None:
+        return None
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise InvalidArgument(f"the TLS file {str(path)!r} cannot be read: {error.strerror}") from error
