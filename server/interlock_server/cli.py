@@ -24,7 +24,7 @@ from interlock_server.settings import Settings
 @click.option("--grpc-port", type=int, help="Inference gRPC port; 0 picks one. [default: 8001]")
 @click.option("--http-port", type=int, help="HTTP port; 0 picks one. [default: 8000]")
 @click.option("--admin-port", type=int, help="Admin gRPC port; 0 picks one. [default: 8002]")
-@click.option("--workers", type=int, help="Serving workers; this release runs 1.")
+@click.option("--workers", type=int, help="Serving workers, which share the inference port. [default: 1]")
 @click.option("--providers", type=click.Choice(["auto", "cpu", "cuda"]), help="Execution provider. [default: auto]")
 @click.option("--front", type=click.Choice(["auto", "aio", "core", "native"]), help="gRPC front. [default: auto]")
 @click.option("--sandbox", type=click.Choice(["auto", "strict", "off"]), help="Walls around uploads. [default: auto]")

@@ -35,6 +35,28 @@ class IndexEntry:
     """Why it is not ready; "" where it is, or where it is still loading."""
 
 
+_LEAST_READY_FIRST: Final = (
+    ServableState.FAILED,
+    ServableState.UNLOADED,
+    ServableState.DRAINING,
+    ServableState.NEW,
+    ServableState.LOADING,
+    ServableState.WARMING,
+    ServableState.READY,
+)
+
+
+def in_all_workers(workers: Iterable[Iterable[ServableStatus]]) -> tuple[ServableStatus, ...]:
+    """Return one status for each version that any worker has: that of the worker where it is the least ready."""
+    found: dict[tuple[str, int], ServableStatus] = {}
+    for servables in workers:
+        for each in servables:
+            known = found.setdefault((each.model, each.version), each)
+            if _LEAST_READY_FIRST.index(each.state) < _LEAST_READY_FIRST.index(known.state):
+                found[each.model, each.version] = each
+    return tuple(found.values())
+
+
 def repository_index(
     standing: Iterable[ModelStanding], servables: Iterable[ServableStatus], *, only_ready: bool = False
 ) -> tuple[IndexEntry, ...]:

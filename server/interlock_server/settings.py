@@ -28,7 +28,9 @@ class Settings(BaseSettings):
     grpc_port: int = Field(8001, ge=0, le=65535, description="Inference gRPC; 0 picks a free port.")
     http_port: int = Field(8000, ge=0, le=65535, description="HTTP: REST inference, health, metrics.")
     admin_port: int = Field(8002, ge=0, le=65535, description="Admin gRPC.")
-    workers: int = Field(1, ge=1, description="Serving workers; this release runs one.")
+    workers: int = Field(
+        1, ge=1, le=64, description="Serving workers, which share the inference port; more than 1 on the CPU only."
+    )
     providers: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Execution provider: auto takes CUDA where it works and says what it took."
     )
@@ -117,7 +119,9 @@ class Settings(BaseSettings):
     )
     diff_timeout_s: float = Field(120.0, gt=0, description="Wall clock of one comparison of two versions.")
     max_diffs: int = Field(1, ge=1, description="Comparisons that run at once; eight more may wait.")
-    intra_op_threads: int = Field(0, ge=0, description="Threads of ONNX Runtime's pool; 0 is one per core.")
+    intra_op_threads: int = Field(
+        0, ge=0, description="Threads of ONNX Runtime's pool; 0: the cores, shared out among the workers."
+    )
     poll_s: float = Field(1.0, gt=0, description="How often the registry and the workers are looked at.")
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log line kept.")
@@ -130,8 +134,11 @@ class Settings(BaseSettings):
                 f"artifacts is {self.artifacts!r}, but this release keeps blobs in a directory; name one that every "
                 "replica can reach"
             )
-        if self.workers != 1:
-            raise ValueError(f"workers is {self.workers}, but this release runs exactly 1")
+        if self.workers > 1 and self.providers == "cuda":
+            raise ValueError(
+                f"workers is {self.workers} and providers is 'cuda', but every worker would put its own copy of each "
+                "model and its own CUDA context on the GPU; use workers 1 there, or providers 'cpu'"
+            )
         if self.front == "native":
             raise ValueError("front is 'native', but this release has 'core', 'aio' and 'auto', which takes the best")
         if (self.tls_cert is None) != (self.tls_key is None):
@@ -175,6 +182,10 @@ class Settings(BaseSettings):
         """The registry's SQLAlchemy URL."""
         # Quoted, for a `?` or `%` in a directory's name means something in a URL.
         return self.db or f"sqlite:///{quote(str(self.data.absolute() / 'registry.db'))}"
+
+    def threads_per_worker(self, cores: int) -> int:
+        """Return how many threads each worker's ONNX Runtime has."""
+        return self.intra_op_threads or max(1, cores // self.workers)
 
     @property
     def blobs(self) -> Path:

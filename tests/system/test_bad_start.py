@@ -125,7 +125,7 @@ def test_cuda_without_a_gpu_is_refused_with_the_reason(tmp_path: Path) -> None:
         (["--host", "0.0.0.0"], ["0.0.0.0", "--insecure"]),
         (["--host", "::"], ["'::'", "--insecure"]),
         (["--host", "example.invalid"], ["example.invalid", "--insecure"]),
-        (["--workers", "2"], ["workers", "2", "1"]),
+        (["--workers", "2", "--providers", "cuda"], ["workers", "2", "cuda", "1"]),
         (["--workers", "0"], ["workers", "0"]),
         (["--front", "native"], ["native", "core"]),
         (["--grpc-port", "65536"], ["grpc_port", "65536"]),

@@ -49,6 +49,11 @@ class WorkerServiceStub(object):
                 request_serializer=interlock_dot_v1_dot_worker__pb2.ReportRequest.SerializeToString,
                 response_deserializer=interlock_dot_v1_dot_worker__pb2.ReportResponse.FromString,
                 _registered_method=True)
+        self.Ask = channel.unary_unary(
+                '/interlock.v1.WorkerService/Ask',
+                request_serializer=interlock_dot_v1_dot_worker__pb2.AskRequest.SerializeToString,
+                response_deserializer=interlock_dot_v1_dot_worker__pb2.AskResponse.FromString,
+                _registered_method=True)
 
 
 class WorkerServiceServicer(object):
@@ -75,6 +80,13 @@ class WorkerServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Ask(self, request, context):
+        """Has a method of the inference port answered for this worker alone. Other workers of the replica ask so.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_WorkerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -92,6 +104,11 @@ def add_WorkerServiceServicer_to_server(servicer, server):
                     servicer.Report,
                     request_deserializer=interlock_dot_v1_dot_worker__pb2.ReportRequest.FromString,
                     response_serializer=interlock_dot_v1_dot_worker__pb2.ReportResponse.SerializeToString,
+            ),
+            'Ask': grpc.unary_unary_rpc_method_handler(
+                    servicer.Ask,
+                    request_deserializer=interlock_dot_v1_dot_worker__pb2.AskRequest.FromString,
+                    response_serializer=interlock_dot_v1_dot_worker__pb2.AskResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -175,6 +192,33 @@ class WorkerService(object):
             '/interlock.v1.WorkerService/Report',
             interlock_dot_v1_dot_worker__pb2.ReportRequest.SerializeToString,
             interlock_dot_v1_dot_worker__pb2.ReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Ask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/interlock.v1.WorkerService/Ask',
+            interlock_dot_v1_dot_worker__pb2.AskRequest.SerializeToString,
+            interlock_dot_v1_dot_worker__pb2.AskResponse.FromString,
             options,
             channel_credentials,
             insecure,

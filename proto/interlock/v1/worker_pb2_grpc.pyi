@@ -37,6 +37,8 @@ class WorkerServiceStub:
     """Loads, warms and golden-checks one version without routing to it."""
     Report: _grpc.UnaryUnaryMultiCallable[_worker_pb2.ReportRequest, _worker_pb2.ReportResponse]
     """Tells what the worker is and does."""
+    Ask: _grpc.UnaryUnaryMultiCallable[_worker_pb2.AskRequest, _worker_pb2.AskResponse]
+    """Has a method of the inference port answered for this worker alone. Other workers of the replica ask so."""
 
 @_typing.type_check_only
 class WorkerServiceAsyncStub(WorkerServiceStub):
@@ -47,6 +49,8 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     """Loads, warms and golden-checks one version without routing to it."""
     Report: _aio.UnaryUnaryMultiCallable[_worker_pb2.ReportRequest, _worker_pb2.ReportResponse]  # type: ignore[assignment]
     """Tells what the worker is and does."""
+    Ask: _aio.UnaryUnaryMultiCallable[_worker_pb2.AskRequest, _worker_pb2.AskResponse]  # type: ignore[assignment]
+    """Has a method of the inference port answered for this worker alone. Other workers of the replica ask so."""
 
 class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -72,6 +76,14 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_worker_pb2.ReportResponse, _abc.Awaitable[_worker_pb2.ReportResponse]]:
         """Tells what the worker is and does."""
+
+    @_abc_1.abstractmethod
+    def Ask(
+        self,
+        request: _worker_pb2.AskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_worker_pb2.AskResponse, _abc.Awaitable[_worker_pb2.AskResponse]]:
+        """Has a method of the inference port answered for this worker alone. Other workers of the replica ask so."""
 
 def add_WorkerServiceServicer_to_server(servicer: WorkerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 

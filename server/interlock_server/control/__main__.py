@@ -98,15 +98,15 @@ async def run(boot: Boot, settings: Settings) -> int:
     metrics = ControlMetrics()
     artifacts = LocalArtifactStore(settings.blobs)
     replica = Replica(artifacts.path)
-    socket_path = worker_socket(boot.runtime_dir, 0)
-    link = WorkerLink("worker-0", socket_path)
+    sockets = {f"worker-{index}": worker_socket(boot.runtime_dir, index) for index in range(settings.workers)}
     workers = Workers(
-        [link],
+        [WorkerLink(name, path) for name, path in sockets.items()],
         lambda: replica.snapshot() if replica.known else None,
         apply_timeout_s=settings.apply_timeout_s,
         prepare_timeout_s=settings.prepare_timeout_s,
     )
-    forwarding = Forwarding([InferenceLink("worker-0", socket_path)], workers, settings.default_deadline_s)
+    inference = [InferenceLink(name, path) for name, path in sockets.items()]
+    forwarding = Forwarding(inference, workers, settings.default_deadline_s)
     membership = Membership(
         database,
         replica,
@@ -201,8 +201,8 @@ async def run(boot: Boot, settings: Settings) -> int:
 
 
 async def _announce(standing: Standing, changed: asyncio.Event, boot: Boot) -> None:
-    """Print the ready line once the replica is ready, at the server's first start only."""
-    while not standing.ready:
+    """Print the ready line once every worker is ready, at the server's first start only."""
+    while not standing.complete:
         changed.clear()
         await changed.wait()
     log.info("ready")

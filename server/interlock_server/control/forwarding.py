@@ -22,10 +22,10 @@ class Forwarding:
 
     async def call(self, method: str, request: bytes) -> Reply:
         """Call a method of inference.GRPCInferenceService; raises what the worker answers, WorkerUnavailable."""
-        reachable = self._workers.reachable
-        if not reachable:
+        answering = self._workers.answering
+        if not answering:
             raise WorkerUnavailable("no serving worker answers; try again in a moment")
-        index = min(reachable, key=self._in_flight.__getitem__)
+        index = min(answering, key=self._in_flight.__getitem__)
         self._in_flight[index] += 1
         try:
             return await self._links[index].call(f"/inference.GRPCInferenceService/{method}", request, self.timeout_s)

@@ -46,8 +46,16 @@ class Standing:
 
     @property
     def ready(self) -> bool:
-        """Whether the first reconcile is done and every worker has loaded what it can; an empty registry is ready."""
-        return self._replica.known and self._workers.settled and not self.stopping
+        """Whether the first reconcile is done and a worker has loaded what it can; an empty registry is ready.
+
+        Of several workers those that have not are not on the port: what comes goes to the others.
+        """
+        return self._replica.known and self._workers.any_settled and not self.stopping
+
+    @property
+    def complete(self) -> bool:
+        """Whether every worker is ready."""
+        return self.ready and self._workers.settled
 
     def degraded(self) -> tuple[str, ...]:
         """Say what is not wholly well."""

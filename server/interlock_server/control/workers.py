@@ -17,6 +17,7 @@ from interlock.model import ServableState, ServableStatus, WorkerStatus
 from interlock.types import STABLE, ModelRef
 from interlock_registry.domain import Route
 
+from interlock_server.control.worker_metrics import Scraped, WorkerMetrics
 from interlock_server.rpc.worker_link import WorkerLink, WorkerReport
 from interlock_server.snapshot import Snapshot, VersionKey, VersionSpec, primary
 
@@ -47,6 +48,10 @@ class _Worker:
     def reachable(self) -> bool:
         return self.report is not None
 
+    @property
+    def settled(self) -> bool:
+        return self.report is not None and self.report.settled
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
@@ -72,6 +77,7 @@ class Workers:
         self._snapshot = snapshot
         self._apply_timeout_s = apply_timeout_s
         self._prepare_timeout_s = prepare_timeout_s
+        self._metrics = WorkerMetrics()
         self._sync_lock = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self._listeners: list[Callable[[], None]] = []
@@ -89,7 +95,18 @@ class Workers:
     @property
     def settled(self) -> bool:
         """Whether every worker has applied the current snapshot's incarnation and loaded what it can."""
-        return all(worker.report is not None and worker.report.settled for worker in self._workers)
+        return all(worker.settled for worker in self._workers)
+
+    @property
+    def any_settled(self) -> bool:
+        """Whether a worker has: those that have not are not on the port where there are several."""
+        return any(worker.settled for worker in self._workers)
+
+    @property
+    def answering(self) -> tuple[int, ...]:
+        """The indexes of the workers to ask: those that have settled, else those that answer."""
+        settled = tuple(worker.index for worker in self._workers if worker.settled)
+        return settled or tuple(worker.index for worker in self._workers if worker.reachable)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -97,14 +114,9 @@ class Workers:
         return tuple(worker.link.name for worker in self._workers)
 
     @property
-    def reachable(self) -> tuple[int, ...]:
-        """The indexes of the workers that answer."""
-        return tuple(worker.index for worker in self._workers if worker.reachable)
-
-    @property
     def any_reachable(self) -> bool:
         """Whether a worker answers."""
-        return bool(self.reachable)
+        return any(worker.reachable for worker in self._workers)
 
     @property
     def restarts(self) -> int:
@@ -148,22 +160,32 @@ class Workers:
         return bool(states) and all(state is ServableState.READY for state in states)
 
     def serving(self, ref: ModelRef) -> bool | None:
-        """Whether every worker can answer a ref; None where the ref means nothing here."""
+        """Whether every worker that takes calls can answer a ref; None where the ref means nothing here."""
         snapshot = self._snapshot()
         key = _target(snapshot, ref) if snapshot is not None else None
         if key is None:
             return None
-        return self.settled and self._ready(key)
+        states = [
+            _state(worker.report.status.servables, key)
+            for worker in self._workers
+            if worker.report is not None and worker.report.settled
+        ]
+        return bool(states) and all(state is ServableState.READY for state in states)
 
     async def metrics(self) -> bytes:
-        """Return the workers' Prometheus text."""
-        parts: list[bytes] = []
-        for worker in self._workers:
-            try:
-                parts.append((await worker.link.report(_PROBE_TIMEOUT_S, with_metrics=True)).metrics)
-            except InterlockError as error:
-                log.warning("no metrics from %s: %s", worker.link.name, error.message)
-        return b"".join(parts)
+        """Return the workers' Prometheus text, added up where there are several."""
+        found = [each for each in await asyncio.gather(*map(self._scrape, self._workers)) if each is not None]
+        if len(self._workers) > 1:
+            return self._metrics.text(found)
+        return b"".join(each.text for each in found)
+
+    async def _scrape(self, worker: _Worker) -> Scraped | None:
+        try:
+            report = await worker.link.report(_PROBE_TIMEOUT_S, with_metrics=True)
+        except InterlockError as error:
+            log.warning("no metrics from %s: %s", worker.link.name, error.message)
+            return None
+        return Scraped(worker.link.name, report.status.pid, report.metrics)
 
     # --- change ---
 
@@ -181,10 +203,12 @@ class Workers:
         return tuple(worker.link.name for worker, lag in zip(self._workers, lags, strict=True) if lag)
 
     async def _apply(self, worker: _Worker, snapshot: Snapshot) -> bool:
-        if not worker.reachable:
+        met = worker.reachable
+        # One that was lost from sight but lives may still answer callers: it switches like the others, or ends.
+        if not met and worker.link.listener() == 0:
             return True
         try:
-            report = await worker.link.apply(snapshot, self._apply_timeout_s)
+            report = await worker.link.apply(snapshot, self._apply_timeout_s, reconnect=not met)
         except WorkerUnavailable as error:
             log.warning("%s", error.message)
             self._lost(worker)

@@ -56,6 +56,11 @@ def control_socket(runtime_dir: str) -> str:
     return os.path.join(runtime_dir, "control.sock")
 
 
+def agreed_settings(runtime_dir: str) -> str:
+    """Return the path of the file with what all workers were told alike; with ".lock" behind it, of its lock."""
+    return os.path.join(runtime_dir, "agreed-settings")
+
+
 def receive() -> Boot:
     """Read the hand-over, and tie this process's life to its parent's."""
     libc = ctypes.CDLL(None, use_errno=True)

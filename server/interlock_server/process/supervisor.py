@@ -171,13 +171,13 @@ class Supervisor:
             child.send(signum)
 
 
-def _make_runtime_dir() -> str:
+def _make_runtime_dir(workers: int) -> str:
     """Make the directory of the unix sockets; raises RuntimeDirRefused."""
     try:
         made = tempfile.mkdtemp(prefix="interlock-")
     except OSError as error:
         raise RuntimeDirRefused(f"no temporary directory can be made ({error}); set TMPDIR to one") from error
-    longest = worker_socket(made, 0)
+    longest = worker_socket(made, workers - 1)
     if len(os.fsencode(longest)) > _MAX_SOCKET_PATH:
         os.rmdir(made)
         raise RuntimeDirRefused(
@@ -207,7 +207,7 @@ def main(arguments: Sequence[str]) -> int:
         lock = DataLock.take(data)
         for name in ("grpc", "http", "admin"):
             held.append(ReservedPort.reserve(settings["host"], settings[f"{name}_port"], flag=f"--{name}-port"))
-        runtime_dir = _make_runtime_dir()
+        runtime_dir = _make_runtime_dir(settings["workers"])
         settings_json = json.dumps(settings)
         boot = Boot(
             settings_json=settings_json,
@@ -219,7 +219,10 @@ def main(arguments: Sequence[str]) -> int:
             announce=True,
         )
         children = [
-            Child("worker-0", "interlock_server.worker", boot),
+            *(
+                Child(f"worker-{index}", "interlock_server.worker", replace(boot, worker=index))
+                for index in range(settings["workers"])
+            ),
             Child("control", "interlock_server.control", boot, beats=True),
         ]
         return Supervisor(children, settings_json, launch, runtime_dir).run()

@@ -63,11 +63,14 @@ class WorkerLink:
         self._stub = worker_pb2_grpc.WorkerServiceStub(self._channel)
         self._specs = SpecMessages()
 
-    async def apply(self, snapshot: Snapshot, timeout_s: float) -> WorkerReport:
-        """Switch the worker to a snapshot; returns what it is and does right after."""
+    async def apply(self, snapshot: Snapshot, timeout_s: float, *, reconnect: bool = False) -> WorkerReport:
+        """Switch the worker to a snapshot; returns what it is and does right after.
+
+        With `reconnect` a channel that has lost its connection is given the time to find it again.
+        """
         request = worker_pb2.ApplyRequest(snapshot=snapshot_message(snapshot, self._specs))
         try:
-            response = await self._stub.Apply(request, timeout=timeout_s)
+            response = await self._stub.Apply(request, timeout=timeout_s, wait_for_ready=reconnect)
         except grpc.aio.AioRpcError as error:
             raise self._translate(error) from error
         return _report(response.report)
@@ -92,6 +95,14 @@ class WorkerLink:
         except grpc.aio.AioRpcError as error:
             raise self._translate(error) from error
         return _report(response)
+
+    async def ask(self, method: str, request: bytes, timeout_s: float) -> bytes:
+        """Have a method of the inference port answered for this worker alone; raises what it refuses with."""
+        try:
+            response = await self._stub.Ask(worker_pb2.AskRequest(method=method, request=request), timeout=timeout_s)
+        except grpc.aio.AioRpcError as error:
+            raise self._translate(error) from error
+        return response.answer
 
     def listener(self) -> int:
         """Return the process id of whoever listens on the socket, also one that hangs; 0 where nobody does."""

@@ -26,6 +26,7 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
         catalog: Catalog,
         health: Health,
         metrics: WorkerMetrics,
+        alone: Callable[[str, bytes], bytes],
         *,
         index: int,
         provider: str,
@@ -37,6 +38,7 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
         self._catalog = catalog
         self._health = health
         self._metrics = metrics
+        self._alone = alone
         self._index = index
         self._provider = provider
         self._front = front
@@ -75,6 +77,15 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
         """Tell what this worker is and does."""
         return self._report(self._metrics.text() if request.with_metrics else b"")
 
+    @unary
+    async def Ask(
+        self,
+        request: worker_pb2.AskRequest,
+        context: grpc.aio.ServicerContext[worker_pb2.AskRequest, worker_pb2.AskResponse],
+    ) -> worker_pb2.AskResponse:
+        """Answer a method of the inference port for this worker alone."""
+        return worker_pb2.AskResponse(answer=self._alone(request.method, request.request))
+
     def _report(self, metrics: bytes = b"") -> worker_pb2.ReportResponse:
         status = WorkerStatus(
             index=self._index,
@@ -88,7 +99,7 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
         return worker_pb2.ReportResponse(
             status=convert.worker(status),
             incarnation=self._catalog.incarnation,
-            settled=self._catalog.settled,
+            settled=self._catalog.settled and self._health.joined,
             metrics=metrics,
             inference_address=self._address,
             draining=self._health.draining,

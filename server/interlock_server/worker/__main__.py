@@ -15,17 +15,28 @@ from interlock_server.certificates import Certificates
 from interlock_server.front.aio import AioFront
 from interlock_server.front.choice import choose
 from interlock_server.process import logs
-from interlock_server.process.boot import Boot, control_socket, freeze_heap, receive, refuse, worker_socket
+from interlock_server.process.boot import (
+    Boot,
+    agreed_settings,
+    control_socket,
+    freeze_heap,
+    receive,
+    refuse,
+    worker_socket,
+)
 from interlock_server.reloading import Reloader
 from interlock_server.rpc import worker_service
 from interlock_server.rpc.control_link import ControlLink
+from interlock_server.rpc.peers import Peers
+from interlock_server.rpc.worker_link import WorkerLink
 from interlock_server.settings import Settings
 from interlock_server.worker.assembly import inference_handler
 from interlock_server.worker.catalog import Catalog
-from interlock_server.worker.engine import Engine
+from interlock_server.worker.engine import CPU, Engine
 from interlock_server.worker.health import Health
 from interlock_server.worker.loader import Loader
 from interlock_server.worker.metrics import WorkerMetrics
+from interlock_server.worker.replica_wide import ReplicaWide
 from interlock_server.worker.repository import RepositoryAnswers
 from interlock_server.worker.shared_memory import SharedMemory
 
@@ -48,10 +59,18 @@ async def run(boot: Boot, settings: Settings, engine: Engine) -> int:
     catalog = Catalog(Loader(engine), settings.drain_grace_s)
     health = Health(catalog)
     metrics = WorkerMetrics(catalog)
+    shared = SharedMemory(enabled=settings.shared_memory)
+    control = ControlLink(control_socket(boot.runtime_dir))
+    others = [index for index in range(settings.workers) if index != boot.worker]
+    peers = Peers([WorkerLink(f"worker-{index}", worker_socket(boot.runtime_dir, index)) for index in others])
+    repository = RepositoryAnswers(catalog, control.standing, peers)
+    wide = ReplicaWide(catalog, peers, agreed_settings(boot.runtime_dir))
+    handler = inference_handler(settings, catalog, metrics, health, shared, repository, wide)
     servicer = worker_service.WorkerServicer(
         catalog,
         health,
         metrics,
+        handler.alone,
         index=boot.worker,
         provider=engine.choice.provider,
         front=front.name,
@@ -61,14 +80,10 @@ async def run(boot: Boot, settings: Settings, engine: Engine) -> int:
     path = worker_socket(boot.runtime_dir, boot.worker)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)  # the socket of a predecessor that was killed
-    shared = SharedMemory(enabled=settings.shared_memory)
-    control = ControlLink(control_socket(boot.runtime_dir))
-    repository = RepositoryAnswers(catalog, control.standing)
-    handler = inference_handler(settings, catalog, metrics, health, shared, repository)
     # The control process forwards REST's requests to the same methods, whatever front the port has.
     inside = AioFront(settings)
-    internal = await worker_service.start(servicer, path, lambda server: inside.mount(handler, server))
-    await front.start(handler, boot.inference_address)
+    async with wide.joining():
+        internal = await worker_service.start(servicer, path, lambda server: inside.mount(handler, server))
 
     def follow() -> None:
         catalog.drain_grace_s = settings.drain_grace_s
@@ -78,7 +93,12 @@ async def run(boot: Boot, settings: Settings, engine: Engine) -> int:
         reloader.subscribe(certificates.reread)
     reloader.subscribe(follow)
     reloader.listen(loop)
-    log.info("serving", extra={"address": boot.inference_address, "front": front.name})
+    if others:
+        await _until_settled(catalog, stop)
+    if not stop.is_set():
+        await front.start(handler, boot.inference_address)
+        health.join()
+        log.info("serving", extra={"address": boot.inference_address, "front": front.name})
 
     await stop.wait()
     if certificates is not None:
@@ -87,6 +107,8 @@ async def run(boot: Boot, settings: Settings, engine: Engine) -> int:
     health.drain()
     await front.stop(settings.drain_grace_s)
     await repository.close()
+    await wide.close()
+    await peers.close()
     await control.close()
     await asyncio.to_thread(catalog.drain_all)
     await internal.stop(1.0)
@@ -95,13 +117,40 @@ async def run(boot: Boot, settings: Settings, engine: Engine) -> int:
     return 0
 
 
+async def _until_settled(catalog: Catalog, stop: asyncio.Event) -> None:
+    """Wait until there is something to answer with: the port is the other workers' too, and they can answer now."""
+    loop = asyncio.get_running_loop()
+    settled = asyncio.Event()
+
+    def look() -> None:
+        if catalog.settled and not settled.is_set():
+            loop.call_soon_threadsafe(settled.set)
+
+    catalog.subscribe(look)
+    look()
+    ends = [asyncio.create_task(event.wait()) for event in (settled, stop)]
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    for end in ends:
+        end.cancel()
+
+
+def _check_provider(engine: Engine, workers: int) -> None:
+    """Refuse several workers on one GPU; raises StartupRefused."""
+    if workers > 1 and engine.choice.provider != CPU:
+        raise StartupRefused(
+            f"workers is {workers} and providers auto took {engine.choice.provider}, but every worker would put its "
+            "own copy of each model on the GPU; start with --workers 1, or with --providers cpu"
+        )
+
+
 def main() -> int:
     """Run a worker; return the exit status."""
     boot = receive()
     settings = Settings.model_validate_json(boot.settings_json)
     logs.configure(f"worker-{boot.worker}", settings.log_level, settings.log_format)
     try:
-        engine = Engine(settings.providers, settings.intra_op_threads)
+        engine = Engine(settings.providers, settings.threads_per_worker(len(os.sched_getaffinity(0))))
+        _check_provider(engine, settings.workers)
     except StartupRefused as error:
         return refuse(error.message)
     log.info("execution provider %s (%s)", engine.choice.provider, engine.choice.reason)

@@ -15,6 +15,7 @@ from interlock_server.worker.inference import InferenceHandler
 from interlock_server.worker.metrics import WorkerMetrics
 from interlock_server.worker.predict import Predictor
 from interlock_server.worker.regions import RegionAnswers
+from interlock_server.worker.replica_wide import ReplicaWide
 from interlock_server.worker.repository import RepositoryAnswers
 from interlock_server.worker.shared_memory import SharedMemory
 from interlock_server.worker.stream import StreamInference
@@ -28,19 +29,28 @@ def inference_handler(
     health: Health,
     shared: SharedMemory,
     repository: RepositoryAnswers,
+    wide: ReplicaWide | None = None,
 ) -> InferenceHandler:
-    """Return the handler of the inference port; its ServerMetadata lists the extensions of just these parts."""
+    """Return the handler of the inference port; its ServerMetadata lists the extensions of just these parts.
+
+    `wide` is what makes several workers answer alike.
+    """
     tracer = Tracer()
     predictor = Predictor(catalog, metrics, shared, tracer, always_raw=settings.typed_replies == "raw")
+    models = ModelAnswers(catalog, health)
+    regions = RegionAnswers(shared)
+    diagnostics = DiagnosticAnswers(catalog, tracer)
     parts = [
         predictor.methods,
         StreamInference(predictor.start, settings).methods,
-        ModelAnswers(catalog, health).methods,
+        models.methods,
         repository.methods,
-        RegionAnswers(shared).methods,
-        DiagnosticAnswers(catalog, tracer).methods,
+        regions.methods,
+        diagnostics.methods,
         health.methods,
     ]
+    if wide is not None:
+        parts.append(wide.over(models.methods.unary, (regions, diagnostics)))
     if settings.reflection:
         services = sorted({path.split("/")[1] for part in parts for path in part.paths} | REFLECTION_SERVICES)
         parts.append(ReflectionAnswers(Reflection(services, [POOL])).methods)

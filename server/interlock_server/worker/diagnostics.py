@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from interlock.errors import InvalidArgument, Violation
 from interlock.protocols import open_inference_pb2 as pb
 
 from interlock_server.front.seam import Conversation
 from interlock_server.process.logs import Kept, keep, kept
 from interlock_server.reflection import METHODS, Reflection
+from interlock_server.worker.agreement import Asked
 from interlock_server.worker.catalog import Catalog
 from interlock_server.worker.methods import SERVICE, Methods
-from interlock_server.worker.tracing import Tracer
+from interlock_server.worker.tracing import Tracer, TraceSetting
 
 
 class ReflectionAnswers:
@@ -37,8 +39,12 @@ class ReflectionAnswers:
         call.listen(answer, call.done)
 
 
+_LOGS: Final = SERVICE + "LogSettings"
+_TRACES: Final = SERVICE + "TraceSetting"
+
+
 class DiagnosticAnswers:
-    """Changes what this worker logs and which requests it traces, until it is started again."""
+    """Changes what this worker logs and which requests it traces."""
 
     def __init__(self, catalog: Catalog, tracer: Tracer) -> None:
         self._catalog = catalog
@@ -48,16 +54,46 @@ class DiagnosticAnswers:
     def methods(self) -> Methods:
         """What it answers."""
         return Methods(
-            unary={SERVICE + "LogSettings": log_settings, SERVICE + "TraceSetting": self._trace_setting},
+            unary=self.agreed,
             extensions=("logging", "trace"),
         )
+
+    @property
+    def agreed(self) -> Mapping[str, Callable[[bytes], Message]]:
+        """What changes the settings."""
+        return {_LOGS: log_settings, _TRACES: self._trace_setting}
+
+    def state(self) -> Sequence[Asked]:
+        """Return the calls that bring another worker to the same settings."""
+        lines = pb.LogSettingsRequest()
+        flags = kept()
+        for name, flag in (("log_info", flags.info), ("log_warning", flags.warning), ("log_error", flags.error)):
+            lines.settings[name].bool_param = flag
+        lines.settings["log_verbose_level"].uint32_param = int(flags.debug)
+        calls = [Asked(_LOGS, lines.SerializeToString())]
+        for own in self._tracer.own():
+            request = pb.TraceSettingRequest(model_name=own.model)
+            for name, value in own.values.items():
+                request.settings[name].value.append(value)
+            calls.append(Asked(_TRACES, request.SerializeToString()))
+        return calls
+
+    def restore(self, asked: Asked) -> None:
+        """Take over a setting of another worker, also of a model that this one has yet to hear of."""
+        if asked.method == _LOGS:
+            log_settings(asked.request)
+        else:
+            self._change(pb.TraceSettingRequest.FromString(asked.request))
+
+    def undo(self, asked: Asked) -> Asked | None:
+        """Return nothing: what one worker takes they all do."""
+        return None
 
     def _trace_setting(self, data: bytes) -> pb.TraceSettingResponse:
         request = pb.TraceSettingRequest.FromString(data)
         if request.model_name:
             self._catalog.of_model(request.model_name)
-        changes = {name: tuple(setting.value) for name, setting in request.settings.items()}
-        setting = self._tracer.change(request.model_name, changes)
+        setting = self._change(request)
         response = pb.TraceSettingResponse()
         for name, value in (
             ("trace_level", setting.level.value),
@@ -69,6 +105,10 @@ class DiagnosticAnswers:
         ):
             response.settings[name].value.append(value)
         return response
+
+    def _change(self, request: pb.TraceSettingRequest) -> TraceSetting:
+        changes = {name: tuple(setting.value) for name, setting in request.settings.items()}
+        return self._tracer.change(request.model_name, changes)
 
 
 _FLAGS: Final = {"log_info": "info", "log_warning": "warning", "log_error": "error"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,9 +115,9 @@ class Engine:
     """Loads graphs on the provider that was chosen at start."""
 
     def __init__(self, asked: Literal["auto", "cpu", "cuda"], intra_op_threads: int) -> None:
-        """Take a provider; `intra_op_threads` 0 is one per core. Raises StartupRefused."""
+        """Take a provider and the threads of a session. Raises StartupRefused."""
         ort.set_default_logger_severity(3)
-        self._threads: Final = intra_op_threads or len(os.sched_getaffinity(0))
+        self._threads: Final = intra_op_threads
         self.choice: Final = _choose(asked)
 
     def load(self, path: str, signature: Signature) -> Session:

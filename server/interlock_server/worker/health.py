@@ -39,6 +39,7 @@ class Health:
         self._lock = threading.Lock()
         self._watchers: list[_Watcher] = []
         self._draining = False
+        self._joined = False
         catalog.subscribe(self._changed)
 
     @property
@@ -55,6 +56,15 @@ class Health:
     def draining(self) -> bool:
         """Whether the worker is shutting down."""
         return self._draining
+
+    @property
+    def joined(self) -> bool:
+        """Whether the port is bound."""
+        return self._joined
+
+    def join(self) -> None:
+        """Note that the port is bound."""
+        self._joined = True
 
     def model_ready(self, ref: ModelRef) -> bool:
         """Whether a ref can be asked now; raises NotFound where it means nothing."""

@@ -52,6 +52,16 @@ class InferenceHandler:
         except Exception as error:  # noqa: BLE001 - a fault of ours must end as this call's answer, and in the log
             call.fail(opaque(error))
 
+    def alone(self, method: str, request: bytes) -> bytes:
+        """Return the answer of this worker alone to a method that is answered at once; raises InterlockError."""
+        answer = self._unary.get(method)
+        if answer is None:
+            raise _no_method(method)
+        try:
+            return answer(request).SerializeToString()
+        except DecodeError as error:
+            raise not_a_message(method) from error
+
     def converse(self, call: Conversation) -> None:
         """Take a conversation; neither blocks nor raises."""
         started = self._conversations.get(call.method)

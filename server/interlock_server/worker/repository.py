@@ -5,18 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from google.protobuf.message import DecodeError, Message
 from interlock.errors import (
     FailedPrecondition,
-    InterlockError,
     InvalidArgument,
     PrepareFailed,
     RegistryUnavailable,
-    ResourceExhausted,
     Unimplemented,
     Violation,
 )
@@ -24,13 +21,13 @@ from interlock.model import ServableState
 from interlock.protocols import open_inference_pb2 as pb
 from interlock_registry.domain import ModelStanding
 
-from interlock_server.faults import opaque
 from interlock_server.front.seam import Call
-from interlock_server.repository_index import IndexEntry, repository_index
+from interlock_server.repository_index import IndexEntry, in_all_workers, repository_index
 from interlock_server.snapshot import primary
+from interlock_server.worker.call_tasks import CallTasks
 from interlock_server.worker.catalog import Catalog
-from interlock_server.worker.inference import not_a_message
 from interlock_server.worker.methods import SERVICE, Methods
+from interlock_server.worker.peers import ALONE, Peers
 
 log = logging.getLogger("interlock.repository")
 
@@ -43,12 +40,15 @@ _LONGEST_WAIT_S: Final = 300.0
 class RepositoryAnswers:
     """Answers RepositoryIndex, RepositoryModelLoad and RepositoryModelUnload, on the loop that it is made on."""
 
-    def __init__(self, catalog: Catalog, standing: Callable[[], Awaitable[tuple[ModelStanding, ...]]]) -> None:
-        """Take the catalog, and what lists the registry's versions or raises RegistryUnavailable."""
+    def __init__(
+        self, catalog: Catalog, standing: Callable[[], Awaitable[tuple[ModelStanding, ...]]], peers: Peers = ALONE
+    ) -> None:
+        """Take the catalog, what lists the registry's versions or raises RegistryUnavailable, and the other workers."""
         self._catalog = catalog
         self._standing = standing
+        self._peers = peers
         self._loop = asyncio.get_running_loop()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._calls = CallTasks("repository calls", _AT_ONCE)
         self._waiters = ThreadPoolExecutor(_LOADS_AT_ONCE, thread_name_prefix="repository")
 
     @property
@@ -56,40 +56,17 @@ class RepositoryAnswers:
         """What it answers."""
         return Methods(
             calls={
-                SERVICE + "RepositoryIndex": lambda call: self._start(call, self._index),
-                SERVICE + "RepositoryModelLoad": lambda call: self._start(call, self._load),
-                SERVICE + "RepositoryModelUnload": lambda call: self._start(call, self._unload),
+                SERVICE + "RepositoryIndex": self._calls.method(self._index),
+                SERVICE + "RepositoryModelLoad": self._calls.method(self._load),
+                SERVICE + "RepositoryModelUnload": self._calls.method(self._unload),
             },
             extensions=("model_repository",),
         )
 
     async def close(self) -> None:
         """End what is under way. Idempotent."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._calls.close()
         self._waiters.shutdown(wait=False, cancel_futures=True)
-
-    def _start(self, call: Call, work: Callable[[Call], Coroutine[None, None, Message]]) -> None:
-        self._loop.call_soon_threadsafe(self._begin, call, work)
-
-    def _begin(self, call: Call, work: Callable[[Call], Coroutine[None, None, Message]]) -> None:
-        if len(self._tasks) >= _AT_ONCE:
-            call.fail(ResourceExhausted(f"{_AT_ONCE} repository calls are under way, which is the limit; try again"))
-            return
-        task = self._loop.create_task(self._answer(call, work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _answer(self, call: Call, work: Callable[[Call], Coroutine[None, None, Message]]) -> None:
-        try:
-            call.done((await work(call)).SerializeToString())
-        except InterlockError as error:
-            call.fail(error)
-        except DecodeError:
-            call.fail(not_a_message(call.method))
-        except Exception as error:  # noqa: BLE001 - a fault of ours must end as this call's answer, and in the log
-            call.fail(opaque(error))
 
     async def _index(self, call: Call) -> pb.RepositoryIndexResponse:
         request = pb.RepositoryIndexRequest.FromString(call.request)
@@ -99,7 +76,8 @@ class RepositoryAnswers:
         except RegistryUnavailable as error:
             log.warning("the index lists only what is kept loaded: %s", error.message)
             standing = ()
-        servables = [servable.status() for servable in self._catalog.servables()]
+        here = tuple(servable.status() for servable in self._catalog.servables())
+        servables = in_all_workers([here, *await self._peers.servables()])
         entries = repository_index(standing, servables, only_ready=request.ready)
         return pb.RepositoryIndexResponse(models=[_entry(each) for each in entries])
 
@@ -121,6 +99,7 @@ class RepositoryAnswers:
             )
             if prepared.state is not ServableState.READY:
                 raise PrepareFailed(name, servable.spec.version, prepared.reason or prepared.state.value)
+            await self._peers.load(servable.spec, max(0.0, min(call.deadline - time.monotonic(), _LONGEST_WAIT_S)))
         return pb.RepositoryModelLoadResponse()
 
     async def _unload(self, call: Call) -> pb.RepositoryModelUnloadResponse:

@@ -40,12 +40,24 @@ class TraceSetting:
     """So many more; -1 is without end."""
 
 
+@dataclass(frozen=True, slots=True)
+class OwnSetting:
+    """What was set for a model, in the words of the protocol; for all of them where it has no name."""
+
+    model: str
+    values: Mapping[str, str]
+
+
 @dataclass(slots=True)
 class _Sampling:
     """A setting with its counter."""
 
     setting: TraceSetting
     seen: int = 0
+
+
+def _text(value: TraceLevel | int) -> str:
+    return value.value if isinstance(value, TraceLevel) else str(value)
 
 
 class Tracer:
@@ -84,6 +96,20 @@ class Tracer:
             settings = [self._common.setting, *(each.setting for each in self._by_model.values())]
             self.active = any(each.level is not TraceLevel.OFF and each.count != 0 for each in settings)
             return self._by_model.get(model, self._common).setting
+
+    def own(self) -> tuple[OwnSetting, ...]:
+        """Return what was set: for all models first, then for single ones."""
+        with self._lock:
+            common = self._common.setting
+            values: dict[str, TraceLevel | int] = {
+                "trace_level": common.level,
+                "trace_rate": common.rate,
+                "trace_count": common.count,
+            }
+            return tuple(
+                OwnSetting(model, {name: _text(value) for name, value in own.items()})
+                for model, own in {"": values, **self._own}.items()
+            )
 
     def _derived(self, values: Mapping[str, TraceLevel | int]) -> TraceSetting:
         setting = self._common.setting

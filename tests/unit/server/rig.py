@@ -164,11 +164,13 @@ async def running(engine: Engine, root: Path, *, replica_id: str = "r", **change
         catalog = Catalog(Loader(engine), drain_grace_s=5.0)
         path = f"{sockets}/w.sock"
         worker_health = Health(catalog)
+        worker_health.join()
         internal = await worker_service.start(
             worker_service.WorkerServicer(
                 catalog,
                 worker_health,
                 WorkerMetrics(catalog),
+                lambda method, request: b"",
                 index=0,
                 provider="CPU",
                 front="aio",

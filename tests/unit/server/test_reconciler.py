@@ -230,6 +230,9 @@ async def test_a_worker_that_stops_while_it_is_switched_is_gone_and_not_wedged()
         def Prepare(self, request: object, context: object) -> AsyncIterator[worker_pb2.PrepareResponse]:
             raise AssertionError("nobody prepares here")
 
+        async def Ask(self, request: object, context: object) -> worker_pb2.AskResponse:
+            raise AssertionError("nobody asks here")
+
     outcomes: list[object] = []
     for _ in range(10):
         with tempfile.TemporaryDirectory(prefix="rig-") as sockets:  # a unix socket's path must be short

@@ -70,7 +70,7 @@ def test_each_source_gives_what_the_others_leave_open(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("flags", "why"),
     [
-        ({"workers": 2}, "workers is 2, but this release runs exactly 1"),
+        ({"workers": 2, "providers": "cuda"}, "workers is 2 and providers is 'cuda'"),
         ({"workers": 0}, "workers is '0'"),
         ({"front": "native"}, "front is 'native', but this release has 'core', 'aio' and 'auto'"),
         ({"front": "other"}, "front is 'other'"),
@@ -168,5 +168,5 @@ def test_a_flag_that_makes_no_sense_is_a_usage_error(option: str) -> None:
 
 
 def test_a_refused_setting_comes_out_of_the_command_as_our_error() -> None:
-    result = CliRunner().invoke(serve, ["--workers=2"])
+    result = CliRunner().invoke(serve, ["--workers=2", "--providers=cuda"])
     assert isinstance(result.exception, StartupRefused)
