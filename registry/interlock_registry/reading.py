@@ -223,6 +223,6 @@ def recalled(reader: Reader, attempt: Attempt) -> Recalled | None:
 
 def plan(reader: Reader, record: AliasRecord, after: Position, *, allow_breaking: bool) -> Move:
     """Plan the move of an alias to a position, with what the transaction says of both versions."""
-    serving = reader.candidate(record.model, record.version) if record.version else None
-    target = reader.candidate(record.model, after.live)
-    return planning.plan_move(record, after, target=target, serving=serving, allow_breaking=allow_breaking)
+    found = reader.candidates(record.model, after.live, record.version)
+    serving = found[record.version] if record.version else None
+    return planning.plan_move(record, after, target=found[after.live], serving=serving, allow_breaking=allow_breaking)

@@ -167,7 +167,7 @@ class Registry(RegistryReader):
 
         def work(writer: Writer) -> Committed:
             now = self._begin(writer, attempt)
-            target = writer.candidate(move.model, move.to_version)
+            target = writer.candidates(move.model, move.to_version, 0)[move.to_version]
             if target.state is not VersionState.VALIDATED:
                 raise VersionNotServable(move.model, move.to_version, target.state.value)
             record = writer.alias_record(move.model, move.alias)

@@ -37,6 +37,8 @@ _WRITE: Final = "interlock_write"
 _DURABLE: Final = "interlock_durable"
 _OUTSIDE: Final = "interlock_outside"
 """Execution options: what kind of transaction `_begin_sqlite` is to begin, if any."""
+_SYNCHRONOUS: Final = "interlock_synchronous"
+"""What a SQLite connection's `synchronous` was last set to, in its `info`."""
 
 
 def open_engine(url: str) -> Engine:
@@ -215,6 +217,9 @@ def _begin_sqlite(connection: Connection) -> None:
     if not options.get(_WRITE, False):
         connection.exec_driver_sql("BEGIN")
         return
-    # A setting of the connection, and void inside a transaction, so that each write states its own.
-    connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if options.get(_DURABLE, True) else 'NORMAL'}")
+    # A setting of the connection, and void inside a transaction, so that a write states its own before it begins.
+    wanted = "FULL" if options.get(_DURABLE, True) else "NORMAL"
+    if connection.info.get(_SYNCHRONOUS) != wanted:
+        connection.exec_driver_sql(f"PRAGMA synchronous={wanted}")
+        connection.info[_SYNCHRONOUS] = wanted
     connection.exec_driver_sql("BEGIN IMMEDIATE")

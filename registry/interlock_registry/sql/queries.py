@@ -112,9 +112,10 @@ VERSIONS: Final[AnySelect] = (
     .order_by(t.versions.c.version.desc())
     .limit(bindparam("limit"))
 )
-CANDIDATE: Final[AnySelect] = select(
+CANDIDATES: Final[AnySelect] = select(
     t.versions.c.model, t.versions.c.version, t.versions.c.state, t.versions.c.signature
-).where(t.versions.c.model == bindparam("model"), t.versions.c.version == bindparam("version"))
+).where(t.versions.c.model == bindparam("model"), t.versions.c.version.in_((bindparam("target"), bindparam("serving"))))
+"""The version that an alias is to move to, and the one that it serves."""
 _DESIRED: Final[AnySelect] = (
     select(
         t.versions,

@@ -33,6 +33,7 @@ from interlock_registry.sql import rows
 from interlock_registry.sql.blobs import BlobReader
 from interlock_registry.sql.examination import Examination
 from interlock_registry.sql.fleet import FleetRows
+from interlock_registry.sql.sparing import SparingConnection
 
 _CHAIN_BATCH: Final = 500
 _MODELS_BATCH: Final = 500
@@ -45,6 +46,7 @@ class Reader:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._sparing = SparingConnection(connection)
 
     @property
     def blobs(self) -> BlobReader:
@@ -131,12 +133,17 @@ class Reader:
             raise ModelNotFound(model)
         return self._whole(model, found)
 
-    def candidate(self, model: str, number: int) -> Candidate:
-        """Return what a plan needs to know of a version; raises ModelNotFound, VersionNotFound."""
-        row = self._connection.execute(q.CANDIDATE, {"model": model, "version": number}).one_or_none()
-        if row is None:
-            raise self._no_version(model, number)
-        return rows.candidate(row)
+    def candidates(self, model: str, target: int, serving: int) -> Mapping[int, Candidate]:
+        """Return what a plan needs to know of the version that an alias is to move to, and of the one that it serves.
+
+        `serving` is 0 where there is none. Raises ModelNotFound, VersionNotFound.
+        """
+        found = self._sparing.rows(q.CANDIDATES, {"model": model, "target": target, "serving": serving})
+        candidates = {row.version: rows.candidate(row) for row in found}
+        for number in (target, serving or target):
+            if number not in candidates:
+                raise self._no_version(model, number)
+        return candidates
 
     def uses(self, model: str, number: int) -> tuple[str, ...]:
         """Say what refers to a version, in words."""
@@ -164,7 +171,7 @@ class Reader:
 
     def alias_record(self, model: str, alias: str) -> AliasRecord:
         """Return what is stored of an alias, be it there or not; raises ModelNotFound."""
-        found = self._connection.execute(q.ALIAS, {"model": model, "alias": alias}).all()
+        found = self._sparing.rows(q.ALIAS, {"model": model, "alias": alias})
         if found:
             return rows.alias_record(found)
         if not self.model_exists(model):
@@ -240,7 +247,7 @@ class Reader:
     def recall(self, attempt: Attempt) -> KeptAnswer | None:
         """Return what is kept under an attempt's key."""
         key = {"actor": attempt.actor, "action": attempt.action.value, "key": attempt.idempotency_key}
-        row = self._connection.execute(q.ANSWER, key).one_or_none()
+        row = self._sparing.row(q.ANSWER, key)
         if row is None:
             return None
         return KeptAnswer(request_hash=row.request_hash, answer=row.answer, refused=row.refused)

@@ -49,7 +49,7 @@ def candidate(row: AnyRow) -> Candidate:
         model=row.model,
         version=row.version,
         state=_state(row.state),
-        signature=documents.read_signature(row.signature),
+        signature=_signature(row.signature),
     )
 
 
@@ -187,6 +187,9 @@ def alias_at(row: AnyRow) -> AliasAt:
 class _Parsed:
     digest: str
     manifest: Manifest
+
+
+_signature = lru_cache(maxsize=256)(documents.read_signature)
 
 
 @lru_cache(maxsize=256)

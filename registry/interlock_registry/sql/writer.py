@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from datetime import datetime
 from itertools import takewhile
 
@@ -26,7 +26,7 @@ class Writer(Reader):
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)
-        row = connection.execute(q.EPOCH_LOCKED).one_or_none()
+        row = self._sparing.row(q.EPOCH_LOCKED, {})
         if row is None:
             raise DataLoss("the registry has lost its epoch row; restore the registry from a backup")
         self._epoch: int = row.epoch
@@ -44,13 +44,11 @@ class Writer(Reader):
     def record(self, draft: Draft, *, changes: bool) -> int:
         """Append the event of this transaction, raise the epoch if desired state `changes`; returns the epoch."""
         link = chain.seal(draft, after=self._head)
-        self._connection.execute(
-            c.INSERT_EVENT,
-            {"seq": link.seq, **asdict(link.filed), "body": link.body, "hash": link.hash},
-        )
+        filed = {field.name: getattr(link.filed, field.name) for field in fields(link.filed)}
+        self._sparing.change(c.INSERT_EVENT, {"seq": link.seq, **filed, "body": link.body, "hash": link.hash})
         self._epoch += 1 if changes else 0
         self._head = self.recorded = ChainHead(seq=link.seq, hash=link.hash)
-        self._connection.execute(
+        self._sparing.change(
             c.SET_HEAD, {"epoch": self._epoch, "event_seq": self._head.seq, "event_hash": self._head.hash}
         )
         return self._epoch
@@ -136,13 +134,12 @@ class Writer(Reader):
             "the_generation": move.generation_after - 1,
         }
         if record.generation == 0 and move.generation_after == 1:
-            self._connection.execute(c.INSERT_ALIAS, {"model": move.model, "alias": move.alias, **values})
+            self._sparing.change(c.INSERT_ALIAS, {"model": move.model, "alias": move.alias, **values})
             moved = True
         elif move.from_version:
-            found = self._connection.execute(c.MOVE_ALIAS, {**the_row, "the_version": move.from_version, **values})
-            moved = found.rowcount == 1
+            moved = self._sparing.change(c.MOVE_ALIAS, {**the_row, "the_version": move.from_version, **values}) == 1
         else:
-            moved = self._connection.execute(c.REVIVE_ALIAS, {**the_row, **values}).rowcount == 1
+            moved = self._sparing.change(c.REVIVE_ALIAS, {**the_row, **values}) == 1
         if moved:
             self._set_stack(record, move.stack_after)
             self._set_route(planning.route_after(move))
@@ -177,7 +174,7 @@ class Writer(Reader):
 
     def remember(self, attempt: Attempt, answer: str, *, refused: bool, now: datetime) -> None:
         """Keep the answer to an attempt under its key."""
-        self._connection.execute(
+        self._sparing.change(
             c.INSERT_ANSWER,
             {
                 "actor": attempt.actor,
@@ -201,36 +198,31 @@ class Writer(Reader):
         pairs = zip(record.stack, stack, strict=False)
         kept = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
         if len(record.stack) > kept:
-            self._connection.execute(
+            self._sparing.change(
                 c.CUT_STACK, {"the_model": record.model, "the_alias": record.alias, "the_position": kept}
             )
-        if len(stack) > kept:
-            self._connection.execute(
+        for position, version in enumerate(stack[kept:], start=kept):
+            self._sparing.change(
                 c.INSERT_STACK,
-                [
-                    {"model": record.model, "alias": record.alias, "position": position, "version": version}
-                    for position, version in enumerate(stack[kept:], start=kept)
-                ],
+                {"model": record.model, "alias": record.alias, "position": position, "version": version},
             )
 
     def _set_route(self, route: Route) -> None:
         the_row = {"the_model": route.model, "the_alias": route.alias}
-        if self._connection.execute(c.SET_ROUTE, {**the_row, "to": route.generation}).rowcount:
-            self._connection.execute(c.DELETE_TARGETS, the_row)
+        if self._sparing.change(c.SET_ROUTE, {**the_row, "to": route.generation}):
+            self._sparing.change(c.DELETE_TARGETS, the_row)
         else:
-            self._connection.execute(
+            self._sparing.change(
                 c.INSERT_ROUTE, {"model": route.model, "alias": route.alias, "generation": route.generation}
             )
-        self._connection.execute(
-            c.INSERT_TARGETS,
-            [
+        for each in route.targets:
+            self._sparing.change(
+                c.INSERT_TARGETS,
                 {
                     "model": route.model,
                     "alias": route.alias,
                     "version": each.version,
                     "weight": each.weight,
                     "shadow": each.shadow,
-                }
-                for each in route.targets
-            ],
-        )
+                },
+            )

@@ -38,6 +38,8 @@ T = TypeVar("T")
 
 MAX_WAIT_S: Final = 3600.0
 """The longest wait for the fleet after a commit."""
+_TELL_AFTER_S: Final = 0.005
+"""After a rollback, until it is logged and counted: whoever waits for it is answered first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +165,7 @@ class Switching:
             self._overtake(found.move, attempt.actor)
             lagging = await self._switch_workers(adopted=self._replica.move(found))
         switch = replace(_switch(found.move), resident=True, lagging=lagging, commit_s=time.monotonic() - started)
-        self._tell(attempt, switch, found.epoch)
+        asyncio.get_running_loop().call_later(_TELL_AFTER_S, self._tell, attempt, switch, found.epoch)
         return _Visited(found.move, switch)
 
     @asynccontextmanager

@@ -199,7 +199,10 @@ class Workers:
             snapshot = self._snapshot()
             if snapshot is None:
                 return ()
-            lags = await asyncio.gather(*(self._apply(worker, snapshot) for worker in self._workers))
+            if len(self._workers) == 1:  # what is usual, without the turns of the loop that a task takes
+                lags = [await self._apply(self._workers[0], snapshot)]
+            else:
+                lags = await asyncio.gather(*(self._apply(worker, snapshot) for worker in self._workers))
         return tuple(worker.link.name for worker, lag in zip(self._workers, lags, strict=True) if lag)
 
     async def _apply(self, worker: _Worker, snapshot: Snapshot) -> bool:

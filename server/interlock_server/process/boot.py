@@ -51,6 +51,11 @@ def worker_socket(runtime_dir: str, index: int) -> str:
     return os.path.join(runtime_dir, f"worker-{index}.sock")
 
 
+def switch_socket(worker_socket: str) -> str:
+    """Return the path of the unix socket on which a worker takes snapshots, beside the one that it has."""
+    return f"{worker_socket.removesuffix('.sock')}-switch.sock"
+
+
 def control_socket(runtime_dir: str) -> str:
     """Return the path of the control process's unix socket."""
     return os.path.join(runtime_dir, "control.sock")

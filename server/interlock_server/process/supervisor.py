@@ -23,7 +23,7 @@ from types import FrameType
 from typing import Final
 
 from interlock_server.process import logs
-from interlock_server.process.boot import EXIT_REFUSED, Boot, worker_socket
+from interlock_server.process.boot import EXIT_REFUSED, Boot, switch_socket, worker_socket
 from interlock_server.process.child import Child, describe
 from interlock_server.process.datadir import DataDir, DataDirRefused, DataLock
 from interlock_server.process.ports import PortInUse, ReservedPort
@@ -177,7 +177,7 @@ def _make_runtime_dir(workers: int) -> str:
         made = tempfile.mkdtemp(prefix="interlock-")
     except OSError as error:
         raise RuntimeDirRefused(f"no temporary directory can be made ({error}); set TMPDIR to one") from error
-    longest = worker_socket(made, workers - 1)
+    longest = switch_socket(worker_socket(made, workers - 1))
     if len(os.fsencode(longest)) > _MAX_SOCKET_PATH:
         os.rmdir(made)
         raise RuntimeDirRefused(

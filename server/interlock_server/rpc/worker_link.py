@@ -15,11 +15,22 @@ from interlock.model import ServableState, WorkerStatus
 from interlock.status import from_wire
 from interlock.v1 import admin_pb2, worker_pb2, worker_pb2_grpc
 
+from interlock_server.process.boot import switch_socket
 from interlock_server.snapshot import Snapshot, VersionSpec
 from interlock_server.snapshot_wire import SpecMessages, snapshot_message, spec_message
 
 _CREDENTIALS: Final = struct.Struct("3i")
 """Linux's struct ucred: process, user, group."""
+_OPTIONS: Final = (
+    ("grpc.enable_retries", 0),
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 250),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    # A connection that nothing has used for half an hour would be closed, and be missing when it is to switch at once.
+    ("grpc.client_idle_timeout_ms", 2**31 - 1),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +60,12 @@ class WorkerLink:
     def __init__(self, name: str, socket_path: str) -> None:
         self.name = name
         self._socket_path = socket_path
-        self._channel = grpc.aio.insecure_channel(
-            f"unix:{socket_path}",
-            options=[
-                ("grpc.enable_retries", 0),
-                ("grpc.initial_reconnect_backoff_ms", 50),
-                ("grpc.min_reconnect_backoff_ms", 50),
-                ("grpc.max_reconnect_backoff_ms", 250),
-                ("grpc.max_receive_message_length", -1),
-                ("grpc.max_send_message_length", -1),
-            ],
+        self._channel, self._switch_channel = (
+            grpc.aio.insecure_channel(f"unix:{path}", options=_OPTIONS)
+            for path in (socket_path, switch_socket(socket_path))
         )
         self._stub = worker_pb2_grpc.WorkerServiceStub(self._channel)
+        self._switch_stub = worker_pb2_grpc.WorkerServiceStub(self._switch_channel)
         self._specs = SpecMessages()
 
     async def apply(self, snapshot: Snapshot, timeout_s: float, *, reconnect: bool = False) -> WorkerReport:
@@ -70,7 +75,7 @@ class WorkerLink:
         """
         request = worker_pb2.ApplyRequest(snapshot=snapshot_message(snapshot, self._specs))
         try:
-            response = await self._stub.Apply(request, timeout=timeout_s, wait_for_ready=reconnect)
+            response = await self._switch_stub.Apply(request, timeout=timeout_s, wait_for_ready=reconnect)
         except grpc.aio.AioRpcError as error:
             raise self._translate(error) from error
         return _report(response.report)
@@ -126,8 +131,9 @@ class WorkerLink:
         return from_wire(error.code(), error.details() or "", trailing)
 
     async def close(self) -> None:
-        """Close the channel. Idempotent."""
+        """Close the channels. Idempotent."""
         await self._channel.close()
+        await self._switch_channel.close()
 
 
 def _report(message: worker_pb2.ReportResponse) -> WorkerReport:

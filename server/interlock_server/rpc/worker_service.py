@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import threading
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Final
 
 import grpc.aio
 from interlock import convert
 from interlock.model import ServableState, WorkerStatus
 from interlock.v1 import admin_pb2, worker_pb2, worker_pb2_grpc
 
+from interlock_server.front.aio import AioFront
+from interlock_server.front.core import CoreFront
+from interlock_server.front.limits import WALL
+from interlock_server.front.seam import Front
+from interlock_server.process.boot import switch_socket
 from interlock_server.rpc.errors import streaming, unary
 from interlock_server.snapshot_wire import SpecValues, snapshot_value, spec_value
 from interlock_server.worker.catalog import Catalog
 from interlock_server.worker.health import Health
+from interlock_server.worker.inference import InferenceHandler
+from interlock_server.worker.methods import Methods
 from interlock_server.worker.metrics import WorkerMetrics
+
+_APPLY: Final = "/interlock.v1.WorkerService/Apply"
 
 
 class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
@@ -35,13 +48,14 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
         prepare_timeout_s: float,
     ) -> None:
         self._specs = SpecValues()
+        self._applying = threading.Lock()
         self._catalog = catalog
         self._health = health
         self._metrics = metrics
         self._alone = alone
         self._index = index
         self._provider = provider
-        self._front = front
+        self.front: Final = front
         self._address = address
         self._prepare_timeout_s = prepare_timeout_s
 
@@ -52,8 +66,7 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
         context: grpc.aio.ServicerContext[worker_pb2.ApplyRequest, worker_pb2.ApplyResponse],
     ) -> worker_pb2.ApplyResponse:
         """Switch to a snapshot."""
-        applied = self._catalog.apply(snapshot_value(request.snapshot, self._specs))
-        return worker_pb2.ApplyResponse(epoch=applied.epoch, waiting=applied.waiting, report=self._report())
+        return self.apply(request)
 
     @streaming
     async def Prepare(
@@ -86,6 +99,13 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
         """Answer a method of the inference port for this worker alone."""
         return worker_pb2.AskResponse(answer=self._alone(request.method, request.request))
 
+    def apply(self, request: worker_pb2.ApplyRequest) -> worker_pb2.ApplyResponse:
+        """Switch to a snapshot, on any thread."""
+        with self._applying:
+            snapshot = snapshot_value(request.snapshot, self._specs)
+        applied = self._catalog.apply(snapshot)
+        return worker_pb2.ApplyResponse(epoch=applied.epoch, waiting=applied.waiting, report=self._report())
+
     def _report(self, metrics: bytes = b"") -> worker_pb2.ReportResponse:
         status = WorkerStatus(
             index=self._index,
@@ -93,7 +113,7 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
             reachable=True,
             epoch=self._catalog.epoch,
             provider=self._provider,
-            front=self._front,
+            front=self.front,
             servables=tuple(servable.status() for servable in self._catalog.servables()),
         )
         return worker_pb2.ReportResponse(
@@ -110,15 +130,47 @@ def _state(state: ServableState) -> admin_pb2.ServableState.ValueType:
     return admin_pb2.ServableState.Value(f"SERVABLE_STATE_{state.value}")
 
 
-async def start(
-    servicer: WorkerServicer, socket_path: str, mount: Callable[[grpc.aio.Server], None]
-) -> grpc.aio.Server:
-    """Serve on a unix socket that only this user can open, with what else `mount` adds before the start."""
-    server = grpc.aio.server(options=[("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0)])
-    worker_pb2_grpc.add_WorkerServiceServicer_to_server(servicer, server)
-    mount(server)
-    if server.add_insecure_port(f"unix:{socket_path}") == 0:
-        raise OSError(f"{socket_path} cannot be bound")
-    await server.start()
-    os.chmod(socket_path, 0o600)
-    return server
+@dataclass(frozen=True, slots=True)
+class _Inside:
+    """No limits but gRPC's own: on these sockets nobody speaks but this replica's own processes."""
+
+    max_message_bytes: int = (2**31 - 1) // WALL
+    default_deadline_s: float = 3600.0
+    max_deadline_s: float = 3600.0
+    keepalive_time_s: float = 7200.0
+    keepalive_timeout_s: float = 20.0
+    min_ping_interval_s: float = 10.0
+
+
+class WorkerServer:
+    """A worker's two unix sockets: snapshots have one of their own, past the event loop, as callers wait for them."""
+
+    def __init__(self, servicer: WorkerServicer, socket_path: str, mount: Callable[[grpc.aio.Server], None]) -> None:
+        """Take where to listen, and what else `mount` adds to the first socket before the start."""
+        self._servicer = servicer
+        self._path = socket_path
+        self._server = grpc.aio.server(options=[("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0)])
+        worker_pb2_grpc.add_WorkerServiceServicer_to_server(servicer, self._server)
+        mount(self._server)
+        self._switch: Front = CoreFront(_Inside()) if servicer.front == CoreFront.name else AioFront(_Inside())
+
+    async def start(self) -> None:
+        """Listen where only this user can connect; raises OSError."""
+        switch = switch_socket(self._path)
+        for path in (self._path, switch):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)  # the socket of a predecessor that was killed
+        await self._switch.start(InferenceHandler([Methods(unary={_APPLY: self._apply})]), f"unix:{switch}")
+        os.chmod(switch, 0o600)
+        if self._server.add_insecure_port(f"unix:{self._path}") == 0:
+            raise OSError(f"{self._path} cannot be bound")
+        await self._server.start()
+        os.chmod(self._path, 0o600)
+
+    def _apply(self, request: bytes) -> worker_pb2.ApplyResponse:
+        return self._servicer.apply(worker_pb2.ApplyRequest.FromString(request))
+
+    async def stop(self, grace_s: float) -> None:
+        """Let running calls finish for so long, then cancel them. Idempotent."""
+        await self._switch.stop(grace_s)
+        await self._server.stop(grace_s)

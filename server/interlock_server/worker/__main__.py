@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
@@ -77,13 +76,12 @@ async def run(boot: Boot, settings: Settings, engine: Engine) -> int:
         address=boot.inference_address,
         prepare_timeout_s=settings.prepare_timeout_s,
     )
-    path = worker_socket(boot.runtime_dir, boot.worker)
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)  # the socket of a predecessor that was killed
     # The control process forwards REST's requests to the same methods, whatever front the port has.
     inside = AioFront(settings)
+    path = worker_socket(boot.runtime_dir, boot.worker)
+    internal = worker_service.WorkerServer(servicer, path, lambda server: inside.mount(handler, server))
     async with wide.joining():
-        internal = await worker_service.start(servicer, path, lambda server: inside.mount(handler, server))
+        await internal.start()
 
     def follow() -> None:
         catalog.drain_grace_s = settings.drain_grace_s

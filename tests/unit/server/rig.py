@@ -165,7 +165,7 @@ async def running(engine: Engine, root: Path, *, replica_id: str = "r", **change
         path = f"{sockets}/w.sock"
         worker_health = Health(catalog)
         worker_health.join()
-        internal = await worker_service.start(
+        internal = worker_service.WorkerServer(
             worker_service.WorkerServicer(
                 catalog,
                 worker_health,
@@ -180,6 +180,7 @@ async def running(engine: Engine, root: Path, *, replica_id: str = "r", **change
             path,
             lambda server: None,
         )
+        await internal.start()
         database = Database(
             settings.database_url, keep_depth=settings.keep_depth, backup_dir=data.state, check=lambda: None
         )

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from interlock_server.process.backoff import FIRST_S, HEALTHY_S, LONGEST_S, Backoff
-from interlock_server.process.boot import EXIT_REFUSED, Boot, worker_socket
+from interlock_server.process.boot import EXIT_REFUSED, Boot, switch_socket, worker_socket
 from interlock_server.process.datadir import DataDir, DataDirRefused, DataLock
 from interlock_server.process.ports import PortInUse, ReservedPort, listen
 
@@ -261,3 +261,4 @@ def test_a_child_ends_with_its_supervisor() -> None:
 
 def test_workers_sockets_lie_in_the_runtime_directory() -> None:
     assert worker_socket("/run/x", 3) == "/run/x/worker-3.sock"
+    assert switch_socket(worker_socket("/run/x", 3)) == "/run/x/worker-3-switch.sock"

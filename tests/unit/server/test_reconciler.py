@@ -16,6 +16,7 @@ from interlock_registry.registry import Registry
 from interlock_server.control import database
 from interlock_server.control.last_known_good import LastKnownGood
 from interlock_server.control.workers import Workers
+from interlock_server.process.boot import switch_socket
 from interlock_server.rpc.worker_link import WorkerLink, WorkerReport
 from interlock_server.snapshot import VersionKey
 from interlock_server.worker.engine import Engine
@@ -238,7 +239,8 @@ async def test_a_worker_that_stops_while_it_is_switched_is_gone_and_not_wedged()
         with tempfile.TemporaryDirectory(prefix="rig-") as sockets:  # a unix socket's path must be short
             worker = grpc.aio.server()
             worker_pb2_grpc.add_WorkerServiceServicer_to_server(Stopping(), worker)
-            worker.add_insecure_port(f"unix:{sockets}/w.sock")
+            for path in (f"{sockets}/w.sock", switch_socket(f"{sockets}/w.sock")):
+                worker.add_insecure_port(f"unix:{path}")
             await worker.start()
             link = WorkerLink("worker-0", f"{sockets}/w.sock")
             reporting = asyncio.create_task(link.report(10.0))

@@ -1,0 +1,81 @@
+"""A worker's sockets, as the control process finds them: whichever front there is, snapshots have one of their own."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import grpc
+import grpc.aio
+import pytest
+from interlock.model import ServableState
+from interlock_server.process.boot import switch_socket
+from interlock_server.rpc.worker_link import WorkerLink
+from interlock_server.rpc.worker_service import WorkerServer, WorkerServicer
+from interlock_server.worker.catalog import Catalog
+from interlock_server.worker.health import Health
+from interlock_server.worker.metrics import WorkerMetrics
+
+from tests.support import eventually_async
+from tests.unit.server.builders import snapshot, version_spec
+
+
+@pytest.fixture
+def path() -> Iterator[str]:
+    with tempfile.TemporaryDirectory(prefix="worker-") as sockets:  # a unix socket's path must be short
+        yield f"{sockets}/w.sock"
+
+
+@pytest.fixture(params=["core", "aio"])
+async def link(request: pytest.FixtureRequest, catalog: Catalog, path: str) -> AsyncIterator[WorkerLink]:
+    """A worker's service on the front of that name, and the control process's end of it."""
+    for left in (path, switch_socket(path)):  # by a predecessor that was killed
+        with socket.socket(socket.AF_UNIX) as killed:
+            killed.bind(left)
+    servicer = WorkerServicer(
+        catalog,
+        Health(catalog),
+        WorkerMetrics(catalog),
+        lambda method, request: request,
+        index=0,
+        provider="CPU",
+        front=request.param,
+        address="127.0.0.1:1",
+        prepare_timeout_s=10.0,
+    )
+    server = WorkerServer(servicer, path, lambda server: None)
+    await server.start()
+    made = WorkerLink("worker-0", path)
+    yield made
+    await made.close()
+    await server.stop(1.0)
+    await server.stop(1.0)
+
+
+async def test_a_snapshot_is_taken_and_answered_with_a_report(
+    link: WorkerLink, catalog: Catalog, tmp_path: Path
+) -> None:
+    report = await link.apply(snapshot(version_spec(tmp_path, 1), epoch=7), 10.0)
+    assert (report.incarnation, report.status.epoch) == ("one", 7)
+    await eventually_async(
+        lambda: [each.state for each in catalog.servables()] == [ServableState.READY], "version 1 is loaded"
+    )
+    older = await link.apply(snapshot(epoch=6), 10.0)
+    assert (older.status.epoch, len(older.status.servables)) == (7, 1)
+
+
+@pytest.mark.usefixtures("link")
+async def test_nobody_else_may_connect(path: str) -> None:
+    assert [stat.S_IMODE(os.stat(each).st_mode) for each in (path, switch_socket(path))] == [0o600, 0o600]
+
+
+@pytest.mark.usefixtures("link")
+async def test_what_is_no_snapshot_is_refused(path: str) -> None:
+    async with grpc.aio.insecure_channel(f"unix:{switch_socket(path)}") as channel:
+        apply: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/interlock.v1.WorkerService/Apply")
+        with pytest.raises(grpc.aio.AioRpcError, match="INVALID_ARGUMENT"):
+            await apply(b"\xff\xff", timeout=10)
