@@ -16,7 +16,7 @@ BIN := .venv/bin
 PY := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: setup proto lint fmt type test cover test-all test-postgres conformance races bench bench-switch bench-artifacts bench-registry interop fuzz demo serve clean help
+.PHONY: setup proto lint fmt type test cover test-all test-postgres conformance races bench bench-switch bench-artifacts bench-registry interop hostile fuzz demo serve clean help
 
 setup: ## make .venv/ with everything, the command in it at .venv/bin/interlock
 	@PYTHON="$(PYTHON)" ENGINE="$(ENGINE)" TORCH_INDEX="$(TORCH_INDEX)" tools/setup.sh
@@ -73,6 +73,9 @@ bench-registry: setup ## measure a registry of 100,000 versions, on SQLite and P
 
 interop: setup ## other people's clients against a live server, each in an environment of its own (uses the network)
 	@$(PY) -m tests.interop $(ARGS)
+
+hostile: setup ## put 115 models that are made to do harm before a real server, and print what each is told
+	@$(PY) -m tests.hostile $(ARGS)
 
 fuzz: setup ## broken requests at the inference methods for a minute (ARGS="--seconds 600 --seed 7")
 	@$(PY) -m tests.fuzz $(ARGS)

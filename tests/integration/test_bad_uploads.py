@@ -29,6 +29,7 @@ from interlock.v1 import admin_pb2_grpc
 from interlock_client import Admin
 
 from tests import models
+from tests.hostile.graphs import bomb
 from tests.load import Load
 from tests.server import Server, clean_environment
 from tests.support import eventually
@@ -91,6 +92,7 @@ FILES = {
     "nothing": (b"", ["empty"]),
     "truncated": (models.mlp()[:-200], []),
     "newer-ir": (newer(models.affine(), ir=99), ["99"]),
+    "100-gib": (bomb(25 << 30), ["validate_memory_bytes"]),
     "newer-opset": (newer(models.affine(), opset=99), ["99"]),
 }
 
@@ -103,6 +105,11 @@ def test_a_file_that_cannot_be_served_is_refused(running: Server, admin: Admin, 
     for word in words:
         assert word in refused.value.message
     refused_once(running, admin, f"bad-{case}", "INVALID_MODEL")
+
+
+def test_the_walls_that_uploads_are_read_behind_are_in_the_status(running: Server) -> None:
+    walls = set(running.status().sandbox)
+    assert {"rlimits", "no-new-privs", "landlock-files", "seccomp", "wall-clock"} <= walls
 
 
 def test_golden_samples_that_disagree_are_refused(running: Server, admin: Admin, tmp_path: Path) -> None:

@@ -14,11 +14,11 @@ from interlock.errors import InvalidModel
 from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto
 
 from interlock_registry.manifest import Operator, Opset
+from interlock_registry.tool.interface import check_interface
 from interlock_registry.tool.job import ModelLimits
 from interlock_registry.tool.text import printable
 
 _MAX_PROTOBUF: Final = (1 << 31) - 1
-_MAX_NAME: Final = 256
 DOMAINS: Final = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 """Operator sets that a plain ONNX Runtime implements; a model may add functions of its own."""
 _ONNX: Final = "ai.onnx"
@@ -131,8 +131,7 @@ class _Walk:
         self.expanded = self._graph(self._model.graph, 1)
         for key in self._functions:  # also those that nothing calls: ONNX Runtime reads them all
             self._function(key)
-        for value in (*self._model.graph.input, *self._model.graph.output):
-            _check_name(value.name)
+        check_interface(self._model.graph)
 
     def _graph(self, graph: GraphProto, depth: int) -> int:
         if depth > self._limits.max_nesting:
@@ -224,12 +223,3 @@ def _imports(imports: Iterable[OperatorSetIdProto]) -> dict[str, int]:
 
 def _key(domain: str, name: str, overload: str) -> tuple[str, str, str]:
     return ("" if domain == "ai.onnx" else domain, name, overload)
-
-
-def _check_name(name: str) -> None:
-    if not name or len(name) > _MAX_NAME or printable(name) != name:
-        raise InvalidModel(
-            f"{printable(name[:_MAX_NAME])!r} is no good name for an input or output: "
-            f"between 1 and {_MAX_NAME} printable characters are needed",
-            check="names",
-        )
