@@ -476,6 +476,12 @@ class InternalError(InterlockError):
     reason = "INTERNAL"
 
 
+class PoisonRequest(InternalError):
+    """The same request has brought down workers before, and is not run any more."""
+
+    reason = "POISON_REQUEST"
+
+
 def _leaves(cls: type[InterlockError]) -> Iterable[type[InterlockError]]:
     yield cls
     for child in cls.__subclasses__():

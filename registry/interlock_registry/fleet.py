@@ -155,6 +155,12 @@ def on_half(census: Census) -> bool:
     return bool(live) and 2 * sum(each in census.holders for each in live) >= len(live)
 
 
+def gone_from_half(census: Census) -> bool:
+    """Tell whether at least half of the live replicas do not have the version loaded and warm."""
+    live = [each.replica for each in census.replicas if each.live]
+    return bool(live) and 2 * sum(each not in census.holders for each in live) >= len(live)
+
+
 def behind(census: Census, *, epoch: int) -> tuple[ReplicaRecord, ...]:
     """Return the live replicas that do not serve an epoch or a later one, or do not have the version loaded."""
     return tuple(

@@ -41,6 +41,8 @@ RELOADABLE: Final = frozenset(
         "max_queue_size",
         "max_rtol",
         "max_upload_bytes",
+        "max_worker_bytes",
+        "overdue_run_s",
         "quantize_max_share",
         "require_golden",
         "validate_cpu_s",

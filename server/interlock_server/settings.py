@@ -99,6 +99,14 @@ class Settings(BaseSettings):
     max_batch_size: int = Field(32, ge=0, description="Rows in one run, for a version that does not set it itself.")
     drain_grace_s: float = Field(30.0, ge=0, description="How long in-flight requests may take at shutdown.")
     prepare_timeout_s: float = Field(120.0, gt=0, description="How long loading and proving a version may take.")
+    overdue_run_s: float = Field(
+        10.0,
+        gt=0,
+        description="A worker is replaced when a run goes on so long after it was told to end.",
+    )
+    max_worker_bytes: int = Field(
+        0, ge=0, description="Resident memory from which on a worker finishes what it has and is replaced; 0: any."
+    )
     hang_s: float = Field(
         10.0, ge=1, description="A control process whose event loop stands still for so long is started again."
     )

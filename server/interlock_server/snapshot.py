@@ -33,6 +33,12 @@ class VersionSpec:
     """A batch of two agreed with two singles when it was validated."""
     damage: str = ""
     """What is wrong with its stored bytes, which must not be loaded then; "" where nothing is known to be."""
+    suspect: bool = False
+    """A worker crashed while it ran it: it runs alone, so that the next crash has one culprit."""
+    poison: tuple[int, ...] = ()
+    """Fingerprints of requests that have brought down workers, and are not run again."""
+    quarantine: str = ""
+    """Why it must not be loaded, having brought down workers again and again; "" where it may."""
 
     @property
     def key(self) -> VersionKey:

@@ -31,6 +31,9 @@ def spec_message(spec: VersionSpec) -> worker_pb2.VersionSpec:
         },
         joinable=spec.joinable,
         damage=spec.damage,
+        suspect=spec.suspect,
+        poison=spec.poison,
+        quarantine=spec.quarantine,
     )
 
 
@@ -53,6 +56,9 @@ def spec_value(message: worker_pb2.VersionSpec) -> VersionSpec:
         },
         joinable=message.joinable,
         damage=message.damage,
+        suspect=message.suspect,
+        poison=tuple(message.poison),
+        quarantine=message.quarantine,
     )
 
 

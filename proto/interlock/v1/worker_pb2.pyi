@@ -84,6 +84,9 @@ class VersionSpec(_message.Message):
     JOINABLE_FIELD_NUMBER: _builtins.int
     DAMAGE_FIELD_NUMBER: _builtins.int
     MANIFEST_PATH_FIELD_NUMBER: _builtins.int
+    SUSPECT_FIELD_NUMBER: _builtins.int
+    POISON_FIELD_NUMBER: _builtins.int
+    QUARANTINE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     version: _builtins.int
     digest: _builtins.str
@@ -100,6 +103,10 @@ class VersionSpec(_message.Message):
     """What is wrong with its stored bytes, which must not be loaded then; "" where nothing is known to be."""
     manifest_path: _builtins.str
     """The artifact's manifest, whose sha256 is `digest`; the tensors that it lists lie beside the graph."""
+    suspect: _builtins.bool
+    """A worker crashed while it ran it: it runs alone, so that the next crash has one culprit."""
+    quarantine: _builtins.str
+    """Why it must not be loaded, having brought down workers again and again."""
     @_builtins.property
     def signature(self) -> _model_pb2.Signature: ...
     @_builtins.property
@@ -107,6 +114,10 @@ class VersionSpec(_message.Message):
     @_builtins.property
     def tolerances(self) -> _containers.MessageMap[_builtins.str, Global___Tolerance]:
         """By provider: "CPU", "CUDA"."""
+
+    @_builtins.property
+    def poison(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Fingerprints of requests that have brought down workers, and are not run again."""
 
     def __init__(
         self,
@@ -124,10 +135,13 @@ class VersionSpec(_message.Message):
         joinable: _builtins.bool = ...,
         damage: _builtins.str = ...,
         manifest_path: _builtins.str = ...,
+        suspect: _builtins.bool = ...,
+        poison: _abc.Iterable[_builtins.int] | None = ...,
+        quarantine: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "signature", b"signature"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "damage", b"damage", "digest", b"digest", "golden_path", b"golden_path", "golden_sha256", b"golden_sha256", "graph_path", b"graph_path", "graph_sha256", b"graph_sha256", "joinable", b"joinable", "manifest_path", b"manifest_path", "model", b"model", "signature", b"signature", "tolerances", b"tolerances", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "damage", b"damage", "digest", b"digest", "golden_path", b"golden_path", "golden_sha256", b"golden_sha256", "graph_path", b"graph_path", "graph_sha256", b"graph_sha256", "joinable", b"joinable", "manifest_path", b"manifest_path", "model", b"model", "poison", b"poison", "quarantine", b"quarantine", "signature", b"signature", "suspect", b"suspect", "tolerances", b"tolerances", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -347,6 +361,52 @@ class ReportRequest(_message.Message):
 Global___ReportRequest: _TypeAlias = ReportRequest  # noqa: Y015
 
 @_typing.final
+class Vitals(_message.Message):
+    """How a worker feels."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FRONT_STUCK_S_FIELD_NUMBER: _builtins.int
+    OLDEST_RUN_FIELD_NUMBER: _builtins.int
+    OLDEST_RUN_S_FIELD_NUMBER: _builtins.int
+    OVERDUE_FIELD_NUMBER: _builtins.int
+    OVERDUE_S_FIELD_NUMBER: _builtins.int
+    LOADING_FIELD_NUMBER: _builtins.int
+    LOADING_S_FIELD_NUMBER: _builtins.int
+    RSS_BYTES_FIELD_NUMBER: _builtins.int
+    front_stuck_s: _builtins.float
+    """How long the thread that takes requests has been busy with one event; 0 while it waits for the next."""
+    oldest_run: _builtins.str
+    """The version whose run has lasted longest, as model@number; "" where nothing runs."""
+    oldest_run_s: _builtins.float
+    overdue: _builtins.str
+    """The version whose run has gone on longest after it was told to end."""
+    overdue_s: _builtins.float
+    loading: _builtins.str
+    """The version that is being loaded, and for how long."""
+    loading_s: _builtins.float
+    rss_bytes: _builtins.int
+    def __init__(
+        self,
+        *,
+        front_stuck_s: _builtins.float = ...,
+        oldest_run: _builtins.str = ...,
+        oldest_run_s: _builtins.float = ...,
+        overdue: _builtins.str = ...,
+        overdue_s: _builtins.float = ...,
+        loading: _builtins.str = ...,
+        loading_s: _builtins.float = ...,
+        rss_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["front_stuck_s", b"front_stuck_s", "loading", b"loading", "loading_s", b"loading_s", "oldest_run", b"oldest_run", "oldest_run_s", b"oldest_run_s", "overdue", b"overdue", "overdue_s", b"overdue_s", "rss_bytes", b"rss_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Vitals: _TypeAlias = Vitals  # noqa: Y015
+
+@_typing.final
 class ReportResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -356,6 +416,7 @@ class ReportResponse(_message.Message):
     METRICS_FIELD_NUMBER: _builtins.int
     INFERENCE_ADDRESS_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
+    VITALS_FIELD_NUMBER: _builtins.int
     incarnation: _builtins.str
     settled: _builtins.bool
     """The first snapshot was applied, every version in it is READY or FAILED, and the worker takes calls on the port."""
@@ -364,6 +425,8 @@ class ReportResponse(_message.Message):
     draining: _builtins.bool
     @_builtins.property
     def status(self) -> _admin_pb2.WorkerStatus: ...
+    @_builtins.property
+    def vitals(self) -> Global___Vitals: ...
     def __init__(
         self,
         *,
@@ -373,10 +436,11 @@ class ReportResponse(_message.Message):
         metrics: _builtins.bytes = ...,
         inference_address: _builtins.str = ...,
         draining: _builtins.bool = ...,
+        vitals: Global___Vitals | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["status", b"status"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["status", b"status", "vitals", b"vitals"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "incarnation", b"incarnation", "inference_address", b"inference_address", "metrics", b"metrics", "settled", b"settled", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "incarnation", b"incarnation", "inference_address", b"inference_address", "metrics", b"metrics", "settled", b"settled", "status", b"status", "vitals", b"vitals"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -19,6 +19,7 @@ from interlock_registry.artifacts import LocalArtifactStore
 from interlock_registry.tool import Sandbox
 
 from interlock_server.certificates import Certificates
+from interlock_server.control.caretaking import Caretaker
 from interlock_server.control.database import Database
 from interlock_server.control.diffing import Diffing
 from interlock_server.control.downloading import Downloading
@@ -59,6 +60,7 @@ from interlock_server.rpc.health import ReplicaHealth
 from interlock_server.rpc.inference_link import InferenceLink
 from interlock_server.rpc.worker_link import WorkerLink
 from interlock_server.settings import Settings
+from interlock_server.vitals import HealthLimits
 
 log = logging.getLogger("interlock.control")
 
@@ -99,11 +101,13 @@ async def run(boot: Boot, settings: Settings) -> int:
     artifacts = LocalArtifactStore(settings.blobs)
     replica = Replica(artifacts.path)
     sockets = {f"worker-{index}": worker_socket(boot.runtime_dir, index) for index in range(settings.workers)}
+    caretaker = Caretaker(boot.runtime_dir, replica, lambda: _health_limits(settings))
     workers = Workers(
         [WorkerLink(name, path) for name, path in sockets.items()],
         lambda: replica.snapshot() if replica.known else None,
         apply_timeout_s=settings.apply_timeout_s,
         prepare_timeout_s=settings.prepare_timeout_s,
+        caretaker=caretaker,
     )
     inference = [InferenceLink(name, path) for name, path in sockets.items()]
     forwarding = Forwarding(inference, workers, settings.default_deadline_s)
@@ -120,7 +124,9 @@ async def run(boot: Boot, settings: Settings) -> int:
     reconciler = Reconciler(database, replica, workers, saved, membership, participant, poll_s=settings.poll_s)
     rollouts = Rollouts(database, membership, timeout_s=settings.prepare_timeout_s)
     mutations = Mutations(database, metrics)
-    switching = Switching(database, mutations, replica, workers, membership, rollouts, metrics, reconciler.changed)
+    switching = Switching(
+        database, mutations, replica, workers, membership, rollouts, metrics, reconciler.changed, caretaker.pardon
+    )
     uploads = Uploads(settings, data.uploads, metrics)
     registering = Registering(settings, uploads, artifacts, database, mutations, switching)
     quantizing = Quantizing(settings, data.uploads, artifacts, database, mutations, registering)
@@ -144,6 +150,7 @@ async def run(boot: Boot, settings: Settings) -> int:
     await reconciler.start()
     changed = asyncio.Event()
     workers.subscribe(changed.set)
+    caretaker.start(switching, membership)
     workers.start()
     path = control_socket(boot.runtime_dir)
     with contextlib.suppress(FileNotFoundError):
@@ -185,6 +192,7 @@ async def run(boot: Boot, settings: Settings) -> int:
     announcing.cancel()
     if certificates is not None:
         await certificates.close()
+    await caretaker.close()
     await scrubber.close()
     await admin.stop(settings.drain_grace_s)
     await internal.stop(1.0)
@@ -222,6 +230,12 @@ def _rest_limits(settings: Settings) -> Limits:
         max_bytes=settings.max_http_bytes,
         read_timeout_s=settings.default_deadline_s,
     )
+
+
+def _health_limits(settings: Settings) -> HealthLimits:
+    """Return what a worker may do before it is replaced."""
+    loading_s = settings.prepare_timeout_s + settings.overdue_run_s
+    return HealthLimits(settings.overdue_run_s, loading_s, settings.max_worker_bytes)
 
 
 def _check_not_lost(data: DataDir, saved: LastKnownGood) -> None:

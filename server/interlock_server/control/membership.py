@@ -11,7 +11,16 @@ from dataclasses import replace
 from typing import Final
 
 from interlock.errors import InterlockError
-from interlock_registry.fleet import Census, FleetView, Heartbeat, ReplicaRecord, Resident, behind, on_half
+from interlock_registry.fleet import (
+    Census,
+    FleetView,
+    Heartbeat,
+    ReplicaRecord,
+    Resident,
+    behind,
+    gone_from_half,
+    on_half,
+)
 
 from interlock_server.control.database import Database
 from interlock_server.control.replica import Replica
@@ -84,6 +93,13 @@ class Membership:
     async def resident_on_half(self, model: str, versions: Collection[int]) -> frozenset[int]:
         """Return those versions that at least half of the live replicas have loaded and warm."""
         return frozenset(each.version for each in await self._censuses(model, versions) if on_half(each))
+
+    async def gone_from_half(self, key: VersionKey) -> bool:
+        """Tell whether at least half of the live replicas do not serve a version; alone, this one's word is enough."""
+        if not self.shared:
+            return True
+        (census,) = await self._censuses(key.model, (key.version,))
+        return gone_from_half(census)
 
     async def wait_for_all(self, key: VersionKey, epoch: int, timeout_s: float) -> tuple[str, ...]:
         """Wait until every live replica serves a version at an epoch or a later one; return those that do not."""

@@ -11,7 +11,8 @@ from interlock.model import Alias
 from interlock_registry import planning
 from interlock_registry.domain import Committed, Desired, DesiredVersion, Moved
 
-from interlock_server.snapshot import Snapshot, VersionSpec
+from interlock_server.control.blaming import Judgement
+from interlock_server.snapshot import Snapshot, VersionKey, VersionSpec
 
 
 class Replica:
@@ -24,6 +25,7 @@ class Replica:
         self._preparing: list[VersionSpec] = []
         self._base: Snapshot | None = None
         self._unread: set[str] = set()
+        self._judgement = Judgement()
 
     @property
     def known(self) -> bool:
@@ -118,8 +120,17 @@ class Replica:
         self._desired = replace(current, epoch=committed.epoch, models=tuple(models.values()))
         self._base = None
 
+    def judge(self, judgement: Judgement) -> bool:
+        """Take over what the workers' crashes say of versions; False if it is nothing new."""
+        if judgement == self._judgement:
+            return False
+        self._judgement = judgement
+        self._base = None
+        return True
+
     def spec(self, version: DesiredVersion) -> VersionSpec:
         """Return what a worker needs to load a version."""
+        key = VersionKey(version.model, version.version)
         return VersionSpec(
             model=version.model,
             version=version.version,
@@ -134,6 +145,9 @@ class Replica:
             tolerances=version.tolerances,
             joinable=version.joinable,
             damage=version.damage,
+            suspect=key in self._judgement.suspects,
+            poison=self._judgement.poison_of(key),
+            quarantine=self._judgement.quarantine_of(key),
         )
 
     def kept(self, model: str) -> tuple[VersionSpec, ...]:

@@ -79,8 +79,12 @@ class Switching:
         rollouts: Rollouts,
         metrics: ControlMetrics,
         changed: Callable[[], None],
+        pardon: Callable[[VersionKey], None] = lambda _: None,
     ) -> None:
-        """Take the parts; `changed` is called after the desired state has moved."""
+        """Take the parts; `changed` is called after the desired state has moved.
+
+        `pardon` is called before a version is prepared that may be quarantined: somebody wants it in spite of that.
+        """
         self._database = database
         self._mutations = mutations
         self._replica = replica
@@ -89,6 +93,7 @@ class Switching:
         self._rollouts = rollouts
         self._metrics = metrics
         self._changed = changed
+        self._pardon = pardon
         self._preparing: dict[_AliasKey, set[asyncio.Future[str]]] = {}
 
     async def promote(self, attempt: Attempt, options: MutationOptions) -> Switch:
@@ -107,6 +112,7 @@ class Switching:
             return await self._dry_run(attempt, plan)
 
         async def work(move: Move) -> str:
+            self._pardon(_key(move))
             return switch_answer(await self._served_by_all(await self._move(attempt, move), options))
 
         return read_switch(await self._mutations.run_planned(attempt, plan, work))

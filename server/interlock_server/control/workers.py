@@ -10,7 +10,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, Protocol
 
 from interlock.errors import DeadlineExceeded, InterlockError, PrepareFailed, WorkerUnavailable
 from interlock.model import ServableState, ServableStatus, WorkerStatus
@@ -20,6 +20,7 @@ from interlock_registry.domain import Route
 from interlock_server.control.worker_metrics import Scraped, WorkerMetrics
 from interlock_server.rpc.worker_link import WorkerLink, WorkerReport
 from interlock_server.snapshot import Snapshot, VersionKey, VersionSpec, primary
+from interlock_server.vitals import Ailment, Vitals
 
 log = logging.getLogger("interlock.workers")
 
@@ -53,6 +54,18 @@ class _Worker:
         return self.report is not None and self.report.settled
 
 
+class Caretaker(Protocol):
+    """Who judges whether a worker is well, and why its predecessor was not."""
+
+    def examine(self, name: str, pid: int, vitals: Vitals) -> Ailment | None:
+        """Say why a worker must be replaced now; None where it is well."""
+        ...
+
+    def met(self) -> None:
+        """Take note that a worker process is there that was not; it gets its snapshot after this."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """How preparing a version ended, over all workers."""
@@ -71,13 +84,15 @@ class Workers:
         *,
         apply_timeout_s: float,
         prepare_timeout_s: float,
+        caretaker: Caretaker | None = None,
     ) -> None:
-        """Take links and the source of the current snapshot (None before there is one)."""
+        """Take links, the source of the current snapshot (None before there is one), and who judges the workers."""
         self._workers = [_Worker(link, index) for index, link in enumerate(links)]
         self._snapshot = snapshot
         self._apply_timeout_s = apply_timeout_s
         self._prepare_timeout_s = prepare_timeout_s
         self._metrics = WorkerMetrics()
+        self._caretaker = caretaker
         self._sync_lock = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self._listeners: list[Callable[[], None]] = []
@@ -275,6 +290,8 @@ class Workers:
         # One met for the first time may hold what a predecessor of this process prepared and never committed.
         stranger = report.status.pid != worker.pid
         self._meet(worker, report)
+        if self._ails(worker, report):
+            return
         snapshot = self._snapshot()
         behind = snapshot is not None and (report.incarnation, report.status.epoch) != (
             snapshot.incarnation,
@@ -282,6 +299,17 @@ class Workers:
         )
         if (behind or stranger) and not report.draining:
             await self.sync()
+
+    def _ails(self, worker: _Worker, report: WorkerReport) -> bool:
+        """End a worker that answers, but is not well; it is started again."""
+        if self._caretaker is None or report.draining:
+            return False
+        ailment = self._caretaker.examine(worker.link.name, worker.pid, report.vitals)
+        if ailment is None:
+            return False
+        log.error("%s is replaced: %s", worker.link.name, ailment.reason)
+        self._kill(worker, signal.SIGTERM if ailment.gently else signal.SIGKILL)
+        return True
 
     def _unanswered(self, worker: _Worker, began: float, error: InterlockError) -> None:
         """Tell a worker that is gone, and will be started again, from one that hangs and must be killed."""
@@ -309,6 +337,8 @@ class Workers:
                 self._lost(worker)
                 return
             worker.restarts += known != 0
+            if self._caretaker is not None:
+                self._caretaker.met()
             log.info("%s answers", worker.link.name, extra={"worker_pid": report.status.pid})
         self._tell()
 
@@ -317,7 +347,7 @@ class Workers:
         worker.silent_since = None
         self._tell()
 
-    def _kill(self, worker: _Worker) -> None:
+    def _kill(self, worker: _Worker, how: signal.Signals = signal.SIGKILL) -> None:
         """End a worker's process for good; the descriptor names this process even if its number was reused."""
         # It may hang since before it first answered: the kernel knows who listens on its socket.
         listener = worker.link.listener()
@@ -325,7 +355,7 @@ class Workers:
             self._hold_process(worker, listener)
         if worker.pidfd >= 0:
             try:
-                signal.pidfd_send_signal(worker.pidfd, signal.SIGKILL)
+                signal.pidfd_send_signal(worker.pidfd, how)
             except ProcessLookupError:
                 log.info("%s had ended by itself", worker.link.name)
         self._lost(worker)

@@ -190,6 +190,11 @@ class AioFront:
         self._server: grpc.aio.Server | None = None
         self._large = ThreadPoolExecutor(LARGE_AT_ONCE, thread_name_prefix="large requests")
 
+    @property
+    def stuck_s(self) -> float:
+        """Always 0: its calls are taken by the event loop that would be asked."""
+        return 0.0
+
     async def start(self, handler: Handler, address: str) -> None:
         """Listen; returns when bound."""
         server = grpc.aio.server(options=server_options(self._limits, WALL * self._limits.max_message_bytes))

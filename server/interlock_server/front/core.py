@@ -58,7 +58,14 @@ class CoreFront:
         self._alarms: Alarms | None = None
         self._large = ThreadPoolExecutor(LARGE_AT_ONCE, thread_name_prefix="large requests")
         self._stopping = False
+        self._busy_since = 0.0
         self._drained = threading.Event()
+
+    @property
+    def stuck_s(self) -> float:
+        """How long the polling thread has been busy with one event; 0 while it waits."""
+        since = self._busy_since
+        return time.monotonic() - since if since else 0.0
 
     async def start(self, handler: Handler, address: str) -> None:
         """Listen; returns when bound. Raises OSError."""
@@ -91,10 +98,12 @@ class CoreFront:
 
     def _poll(self, server: CompletionServer) -> None:
         while (event := server.poll()) is not None:
+            self._busy_since = time.monotonic()
             try:
                 event.tag(event)
             except Exception:
                 log.exception("an event of a call could not be handled")
+            self._busy_since = 0.0
             # What an event refers to must not live on until the next one comes.
             del event
 

@@ -169,6 +169,11 @@ class Front(Protocol):
         """Return the name that `--front` chooses it by."""
         ...
 
+    @property
+    def stuck_s(self) -> float:
+        """Return how long the thread that takes calls has been busy with one event; 0 while it waits."""
+        ...
+
     async def start(self, handler: Handler, address: str) -> None:
         """Listen; returns when bound. Raises OSError where the address cannot be bound."""
         ...

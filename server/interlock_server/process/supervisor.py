@@ -13,6 +13,7 @@ import os
 import select
 import shutil
 import signal
+import struct
 import sys
 import tempfile
 import time
@@ -22,7 +23,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from interlock_server.process import logs
+from interlock_server.process import deaths, logs
 from interlock_server.process.boot import EXIT_REFUSED, Boot, switch_socket, worker_socket
 from interlock_server.process.child import Child, describe
 from interlock_server.process.datadir import DataDir, DataDirRefused, DataLock
@@ -127,16 +128,28 @@ class Supervisor:
         """Start what is due, and look at what has ended; a status to exit with where a child refused to start."""
         now = time.monotonic()
         for child in self._children:
+            pid = child.process.pid if child.process is not None else 0
             status = child.reap()
             if status == EXIT_REFUSED and child.starts == 1:
                 return 1
             if status is not None:
+                self._note_death(child, pid, status)
                 child.backoff = child.backoff.after(now - child.started)
                 child.due = now + child.backoff.delay_s
                 log.error("%s ended (%s); restarting in %.2f s", child.name, describe(status), child.backoff.delay_s)
             if child.process is None and now >= child.due:
                 child.spawn()
         return None
+
+    def _note_death(self, child: Child, pid: int, status: int) -> None:
+        """Keep what a worker was running when it ended, for the control process to judge."""
+        try:
+            death = deaths.record(self._runtime_dir, child.name, pid, status)
+        except (OSError, ValueError, struct.error) as error:
+            log.warning("what %s was running is not known: %s", child.name, error)
+            return
+        if death.running:
+            log.error("%s was running %s", child.name, ", ".join(note.version for note in death.running))
 
     def _stop(self, signum: int) -> int:
         """Stop the workers' traffic and then everything; a second signal forces."""

@@ -18,6 +18,7 @@ from interlock.v1 import admin_pb2, worker_pb2, worker_pb2_grpc
 from interlock_server.process.boot import switch_socket
 from interlock_server.snapshot import Snapshot, VersionSpec
 from interlock_server.snapshot_wire import SpecMessages, snapshot_message, spec_message
+from interlock_server.vitals import Vitals, vitals_value
 
 _CREDENTIALS: Final = struct.Struct("3i")
 """Linux's struct ucred: process, user, group."""
@@ -42,6 +43,7 @@ class WorkerReport:
     settled: bool
     draining: bool
     metrics: bytes
+    vitals: Vitals
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,4 +145,5 @@ def _report(message: worker_pb2.ReportResponse) -> WorkerReport:
         settled=message.settled,
         draining=message.draining,
         metrics=message.metrics,
+        vitals=vitals_value(message.vitals),
     )

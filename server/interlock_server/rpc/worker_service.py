@@ -22,6 +22,7 @@ from interlock_server.front.seam import Front
 from interlock_server.process.boot import switch_socket
 from interlock_server.rpc.errors import streaming, unary
 from interlock_server.snapshot_wire import SpecValues, snapshot_value, spec_value
+from interlock_server.vitals import Vitals, vitals_message
 from interlock_server.worker.catalog import Catalog
 from interlock_server.worker.health import Health
 from interlock_server.worker.inference import InferenceHandler
@@ -46,6 +47,7 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
         front: str,
         address: str,
         prepare_timeout_s: float,
+        vitals: Callable[[], Vitals] = Vitals,
     ) -> None:
         self._specs = SpecValues()
         self._applying = threading.Lock()
@@ -58,6 +60,7 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
         self.front: Final = front
         self._address = address
         self._prepare_timeout_s = prepare_timeout_s
+        self._vitals = vitals
 
     @unary
     async def Apply(
@@ -88,7 +91,7 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
         context: grpc.aio.ServicerContext[worker_pb2.ReportRequest, worker_pb2.ReportResponse],
     ) -> worker_pb2.ReportResponse:
         """Tell what this worker is and does."""
-        return self._report(self._metrics.text() if request.with_metrics else b"")
+        return self._report(self._metrics.text() if request.with_metrics else b"", self._vitals())
 
     @unary
     async def Ask(
@@ -106,7 +109,7 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
         applied = self._catalog.apply(snapshot)
         return worker_pb2.ApplyResponse(epoch=applied.epoch, waiting=applied.waiting, report=self._report())
 
-    def _report(self, metrics: bytes = b"") -> worker_pb2.ReportResponse:
+    def _report(self, metrics: bytes = b"", vitals: Vitals | None = None) -> worker_pb2.ReportResponse:
         status = WorkerStatus(
             index=self._index,
             pid=os.getpid(),
@@ -123,6 +126,7 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
             metrics=metrics,
             inference_address=self._address,
             draining=self._health.draining,
+            vitals=None if vitals is None else vitals_message(vitals),
         )
 
 

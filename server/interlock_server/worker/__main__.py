@@ -23,6 +23,8 @@ from interlock_server.process.boot import (
     refuse,
     worker_socket,
 )
+from interlock_server.process.deaths import notes_path
+from interlock_server.process.notes import Notes
 from interlock_server.reloading import Reloader
 from interlock_server.rpc import worker_service
 from interlock_server.rpc.control_link import ControlLink
@@ -38,6 +40,7 @@ from interlock_server.worker.metrics import WorkerMetrics
 from interlock_server.worker.replica_wide import ReplicaWide
 from interlock_server.worker.repository import RepositoryAnswers
 from interlock_server.worker.shared_memory import SharedMemory
+from interlock_server.worker.vitality import take_vitals
 
 log = logging.getLogger("interlock.worker")
 
@@ -55,7 +58,9 @@ async def run(boot: Boot, settings: Settings, engine: Engine) -> int:
         front = await choose(settings.front, settings, certificates)
     except StartupRefused as error:
         return refuse(error.message)
-    catalog = Catalog(Loader(engine), settings.drain_grace_s)
+    catalog = Catalog(
+        Loader(engine, Notes(notes_path(boot.runtime_dir, f"worker-{boot.worker}"))), settings.drain_grace_s
+    )
     health = Health(catalog)
     metrics = WorkerMetrics(catalog)
     shared = SharedMemory(enabled=settings.shared_memory)
@@ -75,6 +80,7 @@ async def run(boot: Boot, settings: Settings, engine: Engine) -> int:
         front=front.name,
         address=boot.inference_address,
         prepare_timeout_s=settings.prepare_timeout_s,
+        vitals=lambda: take_vitals(catalog, front),
     )
     # The control process forwards REST's requests to the same methods, whatever front the port has.
     inside = AioFront(settings)

@@ -22,6 +22,7 @@ from interlock.types import Array
 
 from interlock_server.faults import opaque
 from interlock_server.worker.engine import NO_OPTIONAL, Run, RunTerminated
+from interlock_server.worker.watch import Watch
 
 log = logging.getLogger("interlock.batcher")
 
@@ -99,16 +100,28 @@ class Work:
         self.key: Final[JoinKey] = tuple((array.dtype.str, *array.shape[1:]) for array in inputs)
 
 
+@dataclass(frozen=True, slots=True)
+class Running:
+    """One run that is under way."""
+
+    run: Run
+    batch: Sequence[Work]
+    since: float
+    """On the monotonic clock."""
+
+
 class Batcher:
     """Runs the work of one version. `close()` lets the queue run out, then ends the thread."""
 
-    def __init__(self, name: str, session: Runnable, config: ServingConfig) -> None:
+    def __init__(self, name: str, session: Runnable, config: ServingConfig, watch: Watch | None = None) -> None:
+        """Take the version's name and session; `watch` is told of each run."""
         self._session: Final = session
         self._config: Final = config
         self._queue: deque[Work] = deque()
         self._condition = threading.Condition()
         self._closed = False
-        self._running: tuple[Run, Sequence[Work]] | None = None
+        self._running: Running | None = None
+        self._watch: Final = watch or Watch()
         self._run_s = 0.001
         self._name = name
         self._thread = threading.Thread(target=self._loop, name=f"engine {name}", daemon=True)
@@ -120,7 +133,9 @@ class Batcher:
         return len(self._queue)
 
     def submit(self, work: Work) -> None:
-        """Queue a request; raises QueueFull, Draining."""
+        """Queue a request; raises QueueFull, Draining, PoisonRequest."""
+        if self._watch.poison:
+            self._watch.admit(work.inputs)
         with self._condition:
             if self._closed:
                 raise Draining
@@ -142,9 +157,9 @@ class Batcher:
             if queued:
                 self._queue.remove(work)
             elif self._running is not None:
-                run, batch = self._running
-                if work in batch and all(each.cancelled for each in batch):
-                    run.terminate()
+                running = self._running
+                if work in running.batch and all(each.cancelled for each in running.batch):
+                    running.run.terminate()
         if queued:
             _tell(work.on_error, _why_dead(work, time.monotonic(), _QUEUED))
 
@@ -154,6 +169,13 @@ class Batcher:
             self._closed = True
             self._condition.notify()
         self._thread.join(timeout_s)
+        if not self._thread.is_alive():
+            self._watch.close()
+
+    @property
+    def running(self) -> Running | None:
+        """What runs now."""
+        return self._running
 
     def _loop(self) -> None:
         while (taken := self._take()) is not None:
@@ -175,7 +197,7 @@ class Batcher:
             now = time.monotonic()
             expired, batch = self._collect(now)
             # In one step with taking it off the queue: whoever cancels finds it in one of the two places.
-            self._running = (run, batch)
+            self._running = Running(run, batch, now) if batch else None
         for work in expired:
             _tell(work.on_error, _why_dead(work, now, _QUEUED))
         return run, batch
@@ -211,6 +233,7 @@ class Batcher:
     def _joins(self, work: Work, first: Work, rows: int) -> bool:
         return (
             first.rows is not None
+            and not self._watch.suspect
             and work.rows is not None
             and rows + work.rows <= self._config.max_batch_size
             and work.key == first.key
@@ -221,7 +244,14 @@ class Batcher:
         try:
             inputs = _join(batch)
             joined = time.monotonic()
-            outputs = self._session.run(inputs, run, batch[0].optional)
+            if len(batch) == 1:
+                self._watch.begin(inputs)
+            else:
+                self._watch.begin_many([work.inputs for work in batch])
+            try:
+                outputs = self._session.run(inputs, run, batch[0].optional)
+            finally:
+                self._watch.end()
             ended = time.monotonic()
             answers = [outputs] if len(batch) == 1 else _split(outputs, [work.rows or 0 for work in batch])
         except RunTerminated:
@@ -255,7 +285,7 @@ class Batcher:
             with self._condition:
                 now = time.monotonic()
                 dead = work.cancelled or work.deadline <= now
-                self._running = None if dead else (run, [work])
+                self._running = None if dead else Running(run, [work], now)
             if dead:
                 _tell(work.on_error, _why_dead(work, now, _QUEUED))
             else:

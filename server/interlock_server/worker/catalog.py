@@ -17,7 +17,7 @@ from interlock_registry.domain import Route
 
 from interlock_server.snapshot import Snapshot, VersionKey, VersionSpec, primary
 from interlock_server.worker.engine import give_back_memory
-from interlock_server.worker.loader import Loader, low_priority_thread
+from interlock_server.worker.loader import Loader, Loading, low_priority_thread
 from interlock_server.worker.routes import Resolved, RouteTable
 from interlock_server.worker.servable import Servable
 
@@ -128,6 +128,11 @@ class Catalog:
         """Return every servable that is not yet unloaded."""
         with self._lock:
             return tuple(self._servables.values())
+
+    @property
+    def loading(self) -> Loading | None:
+        """The version that is being loaded now."""
+        return self._loader.loading
 
     def of_model(self, name: str) -> list[Servable]:
         """Return the servables of a model; raises NotReady before the first snapshot, ModelNotFound."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,13 +45,16 @@ NO_OPTIONAL: Final[Mapping[str, Array]] = {}
 class Run:
     """The handle of one run, by which another thread can end it between two nodes."""
 
-    __slots__ = ("options",)
+    __slots__ = ("options", "terminated_at")
 
     def __init__(self) -> None:
         self.options = ort.RunOptions()
+        self.terminated_at: float | None = None
+        """When it was asked to stop, on the monotonic clock."""
 
     def terminate(self) -> None:
         """Ask the run to stop; one long kernel is not interrupted."""
+        self.terminated_at = time.monotonic()
         self.options.terminate = True
 
 

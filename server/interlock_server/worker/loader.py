@@ -8,21 +8,24 @@ import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from interlock import golden
-from interlock.errors import DataLoss, GoldenMismatch, InterlockError, InternalError
+from interlock.errors import DataLoss, FailedPrecondition, GoldenMismatch, InterlockError, InternalError
 from interlock.golden import DEFAULT_TOLERANCES, Golden
 from interlock.model import ServableState
 from interlock.types import Array, DType, Signature, TensorSpec
 from interlock_registry.manifest import Manifest
 
+from interlock_server.process.notes import Notes, Slot
 from interlock_server.snapshot import VersionSpec
 from interlock_server.worker.batcher import Batcher
 from interlock_server.worker.engine import Engine, Run, Session
 from interlock_server.worker.servable import Servable
+from interlock_server.worker.watch import Watch
 
 log = logging.getLogger("interlock.loader")
 
@@ -32,6 +35,15 @@ _GOLDEN_ROWS: Final = 8
 _CHUNK: Final = 4 * 1024 * 1024
 
 
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """One version that is being loaded."""
+
+    version: str
+    since: float
+    """On the monotonic clock."""
+
+
 class Loader:
     """Loads servables one at a time; all but the making of sessions on the calling thread.
 
@@ -39,9 +51,11 @@ class Loader:
     whose threads serve later, are made on a thread of ordinary priority, however low the caller's is.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        """Take the engine; call this from a thread of ordinary priority."""
+    def __init__(self, engine: Engine, notes: Notes | None = None) -> None:
+        """Take the engine and where runs are noted; call this from a thread of ordinary priority."""
         self._engine = engine
+        self._notes = notes
+        self.loading: Loading | None = None
         self._verified: set[str] = set()
         self._lock = threading.Lock()
         self._maker = ThreadPoolExecutor(1, thread_name_prefix="session-maker")
@@ -54,25 +68,44 @@ class Loader:
             started = time.monotonic()
             if not servable.advance(ServableState.NEW, ServableState.LOADING):
                 return  # dropped before its turn came
+            watch = Watch(str(spec.key), self._slot(spec), suspect=spec.suspect, poison=spec.poison)
+            self.loading = Loading(str(spec.key), started)
+            watch.begin_loading()
             try:
-                if spec.damage:
-                    raise DataLoss(spec.damage)
-                self._verify_artifact(spec)
-                session = self._maker.submit(self._engine.load, spec.graph_path, spec.signature).result()
-                servable.transition(ServableState.WARMING)
-                self._prove(spec, session)
+                session = self._open(servable)
             except InterlockError as error:
                 self._give_up(servable, error)
+                watch.close()
                 return
             except Exception as error:
                 log.exception("loading failed", extra={"version": str(spec.key)})
                 self._give_up(servable, InternalError(f"{type(error).__name__}: {error}"))
+                watch.close()
                 return
+            finally:
+                watch.end()
+                self.loading = None
             servable.load_s = time.monotonic() - started
             servable.provider = self._engine.choice.provider
-            batcher = self._maker.submit(Batcher, str(spec.key), session, spec.config).result()
+            batcher = self._maker.submit(Batcher, str(spec.key), session, spec.config, watch).result()
             servable.transition(ServableState.READY, batcher=batcher)
             log.info("loaded", extra={"version": str(spec.key), "load_s": round(servable.load_s, 4)})
+
+    def _open(self, servable: Servable) -> Session:
+        """Return the version's session, warm and proven; raises what keeps it from being served."""
+        spec = servable.spec
+        if spec.damage:
+            raise DataLoss(spec.damage)
+        if spec.quarantine:
+            raise FailedPrecondition(spec.quarantine)
+        self._verify_artifact(spec)
+        session = self._maker.submit(self._engine.load, spec.graph_path, spec.signature).result()
+        servable.transition(ServableState.WARMING)
+        self._prove(spec, session)
+        return session
+
+    def _slot(self, spec: VersionSpec) -> Slot | None:
+        return self._notes.slot(str(spec.key)) if self._notes is not None else None
 
     def close(self) -> None:
         """End the thread that makes sessions. Idempotent."""

@@ -9,7 +9,7 @@ from typing import Final
 from interlock.model import ServableState, ServableStatus
 
 from interlock_server.snapshot import VersionSpec
-from interlock_server.worker.batcher import Batcher
+from interlock_server.worker.batcher import Batcher, Running
 from interlock_server.worker.statistics import Statistics
 
 _NEXT: Final[Mapping[ServableState, frozenset[ServableState]]] = {
@@ -123,6 +123,12 @@ class Servable:
             in_flight=self._in_flight,
             load_s=self.load_s,
         )
+
+    @property
+    def running(self) -> Running | None:
+        """What its batcher runs now."""
+        batcher = self._batcher
+        return None if batcher is None else batcher.running
 
     @property
     def queue_depth(self) -> int:
