@@ -132,9 +132,12 @@ def test_the_guide_to_quantizing_runs(run: Run, server: Server, tmp_path: Path) 
 
 def test_commands_of_the_operations_guide_run(run: Run, server: Server, tmp_path: Path) -> None:
     _flowers(server, tmp_path, versions=2)
-    serve, switch, collect = (block.code for block in blocks("docs/guide/operations.md") if block.language == "bash")
+    serve, switch, collect, save = (
+        block.code for block in blocks("docs/guide/operations.md") if block.language == "bash"
+    )
     assert serve == "interlock serve --data ./interlock-data\n"
     said = run("bash", "-euo", "pipefail", "-c", switch)
     assert "moved from version 1 to version 2" in said and "moved from version 2 to version 1" in said
     said = run("bash", "-euo", "pipefail", "-c", collect)
     assert "would remove 0 files" in said and "removed 0 files" in said
+    assert "backed up the registry of" in run("bash", "-euo", "pipefail", "-c", save)

@@ -25,7 +25,7 @@ from interlock_server.upkeep.place import Place, actor, attempt, opened
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _placed(function: F) -> F:
+def placed(function: F) -> F:
     """Add the options that say which data directory it is about, and how to print."""
     for option in (
         click.option(
@@ -44,7 +44,7 @@ def _placed(function: F) -> F:
 
 
 @click.command()
-@_placed
+@placed
 @click.option("--delete", is_flag=True, help="Remove what may go; without it, only say what would.")
 @click.option("--grace", type=Duration(), help="Leave alone what is younger (90s, 24h, 7d). [default: gc_grace_s]")
 @click.option("--reason", default="", help="Goes into the history.")
@@ -110,7 +110,7 @@ class _Outcome:
 
 
 @click.command()
-@_placed
+@placed
 @click.option("--repair", is_flag=True, help="Repair what loses nothing by it; the server must be stopped.")
 @click.option("--quick", is_flag=True, help="Do not read the blobs, only look whether they are there.")
 def fsck(data: Path | None, config: Path | None, output: str, repair: bool, quick: bool) -> int:
