@@ -87,6 +87,18 @@ class Settings(BaseSettings):
     scrub_bytes_per_s: int = Field(16 * MIB, ge=1, description="How fast the scrub reads at most.")
 
     max_message_bytes: int = Field(64 * MIB, ge=MIB, description="Largest inference request or answer.")
+    max_in_flight_bytes: int = Field(
+        1024 * MIB, ge=MIB, description="Bytes of all inference messages over 64 KiB that are here at a time."
+    )
+    max_connections: int = Field(
+        4096, ge=1, le=1_000_000, description="Inference connections at a time, of each worker; one more is closed."
+    )
+    max_streams: int = Field(
+        256,
+        ge=1,
+        le=1_000_000,
+        description="Calls at a time on one inference connection; a client keeps back what is over it.",
+    )
     max_json_bytes: int = Field(16 * MIB, ge=1024, description="Largest JSON of a REST request; binary data is apart.")
     max_http_requests: int = Field(256, ge=1, description="REST inference requests at a time; one more is refused.")
     max_http_bytes: int = Field(256 * MIB, ge=MIB, description="Bytes of all REST requests that are here at a time.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
@@ -17,11 +18,13 @@ from interlock_server.certificates import Certificates
 from interlock_server.faults import opaque
 from interlock_server.front.credentials import add_port
 from interlock_server.front.limits import (
+    COUNTED,
     LARGE,
     LARGE_AT_ONCE,
     MAX_STREAM_BACKLOG,
     OVER,
     WALL,
+    Room,
     check_size,
     server_options,
 )
@@ -89,6 +92,7 @@ class _UnaryCall(Call):
     def end(self) -> None:
         if self._alarms is not None:
             self._alarms.end()
+        self.release()
 
 
 class _StreamCall(Call):
@@ -145,12 +149,14 @@ def _unheard(data: bytes) -> None:
 class _ConversationCall(_StreamCall, Conversation):
     """Reads only so far ahead of the answers: what the caller sends beyond that waits on its own side."""
 
-    __slots__ = ("_on_end", "_on_message", "_places")
+    __slots__ = ("_held", "_on_end", "_on_message", "_places", "_room")
 
     def __init__(
-        self, method: str, metadata: Mapping[str, str], deadline: float, loop: asyncio.AbstractEventLoop
+        self, method: str, metadata: Mapping[str, str], deadline: float, loop: asyncio.AbstractEventLoop, room: Room
     ) -> None:
         super().__init__(method, b"", metadata, deadline, loop, MAX_UNANSWERED + 1)  # and its end
+        self._room = room
+        self._held: deque[int] = deque()
         self._places = asyncio.Semaphore(MAX_UNANSWERED)
         self._on_message: Callable[[bytes], None] = _unheard
         self._on_end: Callable[[], None] = self.done
@@ -164,7 +170,10 @@ class _ConversationCall(_StreamCall, Conversation):
             async for data in requests:
                 await self._places.acquire()
                 check_size("a request", data, most)
-                if len(data) > LARGE:
+                counted = len(data) if len(data) > COUNTED else 0
+                self._room.take(counted)
+                self._held.append(counted)
+                if counted > LARGE:
                     await self._loop.run_in_executor(large, self._on_message, data)
                 else:
                     self._on_message(data)
@@ -177,6 +186,14 @@ class _ConversationCall(_StreamCall, Conversation):
     def answered(self) -> None:
         """Note that an answer is on its way to the caller."""
         self._places.release()
+        if self._held:
+            self._room.give(self._held.popleft())
+
+    def end(self) -> None:
+        """Let go of what was never answered."""
+        super().end()
+        self._room.give(sum(self._held))
+        self._held.clear()
 
 
 class AioFront:
@@ -188,6 +205,7 @@ class AioFront:
         self._limits = limits
         self._certificates = certificates
         self._server: grpc.aio.Server | None = None
+        self._room: Final = Room(limits.max_in_flight_bytes)
         self._large = ThreadPoolExecutor(LARGE_AT_ONCE, thread_name_prefix="large requests")
 
     @property
@@ -240,12 +258,18 @@ class AioFront:
             expiry = loop.call_later(allowed, call.expire, OVER) if remaining is None or remaining > limit else None
             try:
                 check_size("a request", request, most)
+                if len(request) > COUNTED:
+                    self._room.take(len(request))
+                    _give_at_end(context, self._room, len(request))
                 if len(request) > LARGE:
                     await loop.run_in_executor(self._large, handler.handle, call)
                 else:
                     handler.handle(call)
                 data, trailing = await call.answer()
                 check_size("an answer", data, most)
+                if len(data) > COUNTED:
+                    self._room.take(len(data))
+                    _give_at_end(context, self._room, len(data))
             except InterlockError as error:
                 await _abort(context, error)
                 raise
@@ -292,7 +316,7 @@ class AioFront:
             loop = asyncio.get_running_loop()
             remaining = _remaining_s(context)
             deadline = float("inf") if remaining is None else time.monotonic() + remaining
-            call = _ConversationCall(path, _metadata(context), deadline, loop)
+            call = _ConversationCall(path, _metadata(context), deadline, loop, self._room)
             handler.converse(call)
             reading = loop.create_task(call.read(requests, self._large, most))
             try:
@@ -313,6 +337,11 @@ class AioFront:
 def _remaining_s(context: grpc.aio.ServicerContext[bytes, bytes]) -> float | None:
     """Return the time until the caller's deadline; None where it named none (which grpc's type stubs deny)."""
     return context.time_remaining()
+
+
+def _give_at_end(context: grpc.aio.ServicerContext[bytes, bytes], room: Room, count: int) -> None:
+    """Give bytes back when gRPC is through with the call."""
+    context.add_done_callback(lambda _: room.give(count))  # type: ignore[arg-type]
 
 
 def _metadata(context: grpc.aio.ServicerContext[bytes, bytes]) -> Mapping[str, str]:

@@ -41,6 +41,9 @@ class _Echo:
 @dataclass(frozen=True, slots=True)
 class _NoLimits:
     max_message_bytes: int = 1 << 20
+    max_in_flight_bytes: int = 1 << 20
+    max_connections: int = 16
+    max_streams: int = 16
     default_deadline_s: float = _PATIENCE_S
     max_deadline_s: float = _PATIENCE_S
     keepalive_time_s: float = 60.0

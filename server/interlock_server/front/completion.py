@@ -43,6 +43,10 @@ class Batchable(Protocol):
         """Begin a batch; any thread may."""
         ...
 
+    def cancel(self) -> object:
+        """Reset the call, whatever is on its way."""
+        ...
+
 
 class CallDetails(Protocol):
     """What the caller asked for."""

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import grpc
-from interlock.errors import InterlockError, Unimplemented
+from interlock.errors import InterlockError, ResourceExhausted, Unimplemented
 
 from interlock_server.certificates import Certificates
 from interlock_server.faults import opaque
@@ -29,10 +29,12 @@ from interlock_server.front.completion import (
 from interlock_server.front.core_calls import ConversationCall, StreamCall, UnaryCall, ignore
 from interlock_server.front.credentials import server_credentials
 from interlock_server.front.limits import (
+    COUNTED,
     LARGE,
     LARGE_AT_ONCE,
     OVER,
     WALL,
+    Room,
     check_size,
     server_options,
 )
@@ -56,6 +58,7 @@ class CoreFront:
         self._server: CompletionServer | None = None
         self._thread: threading.Thread | None = None
         self._alarms: Alarms | None = None
+        self._room: Final = Room(limits.max_in_flight_bytes)
         self._large = ThreadPoolExecutor(LARGE_AT_ONCE, thread_name_prefix="large requests")
         self._stopping = False
         self._busy_since = 0.0
@@ -141,9 +144,10 @@ class CoreFront:
             event.call,
             self._alarms,
             self._limits.max_message_bytes,
+            self._room,
         )
         if remaining is None or remaining > limit:
-            call.alarm(now + allowed, lambda: call.expire(OVER))
+            call.alarm(now + allowed, lambda: call.overdue(OVER))
         event.call.start_server_batch((receive_close(),), call.on_close)
         event.call.start_server_batch((receive_message(),), lambda event: self._on_request(call, event))
 
@@ -156,6 +160,7 @@ class CoreFront:
             event.call,
             self._alarms,
             self._limits.max_message_bytes,
+            self._room,
         )
         event.call.start_server_batch((receive_close(),), call.on_close)
         event.call.start_server_batch((receive_message(),), lambda event: self._on_request(call, event))
@@ -169,6 +174,7 @@ class CoreFront:
             event.call,
             self._alarms,
             self._limits.max_message_bytes,
+            self._room,
             self._large,
         )
         event.call.start_server_batch((receive_close(),), call.on_close)
@@ -183,7 +189,14 @@ class CoreFront:
         request = event.batch_operations[0].message()
         if request is None:
             call.fail(Unimplemented(f"{call.method} takes exactly one message, and none came"))
-        elif len(request) > LARGE:
+            return
+        try:
+            if len(request) > COUNTED:
+                call.hold(len(request))
+        except ResourceExhausted as error:
+            call.fail(error)
+            return
+        if len(request) > LARGE:
             self._large.submit(self._handle, call, request)
         else:
             self._handle(call, request)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
-from interlock.errors import Cancelled, InterlockError, TooLarge
+from interlock.errors import Cancelled, InterlockError, ResourceExhausted, TooLarge
 from interlock.status import to_wire
 
 from interlock_server.faults import opaque
@@ -21,17 +21,24 @@ from interlock_server.front.completion import (
     send_metadata,
     send_status,
 )
-from interlock_server.front.limits import LARGE, MAX_STREAM_BACKLOG, check_size
+from interlock_server.front.limits import COUNTED, LARGE, MAX_STREAM_BACKLOG, Room, check_size
 from interlock_server.front.seam import MAX_UNANSWERED, Call, Conversation, Trailing
 
 
 class CoreCall(Call):
     """One RPC on the completion queue; its batches' events come to the methods named `on_…`, on the front's thread."""
 
-    __slots__ = ("_alarm_list", "_alarms", "_core", "_ended", "_most")
+    __slots__ = ("_alarm_list", "_alarms", "_closed", "_core", "_ended", "_held", "_most", "_room")
 
     def __init__(
-        self, method: str, metadata: Mapping[str, str], deadline: float, core: Batchable, alarms: Alarms, most: int
+        self,
+        method: str,
+        metadata: Mapping[str, str],
+        deadline: float,
+        core: Batchable,
+        alarms: Alarms,
+        most: int,
+        room: Room,
     ) -> None:
         super().__init__(method, b"", metadata, deadline)
         self._core = core
@@ -39,6 +46,18 @@ class CoreCall(Call):
         self._alarm_list: list[Alarm] = []
         self._most = most
         self._ended = False
+        self._closed = False
+        self._room = room
+        self._held = 0
+
+    def hold(self, count: int) -> None:
+        """Count bytes as here until gRPC is through with the call; raises ResourceExhausted."""
+        self._room.take(count)
+        with self._lock:
+            if not self._closed:
+                self._held += count
+                return
+        self._room.give(count)
 
     def alarm(self, at: float, callback: Callable[[], None]) -> None:
         """Have `callback` called at a time of the monotonic clock, unless the call has ended."""
@@ -47,11 +66,15 @@ class CoreCall(Call):
     def on_close(self, event: Event) -> None:
         """Note that the call is over: by our status, by the caller or by its deadline."""
         with self._lock:
-            self._ended = True
+            self._ended = self._closed = True
+            held, self._held = self._held, 0
+        if held:
+            self._room.give(held)
         for alarm in self._alarm_list:
             alarm.end()
         if event.batch_operations[0].cancelled():
             self.cancel()
+        self.release()
 
     def _start(self, *operations: Operation) -> None:
         self._core.start_server_batch(operations, ignore)
@@ -75,11 +98,22 @@ class UnaryCall(CoreCall):
         """End the call with its answer."""
         try:
             check_size("an answer", data or b"", self._most)
-        except TooLarge as error:
+            if data is not None and len(data) > COUNTED:
+                self.hold(len(data))
+        except (TooLarge, ResourceExhausted) as error:
             self.fail(error)
             return
         if self._first_end():
             self._start(send_metadata(), send_message(data or b""), send_status(None, "", trailing))
+
+    def overdue(self, why: str) -> None:
+        """End the call at this server's deadline; by force where its answer is on its way and nobody reads it."""
+        with self._lock:
+            unread = self._ended and not self._closed
+        if unread:
+            self._core.cancel()
+        else:
+            self.expire(why)
 
     def fail(self, error: InterlockError) -> None:
         """End the call with an error."""
@@ -100,9 +134,10 @@ class StreamCall(CoreCall):
         core: Batchable,
         alarms: Alarms,
         most: int,
+        room: Room,
         waiting: int = MAX_STREAM_BACKLOG,
     ) -> None:
-        super().__init__(method, metadata, deadline, core, alarms, most)
+        super().__init__(method, metadata, deadline, core, alarms, most, room)
         self._outbox: deque[bytes] = deque(maxlen=waiting)
         self._sending = False
         self._begun = False
@@ -161,7 +196,7 @@ def _unheard(data: bytes) -> None:
 class ConversationCall(StreamCall, Conversation):
     """Reads only so far ahead of the answers: what the caller sends beyond that waits on its own side."""
 
-    __slots__ = ("_large", "_on_end", "_on_message", "_reading", "_unanswered")
+    __slots__ = ("_counted", "_large", "_on_end", "_on_message", "_reading", "_unanswered")
 
     def __init__(
         self,
@@ -171,10 +206,12 @@ class ConversationCall(StreamCall, Conversation):
         core: Batchable,
         alarms: Alarms,
         most: int,
+        room: Room,
         large: ThreadPoolExecutor,
     ) -> None:
-        super().__init__(method, metadata, deadline, core, alarms, most, MAX_UNANSWERED + 1)
+        super().__init__(method, metadata, deadline, core, alarms, most, room, MAX_UNANSWERED + 1)
         self._large = large
+        self._counted: deque[int] = deque()
         self._on_message: Callable[[bytes], None] = _unheard
         self._on_end: Callable[[], None] = self.done
         self._unanswered = 0
@@ -195,19 +232,25 @@ class ConversationCall(StreamCall, Conversation):
     def on_message(self, event: Event) -> None:
         """Pass a message on."""
         data = event.batch_operations[0].message()
-        if data is not None and len(data) > LARGE:
-            self._large.submit(self._take, data)
+        counted = len(data) if data is not None and len(data) > COUNTED else 0
+        try:
+            self._room.take(counted)
+        except ResourceExhausted as error:
+            self.fail(error)
+            return
+        if counted > LARGE:
+            self._large.submit(self._take, data, counted)
         else:
-            self._take(data)
+            self._take(data, counted)
 
-    def _take(self, data: bytes | None) -> None:
+    def _take(self, data: bytes | None, counted: int) -> None:
+        if data is not None:
+            self._count(counted)
         try:
             if data is None:
                 self._on_end()
                 return
             check_size("a request", data, self._most)
-            with self._lock:
-                self._unanswered += 1
             self._on_message(data)
         except InterlockError as error:
             self.fail(error)
@@ -218,6 +261,15 @@ class ConversationCall(StreamCall, Conversation):
         with self._lock:
             self._reading = False
         self.read()
+
+    def _count(self, count: int) -> None:
+        """Count a message as unanswered, and its bytes as held until it is answered or the conversation is over."""
+        with self._lock:
+            self._unanswered += 1
+            if not self._closed:
+                self._counted.append(count)
+                return
+        self._room.give(count)
 
     def message(self, data: bytes) -> None:
         """Send the answer to the oldest message that has none."""
@@ -232,12 +284,19 @@ class ConversationCall(StreamCall, Conversation):
         """Make room for one more message."""
         with self._lock:
             self._unanswered -= 1
+            held = self._counted.popleft() if self._counted else 0
+        if held:
+            self._room.give(held)
         super().on_sent(event)
         self.read()
 
     def on_close(self, event: Event) -> None:
         """Tell whoever works for it that the conversation is over."""
         super().on_close(event)
+        with self._lock:
+            held = sum(self._counted)
+            self._counted.clear()
+        self._room.give(held)
         self.cancel()
 
 

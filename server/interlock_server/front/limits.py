@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Final
 
-from interlock.errors import TooLarge
+from interlock.errors import ResourceExhausted, TooLarge
 
 from interlock_server.front.seam import Limits
 
@@ -14,8 +15,12 @@ LARGE: Final = 1024 * 1024
 """Longer requests are taken on another thread: reading millions of typed values or strings takes seconds, and the
 thread that takes calls also answers health, the control process and everybody else."""
 LARGE_AT_ONCE: Final = 2
+COUNTED: Final = 64 * 1024
+"""Longer messages count towards the bytes that may be here at a time; counting short ones costs more than it saves:
+the queues and the streams of a connection bound them."""
 WALL: Final = 2
 """gRPC itself refuses messages over so many times the limit: without our details, but before all of it is received."""
+_RETRY_AFTER_S: Final = 0.1
 OVER: Final = "no answer within the server's deadline (settings default_deadline_s and max_deadline_s)"
 
 
@@ -24,6 +29,11 @@ def server_options(limits: Limits, max_message_bytes: int) -> list[tuple[str, in
     return [
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.max_send_message_length", -1),
+        ("grpc.max_allowed_incoming_connections", limits.max_connections),
+        ("grpc.max_concurrent_streams", limits.max_streams),
+        # Counts calls that were reset and not yet taken too: without it one connection that opens and resets fills the
+        # list of calls that wait to be taken, and other callers' calls are dropped from it.
+        ("grpc.http.overload_protection", 1),
         # The supervisor holds the port; a worker that is started again shares it with that reservation.
         ("grpc.so_reuseport", 1),
         # Real clients ping; without these gRPC answers with GOAWAY "too_many_pings".
@@ -38,3 +48,37 @@ def check_size(what: str, data: bytes, most: int) -> None:
     """Hold a message to the limit; raises TooLarge."""
     if len(data) > most:
         raise TooLarge(what, len(data), most, "max_message_bytes")
+
+
+class Room:
+    """Bytes of the longer messages, requests and answers, that are here at a time. Thread-safe."""
+
+    def __init__(self, most: int) -> None:
+        self._most: Final = most
+        self._held = 0
+        self._lock = threading.Lock()
+
+    @property
+    def held(self) -> int:
+        """Bytes that are held now."""
+        return self._held
+
+    def take(self, count: int) -> None:
+        """Count so many bytes more; raises ResourceExhausted where there is no room for them.
+
+        A single message is always taken: it has its own limit.
+        """
+        with self._lock:
+            if self._held and self._held + count > self._most:
+                raise ResourceExhausted(
+                    f"messages that are being answered or read hold {self._held} bytes, and {count} more are over the "
+                    f"limit of {self._most}; try again, or raise the server's setting max_in_flight_bytes",
+                    facts={"held": str(self._held), "size": str(count), "limit": str(self._most)},
+                    retry_after_s=_RETRY_AFTER_S,
+                )
+            self._held += count
+
+    def give(self, count: int) -> None:
+        """Give bytes back."""
+        with self._lock:
+            self._held -= count

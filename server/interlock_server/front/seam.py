@@ -91,6 +91,15 @@ class Call(ABC):
         if callback is not None:
             callback()
 
+    def release(self) -> None:
+        """Let go of whoever works for the call, now that gRPC is through with it.
+
+        Who works for it refers to the call and is referred to by it: without this, a request's tensors would stay until
+        the garbage collector comes by, which for a few large requests is seldom.
+        """
+        with self._lock:
+            self._on_cancel = None
+
     def on_cancel(self, callback: Callable[[], None]) -> None:
         """Call `callback` once when the caller goes away; at once if it has."""
         with self._lock:
@@ -133,6 +142,21 @@ class Limits(Protocol):
     @property
     def max_message_bytes(self) -> int:
         """Largest message either way."""
+        ...
+
+    @property
+    def max_in_flight_bytes(self) -> int:
+        """Bytes of all large requests that are here at a time."""
+        ...
+
+    @property
+    def max_connections(self) -> int:
+        """Connections at a time; one more is closed."""
+        ...
+
+    @property
+    def max_streams(self) -> int:
+        """Calls at a time on one connection; a client keeps back what is over it."""
         ...
 
     @property

@@ -139,6 +139,9 @@ class _Inside:
     """No limits but gRPC's own: on these sockets nobody speaks but this replica's own processes."""
 
     max_message_bytes: int = (2**31 - 1) // WALL
+    max_in_flight_bytes: int = 2**31 - 1
+    max_connections: int = 2**16
+    max_streams: int = 2**16
     default_deadline_s: float = 3600.0
     max_deadline_s: float = 3600.0
     keepalive_time_s: float = 7200.0

@@ -29,6 +29,9 @@ CONVERSATION = "/test.Service/Conversation"
 @dataclass(frozen=True)
 class Limits:
     max_message_bytes: int = 1 << 20
+    max_in_flight_bytes: int = 1 << 30
+    max_connections: int = 1000
+    max_streams: int = 256
     default_deadline_s: float = 30.0
     max_deadline_s: float = 300.0
     keepalive_time_s: float = 60.0

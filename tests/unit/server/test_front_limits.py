@@ -1,0 +1,157 @@
+"""What a front holds of its callers, and gives back: large messages, and what works for a call."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import grpc
+import pytest
+from interlock.errors import InterlockError, ResourceExhausted
+from interlock.status import from_wire
+from interlock_server.front.aio import AioFront
+from interlock_server.front.core import CoreFront
+from interlock_server.front.limits import Room
+from interlock_server.front.seam import Call, Conversation
+
+from tests.support import eventually_async
+from tests.unit.server.test_fronts import Limits, Line, run
+
+LARGE = b"x" * (2 << 20)
+TIGHT = Limits(max_message_bytes=4 << 20, max_in_flight_bytes=5 << 20)
+FRONTS = pytest.mark.parametrize("kind", [AioFront, CoreFront], ids=["aio", "core"])
+
+
+def reason(error: grpc.aio.AioRpcError) -> InterlockError:
+    return from_wire(error.code(), error.details() or "", tuple(error.trailing_metadata() or ()))
+
+
+async def refused(line: Line) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await line.unary(LARGE)
+    error = reason(caught.value)
+    assert isinstance(error, ResourceExhausted) and "max_in_flight_bytes" in error.message
+    assert error.retry_after_s == pytest.approx(0.1)
+
+
+@FRONTS
+async def test_large_requests_over_what_may_be_here_are_refused_until_others_have_ended(
+    kind: type[AioFront] | type[CoreFront],
+) -> None:
+    held: list[Call] = []
+    async with run(kind, held.append, TIGHT) as line:
+        first, second = line.unary(LARGE), line.unary(b"2" + LARGE[1:])
+        await eventually_async(lambda: len(held) == 2, "both were handed over")
+        held.sort(key=lambda call: call.request[:1], reverse=True)  # two threads take large ones, in any order
+        await refused(line)
+
+        short = line.unary(b"x")
+        await eventually_async(lambda: len(held) == 3, "a short one goes through")
+        held[2].done(b"short")
+        assert await short == b"short"
+
+        held[0].done(b"first")  # an answer makes room, and so does a caller that leaves
+        assert await first == b"first"
+        third = line.unary(LARGE)
+        await eventually_async(lambda: len(held) == 4, "one more has room")
+        await refused(line)
+        second.cancel()
+        await eventually_async(lambda: held[1].cancelled, "its leaving is noted")
+        fourth = line.unary(LARGE)
+        await eventually_async(lambda: len(held) == 5, "one more has room again")
+        for call in held[3:]:
+            call.done(b"done")
+        assert (await third, await fourth) == (b"done", b"done")
+
+
+@FRONTS
+async def test_large_messages_of_a_conversation_count_until_they_are_answered(
+    kind: type[AioFront] | type[CoreFront],
+) -> None:
+    talking: list[Conversation] = []
+    heard: list[bytes] = []
+
+    def act(call: Call) -> None:
+        if isinstance(call, Conversation):
+            call.listen(heard.append, call.done)
+            talking.append(call)
+        else:
+            call.done(b"unary")
+
+    async with run(kind, act, TIGHT) as line:
+        call = line.conversation()
+        for _ in range(2):
+            await call.write(LARGE)
+        await eventually_async(lambda: len(heard) == 2, "both were read")
+        await refused(line)
+        talking[0].message(b"one")
+        assert await call.read() == b"one"
+        assert await line.unary(LARGE) == b"unary"
+        await call.write(LARGE)
+        await eventually_async(lambda: len(heard) == 3, "the third was read")
+        await refused(line)
+        call.cancel()
+        await eventually_async(lambda: talking[0].cancelled, "its end is noted")
+        assert await line.unary(LARGE) == b"unary"
+
+
+@contextmanager
+def no_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+@FRONTS
+async def test_what_works_for_a_call_is_let_go_with_its_end_and_not_by_the_garbage_collector(
+    kind: type[AioFront] | type[CoreFront],
+) -> None:
+    class Work:
+        """Refers to the call that refers to it, as a queued request does."""
+
+        def __init__(self, call: Call) -> None:
+            self.call = call
+            self.tensor = call.request
+
+        def forget(self) -> None:
+            """Nothing: it is here to be referred to."""
+
+    works: list[weakref.ref[Work]] = []
+
+    def act(call: Call) -> None:
+        work = Work(call)
+        works.append(weakref.ref(work))
+        call.on_cancel(work.forget)
+        call.done(b"done")
+
+    async with run(kind, act) as line:
+        line.handler.calls = Forgetful()
+        with no_collector():
+            assert await line.unary(b"tensors") == b"done"
+            await eventually_async(lambda: works[0]() is None, "nothing of the call is left")
+
+
+class Forgetful(list[Call]):
+    """Keeps no call."""
+
+    def append(self, call: Call) -> None:
+        """Drop it."""
+
+
+def test_room_takes_one_message_of_any_size_and_more_only_up_to_its_bound() -> None:
+    room = Room(100)
+    room.take(500)
+    with pytest.raises(ResourceExhausted, match="hold 500 bytes, and 1 more are over the limit of 100"):
+        room.take(1)
+    room.give(500)
+    room.take(60)
+    room.take(40)
+    with pytest.raises(ResourceExhausted):
+        room.take(1)
+    room.give(100)
+    assert room.held == 0
