@@ -29,6 +29,8 @@ class AsyncClient:
             given.
         credentials: in its place, credentials that `grpc` made.
         options: gRPC channel arguments that go before ours.
+        connections: how many connections share the calls (1 to 64). A server with several workers gives each connection
+            to one of them.
     """
 
     def __init__(
@@ -40,10 +42,19 @@ class AsyncClient:
         tls: Tls | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         options: Sequence[Option] = (),
+        connections: int = 1,
     ) -> None:
         self._timeout_s: Final = seconds(timeout, DEFAULT_TIMEOUT_S)
         self._cache: Final = _inference.SignatureCache()
-        line = dial(INFERENCE, target, retries=retries, tls=tls, credentials=credentials, options=options)
+        line = dial(
+            INFERENCE,
+            target,
+            retries=retries,
+            tls=tls,
+            credentials=credentials,
+            options=options,
+            connections=connections,
+        )
         self._connection: Final = AsyncConnection(line, GRPCInferenceServiceStub, tuple)
 
     @property

@@ -30,6 +30,7 @@ DEFAULT_TIMEOUT_S: Final = 30.0
 DEFAULT_RETRIES: Final = 3
 _MAX_RETRIES: Final = 4
 """gRPC makes five attempts at most, whatever the policy says."""
+_MAX_CONNECTIONS: Final = 64
 _RETRY_BUFFER: Final = 32 * 1024 * 1024
 """Past gRPC's own 256 KiB a request is sent once and never again; this lets 16 MiB tensors be retried."""
 
@@ -60,6 +61,8 @@ class Dial:
     target: str
     options: tuple[Option, ...]
     credentials: grpc.ChannelCredentials | None
+    connections: int = 1
+    """How many channels share the calls."""
 
     def channel(self) -> grpc.Channel:
         """Open a blocking channel."""
@@ -76,6 +79,7 @@ def dial(
     tls: Tls | None,
     credentials: grpc.ChannelCredentials | None,
     options: Iterable[Option],
+    connections: int = 1,
 ) -> Dial:
     """Work out address, channel options and TLS; raises InvalidArgument. The caller's options win over ours."""
     if not is_whole(retries) or not 0 <= retries <= _MAX_RETRIES:
@@ -83,6 +87,8 @@ def dial(
             f"retries must be a whole number from 0 to {_MAX_RETRIES} (gRPC makes at most {_MAX_RETRIES + 1} "
             f"attempts), got {retries!r}"
         )
+    if not is_whole(connections) or not 1 <= connections <= _MAX_CONNECTIONS:
+        raise InvalidArgument(f"connections must be a whole number from 1 to {_MAX_CONNECTIONS}, got {connections!r}")
     if tls is not None and credentials is not None:
         raise InvalidArgument("tls and credentials both say how the connection is encrypted; give one of them")
     address = port.address(target)
@@ -93,8 +99,10 @@ def dial(
             credentials = tls.credentials()
             if tls.name:
                 merged["grpc.ssl_target_name_override"] = tls.name
+    if connections > 1:
+        merged["grpc.use_local_subchannel_pool"] = 1  # else gRPC leads channels to one address over one connection
     merged |= dict(options)
-    return Dial(port, address, tuple(merged.items()), credentials)
+    return Dial(port, address, tuple(merged.items()), credentials, connections)
 
 
 def _options(address: str, retries: int) -> Sequence[Option]:

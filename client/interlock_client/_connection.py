@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -51,12 +52,12 @@ class _Guide:
 
 
 class SyncConnection(_Guide):
-    """A blocking channel; any number of threads may use it at once."""
+    """Blocking channels, which take calls in turn; any number of threads may use them at once."""
 
     def __init__(self, dial: Dial, stub: Callable[[grpc.Channel], object], headers: Headers) -> None:
         super().__init__(dial, headers)
-        self._channel: Final = dial.channel()
-        self._stub: Final = stub(self._channel)
+        self._channels: Final = [dial.channel() for _ in range(dial.connections)]
+        self._stubs: Final = itertools.cycle([stub(channel) for channel in self._channels])
 
     def run(self, flow: Flow[T], timeout_s: float) -> T:
         """Run a flow to its end; `timeout_s` covers all of its calls together."""
@@ -75,7 +76,7 @@ class SyncConnection(_Guide):
             return cast(T, done.value)
 
     def _call(self, call: Call, deadline: float, timeout_s: float) -> Answer[Message]:
-        method = cast("grpc.UnaryUnaryMultiCallable[Message, Message]", getattr(self._stub, call.method))
+        method = cast("grpc.UnaryUnaryMultiCallable[Message, Message]", getattr(next(self._stubs), call.method))
         try:
             message, done = method.with_call(
                 call.request, timeout=max(0.0, deadline - time.monotonic()), metadata=tuple(self._headers())
@@ -90,7 +91,7 @@ class SyncConnection(_Guide):
     def upload(self, sender: Sender, timeout_s: float) -> admin_pb2.RegisterVersionResponse:
         """Stream an upload and return the answer."""
         self._check_open()
-        stub = cast("admin_pb2_grpc.AdminServiceStub", self._stub)
+        stub = cast("admin_pb2_grpc.AdminServiceStub", next(self._stubs))
         try:
             reply = stub.RegisterVersion(iter(sender), timeout=timeout_s, metadata=tuple(self._headers()))
         except grpc.RpcError as error:
@@ -102,7 +103,7 @@ class SyncConnection(_Guide):
     def download(self, receiver: Receiver, timeout_s: float) -> Pulled:
         """Have a download written and return what it was."""
         self._check_open()
-        stub = cast("admin_pb2_grpc.AdminServiceStub", self._stub)
+        stub = cast("admin_pb2_grpc.AdminServiceStub", next(self._stubs))
         call = stub.DownloadVersion(receiver.request, timeout=timeout_s, metadata=tuple(self._headers()))
         try:
             with receiver:
@@ -115,29 +116,31 @@ class SyncConnection(_Guide):
     def close(self) -> None:
         """Close the channel; calls in flight are cancelled. May be called again."""
         self._closed = True
-        self._channel.close()
+        for channel in self._channels:
+            channel.close()
 
 
 class AsyncConnection(_Guide):
-    """An asyncio channel, opened by the first call and bound to the event loop that made it."""
+    """Asyncio channels, which take calls in turn; opened by the first and bound to the event loop that made it."""
 
     def __init__(self, dial: Dial, stub: Callable[[aio.Channel], object], headers: Headers) -> None:
         super().__init__(dial, headers)
         self._make_stub: Final = stub
-        self._channel: aio.Channel | None = None
-        self._stub: object = None
+        self._channels: Final[list[aio.Channel]] = []
+        self._stubs: Iterator[object] = iter(())
         self._lines: Final[set[SyncConnection]] = set()
 
     def _open(self) -> None:
         self._check_open()
-        if self._channel is None:
-            dial = self._dial
-            self._channel = (
-                aio.insecure_channel(dial.target, options=dial.options)
-                if dial.credentials is None
-                else aio.secure_channel(dial.target, dial.credentials, options=dial.options)
-            )
-            self._stub = self._make_stub(self._channel)
+        if not self._channels:
+            self._channels.extend(self._channel() for _ in range(self._dial.connections))
+            self._stubs = itertools.cycle([self._make_stub(channel) for channel in self._channels])
+
+    def _channel(self) -> aio.Channel:
+        dial = self._dial
+        if dial.credentials is None:
+            return aio.insecure_channel(dial.target, options=dial.options)
+        return aio.secure_channel(dial.target, dial.credentials, options=dial.options)
 
     async def run(self, flow: Flow[T], timeout_s: float) -> T:
         """Run a flow to its end; `timeout_s` covers all of its calls together."""
@@ -156,7 +159,7 @@ class AsyncConnection(_Guide):
             return cast(T, done.value)
 
     async def _call(self, call: Call, deadline: float, timeout_s: float) -> Answer[Message]:
-        method = cast("aio.UnaryUnaryMultiCallable[Message, Message]", getattr(self._stub, call.method))
+        method = cast("aio.UnaryUnaryMultiCallable[Message, Message]", getattr(next(self._stubs), call.method))
         try:
             running = method(
                 call.request, timeout=max(0.0, deadline - time.monotonic()), metadata=tuple(self._headers())
@@ -201,5 +204,5 @@ class AsyncConnection(_Guide):
         self._closed = True
         for line in self._lines:
             line.close()
-        if self._channel is not None:
-            await self._channel.close()
+        for channel in self._channels:
+            await channel.close()

@@ -18,6 +18,7 @@ from interlock.model import WorkerStatus
 from interlock.protocols import open_inference_pb2 as pb
 from interlock.protocols.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from interlock.protocols.open_inference_pb2_grpc import GRPCInferenceServiceStub
+from interlock_client import Client
 
 from tests.load import Load, X
 from tests.server import Server
@@ -53,7 +54,7 @@ class Asker:
         )
 
 
-def runs(status: Sequence[WorkerStatus], server: Server) -> dict[int, int]:
+def connections(status: Sequence[WorkerStatus], server: Server) -> dict[int, int]:
     """Return how many connections to the inference port each worker's process holds."""
     port = int(server.grpc.rpartition(":")[2])
     found = dict.fromkeys((each.pid for each in status), 0)
@@ -81,7 +82,7 @@ def askers(serving: Server) -> Iterator[list[Asker]]:
         while len(made) < MOST_CHANNELS:
             made.append(Asker(serving.grpc))
             made[-1].infer()
-            if len(made) > 3 and all(runs(serving.status().workers, serving).values()):
+            if len(made) > 3 and all(connections(serving.status().workers, serving).values()):
                 break
         yield made
     finally:
@@ -93,7 +94,7 @@ def test_each_of_two_workers_takes_connections(serving: Server, askers: list[Ask
     status = serving.status()
     assert [each.index for each in status.workers] == [0, 1]
     assert len({each.pid for each in status.workers}) == 2
-    assert all(runs(status.workers, serving).values())
+    assert all(connections(status.workers, serving).values())
     assert status.ready and not status.degraded
 
 
@@ -211,8 +212,30 @@ def _reached(counts: Sequence[int], wanted: int) -> bool:
     return sum(counts) >= wanted
 
 
-def test_a_killed_worker_costs_only_what_it_was_doing(serving: Server, askers: list[Asker]) -> None:
+def connections_by_worker(status: Sequence[WorkerStatus], server: Server, asked: int) -> list[int]:
+    """Return how many connections a client of the SDK has to each worker once it has asked over each of them."""
+    before = connections(status, server)
+    with Client(server.grpc, connections=asked) as client:
+        for _ in range(2 * asked):
+            client.infer("m", {"x": X})
+        after = connections(status, server)
+    return [after[each.pid] - before[each.pid] for each in status]
+
+
+def test_a_client_with_several_connections_reaches_every_worker(serving: Server, askers: list[Asker]) -> None:
+    status = serving.status().workers
+    assert sum(connections_by_worker(status, serving, 1)) == 1
+    spread = connections_by_worker(status, serving, MOST_CHANNELS)
+    assert sum(spread) == MOST_CHANNELS and all(spread), spread
+
+
+def test_a_killed_worker_costs_only_what_it_was_doing_and_comes_back_as_the_others_are(
+    serving: Server, askers: list[Asker]
+) -> None:
     victim = serving.status().workers[1].pid
+    traces = pb.TraceSettingRequest(model_name="m")
+    traces.settings["trace_rate"].value.append("9")
+    askers[0].stub.TraceSetting(traces)
 
     def back() -> bool:
         status = serving.status()
@@ -234,18 +257,13 @@ def test_a_killed_worker_costs_only_what_it_was_doing(serving: Server, askers: l
     assert len(load.failures) <= 8, "one request of each client was in flight, and another met the port as it closed"
     assert all(isinstance(failure.error, Unavailable) for failure in load.failures), load.failures[:3]
 
-
-def test_a_worker_that_comes_back_has_the_settings_of_the_others(serving: Server, askers: list[Asker]) -> None:
-    """The worker of the test before is a new process: new connections lead to it as well."""
-    with_both: list[Asker] = []
+    found: list[Asker] = []
     try:
-        while len(with_both) < MOST_CHANNELS and (
-            len(with_both) < 4 or not all(runs(serving.status().workers, serving).values())
-        ):
-            with_both.append(Asker(serving.grpc))
-            rate = with_both[-1].stub.TraceSetting(pb.TraceSettingRequest(model_name="m")).settings["trace_rate"].value
-            assert list(rate) == ["7"]
-        assert all(runs(serving.status().workers, serving).values())
+        while len(found) < 4 or not all(connections(serving.status().workers, serving).values()):
+            assert len(found) < MOST_CHANNELS
+            found.append(Asker(serving.grpc))
+            setting = found[-1].stub.TraceSetting(pb.TraceSettingRequest(model_name="m"))
+            assert list(setting.settings["trace_rate"].value) == ["9"]
     finally:
-        for each in with_both:
+        for each in found:
             each.channel.close()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
+from interlock.errors import InvalidArgument
 from interlock_client import Admin, Client
 from interlock_client._channel import ADMIN, INFERENCE, Option, dial, seconds, service_config
 
@@ -76,3 +78,16 @@ def test_a_deadline_falls_back_to_the_default() -> None:
     assert seconds(None, 30) == 30.0
     assert seconds(5, 30) == 5.0
     assert seconds(0.5, 30) == 0.5
+
+
+def test_several_connections_are_really_several() -> None:
+    made = dial(INFERENCE, "h:1", retries=0, tls=None, credentials=None, options=(), connections=3)
+    assert made.connections == 3
+    assert dict(made.options)["grpc.use_local_subchannel_pool"] == 1
+    assert "grpc.use_local_subchannel_pool" not in options()
+
+
+@pytest.mark.parametrize("connections", [0, 65, 1.5, True])
+def test_a_wrong_number_of_connections_is_refused(connections: Any) -> None:
+    with pytest.raises(InvalidArgument, match="connections must be a whole number from 1 to 64"):
+        Client("h:1", connections=connections)

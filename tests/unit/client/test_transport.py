@@ -63,6 +63,21 @@ def test_the_servers_own_state_can_be_read(kind: Kind, server: ScriptedServer) -
     assert client.metadata("m").version == 3
 
 
+def test_calls_go_over_all_connections_in_turn(kind: Kind, server: ScriptedServer) -> None:
+    callers: list[str] = []
+
+    def live(_: object, context: grpc.ServicerContext) -> oip.ServerLiveResponse:
+        callers.append(context.peer())
+        return oip.ServerLiveResponse(live=True)
+
+    server.behaviours["ServerLive"] = live
+    client = kind.client(server.address, connections=3)
+    for _ in range(6):
+        assert client.server_live() is True
+    assert len(set(callers)) == 3
+    assert callers[:3] == callers[3:]
+
+
 def test_a_servers_error_is_typed_and_keeps_facts_and_cause(kind: Kind, server: ScriptedServer) -> None:
     def refuse(*_: object) -> Any:
         raise ModelNotFound("digits")
