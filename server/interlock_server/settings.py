@@ -37,7 +37,7 @@ class Settings(BaseSettings):
     front: Literal["auto", "aio", "core", "native"] = Field(
         "auto",
         description="What speaks gRPC on the inference port: core is fast and needs a grpcio that it knows, aio is the "
-        "reference, auto takes core where it works.",
+        "reference, auto takes core where it works; native is for trusted callers only (docs/guide/operations.md).",
     )
     insecure: bool = Field(False, description="Allow a non-loopback host without TLS and authentication.")
     tls_cert: Path | None = Field(
@@ -159,8 +159,8 @@ class Settings(BaseSettings):
                 f"workers is {self.workers} and providers is 'cuda', but every worker would put its own copy of each "
                 "model and its own CUDA context on the GPU; use workers 1 there, or providers 'cpu'"
             )
-        if self.front == "native":
-            raise ValueError("front is 'native', but this release has 'core', 'aio' and 'auto', which takes the best")
+        if self.front == "native" and self.tls_cert is not None:
+            raise ValueError("front is 'native', which has no TLS, and tls_cert is set; use front 'auto' for TLS")
         if (self.tls_cert is None) != (self.tls_key is None):
             given, other = ("tls_cert", "tls_key") if self.tls_key is None else ("tls_key", "tls_cert")
             raise ValueError(f"{given} is set and {other} is not; TLS needs both")

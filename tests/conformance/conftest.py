@@ -59,7 +59,9 @@ def populate(admin: Admin, folder: Path) -> None:
     admin.register("unserved", models.write(folder / "unserved.onnx", models.affine()))
 
 
-@pytest.fixture(scope="session", params=["core", pytest.param("aio", marks=pytest.mark.slow)])
+@pytest.fixture(
+    scope="session", params=["core", *(pytest.param(other, marks=pytest.mark.slow) for other in ("aio", "native"))]
+)
 def served(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("conformance")
     with Server(folder / "data", "--front", request.param, env={"INTERLOCK_SHARED_MEMORY": "true"}) as server:

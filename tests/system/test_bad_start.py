@@ -127,7 +127,7 @@ def test_cuda_without_a_gpu_is_refused_with_the_reason(tmp_path: Path) -> None:
         (["--host", "example.invalid"], ["example.invalid", "--insecure"]),
         (["--workers", "2", "--providers", "cuda"], ["workers", "2", "cuda", "1"]),
         (["--workers", "0"], ["workers", "0"]),
-        (["--front", "native"], ["native", "core"]),
+        (["--front", "native", "--tls-cert", "c.pem", "--tls-key", "k.pem"], ["native", "TLS"]),
         (["--grpc-port", "65536"], ["grpc_port", "65536"]),
         (["--admin-port=-1"], ["admin_port", "-1"]),
     ],

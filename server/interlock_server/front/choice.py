@@ -15,7 +15,7 @@ import grpc.aio
 from interlock.errors import StartupRefused
 
 from interlock_server.certificates import Certificates
-from interlock_server.front import completion
+from interlock_server.front import completion, native
 from interlock_server.front.aio import AioFront
 from interlock_server.front.core import CoreFront
 from interlock_server.front.seam import Arity, Call, Conversation, Front, Limits
@@ -54,11 +54,13 @@ class _NoLimits:
 async def choose(name: str, limits: Limits, certificates: Certificates | None = None) -> Front:
     """Return the front of that name, not yet started; `auto` is core unless something is wrong with it.
 
-    Raises StartupRefused where core was asked for by name and does not work here.
+    Raises StartupRefused where core or native was asked for by name and does not work here.
     """
     if name == "aio":
         return AioFront(limits, certificates)
     wrong = await self_check()
+    if name == "native":
+        return await _native(limits, CoreFront(limits) if not wrong else AioFront(limits))
     if not wrong:
         return CoreFront(limits, certificates)
     if name == "core":
@@ -67,15 +69,24 @@ async def choose(name: str, limits: Limits, certificates: Certificates | None = 
     return AioFront(limits, certificates)
 
 
+async def _native(limits: Limits, other: Front) -> Front:
+    wrong = native.missing()
+    # What was made to be looked at has a front of its own behind it: one can be started once only.
+    wrong = wrong or await _try_out(native.NativeFront(_NoLimits(), AioFront(_NoLimits())))
+    if wrong:
+        raise StartupRefused(f"the front native does not work here: {wrong}; or leave --front at auto")
+    return native.NativeFront(limits, other)
+
+
 async def self_check() -> str:
     """Have the core front answer one call, over a socket of its own; return what went wrong, "" for nothing.
 
     It is built on a private module of grpcio: what a new release breaks must show before the port is bound.
     """
-    wrong = completion.missing()
-    if wrong:
-        return wrong
-    front = CoreFront(_NoLimits())
+    return completion.missing() or await _try_out(CoreFront(_NoLimits()))
+
+
+async def _try_out(front: Front) -> str:
     with tempfile.TemporaryDirectory(prefix="interlock-") as folder:
         address = f"unix:{Path(folder) / 'check'}"
         try:

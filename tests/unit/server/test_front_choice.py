@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import sys
 import threading
 import time
 
 import grpc
 import pytest
 from interlock.errors import StartupRefused
-from interlock_server.front import choice, completion
+from interlock_server.front import choice, completion, native
 from interlock_server.front.alarms import Alarms
 from interlock_server.front.choice import choose, self_check
 from interlock_server.settings import Settings
@@ -45,6 +46,31 @@ async def test_a_front_that_answers_no_call_is_found_out(monkeypatch: pytest.Mon
     monkeypatch.setattr(choice, "_PATIENCE_S", 0.2)
     monkeypatch.setattr(choice._Echo, "handle", lambda self, call: None)
     assert "a call to it failed" in await self_check()
+
+
+async def test_native_is_taken_only_where_it_is_asked_for() -> None:
+    assert native.missing() == ""
+    assert (await choose("native", Settings.load({}, None))).name == "native"
+
+
+async def test_native_without_its_package_says_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pygrpc_native", None)
+    with pytest.raises(StartupRefused, match=r"run: pip install 'interlock\[native\]'; or leave --front at auto"):
+        await choose("native", Settings.load({}, None))
+
+
+@pytest.mark.parametrize("version", ["0.4.9", "0.6.0", "1.0"])
+async def test_native_of_a_release_that_was_not_tried_is_refused(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
+    monkeypatch.setattr(native.metadata, "version", lambda name: version)
+    with pytest.raises(StartupRefused, match=f"pygrpc-native {version} is not between 0.5 and 0.6"):
+        await choose("native", Settings.load({}, None))
+
+
+async def test_native_that_answers_no_call_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr(choice._Echo, "handle", lambda self, call: None)
+    with pytest.raises(StartupRefused, match="a call to it failed"):
+        await choose("native", Settings.load({}, None))
 
 
 # --- alarms ---

@@ -18,6 +18,7 @@ from interlock.status import from_wire
 from interlock_server.front.aio import AioFront
 from interlock_server.front.core import CoreFront
 from interlock_server.front.limits import MAX_STREAM_BACKLOG
+from interlock_server.front.native import NativeFront
 from interlock_server.front.seam import MAX_UNANSWERED, Arity, Call, Conversation, Front
 
 from tests.support import eventually_async
@@ -84,7 +85,11 @@ class Lines(Protocol):
     ) -> AbstractAsyncContextManager[Line]: ...
 
 
-@pytest.fixture(params=[AioFront, CoreFront], ids=["aio", "core"])
+def native(limits: Limits) -> Front:
+    return NativeFront(limits, CoreFront(limits))
+
+
+@pytest.fixture(params=[AioFront, CoreFront, native], ids=["aio", "core", "native"])
 def line(request: pytest.FixtureRequest) -> Lines:
     return partial(run, request.param)
 

@@ -72,7 +72,7 @@ def test_each_source_gives_what_the_others_leave_open(monkeypatch: pytest.Monkey
     [
         ({"workers": 2, "providers": "cuda"}, "workers is 2 and providers is 'cuda'"),
         ({"workers": 0}, "workers is '0'"),
-        ({"front": "native"}, "front is 'native', but this release has 'core', 'aio' and 'auto'"),
+        ({"front": "native", "tls_cert": "c.pem", "tls_key": "k.pem"}, "front is 'native', which has no TLS"),
         ({"front": "other"}, "front is 'other'"),
         ({"providers": "tpu"}, "providers is 'tpu'"),
         ({"host": "0.0.0.0"}, r"host '0.0.0.0' is reachable from other machines.* --insecure"),

@@ -1,0 +1,251 @@
+"""The front for trusted listeners: HTTP/2 in Rust, outside the GIL, by the package pygrpc-native.
+
+It takes unary calls in batches. Every other kind of call, and every unknown method, goes through a unix socket to
+another front of ours, which the package connects to by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import grpc
+from interlock.errors import Cancelled, InterlockError, TooLarge, Unavailable
+from interlock.status import DETAILS_KEY, to_wire
+
+from interlock_server.faults import opaque
+from interlock_server.front.alarms import Alarm, Alarms
+from interlock_server.front.limits import LARGE, LARGE_AT_ONCE, OVER, check_size
+from interlock_server.front.seam import Arity, Call, Front, Handler, Limits, Trailing
+
+if TYPE_CHECKING:
+    from pygrpc_native import NativeGrpcFront
+
+log = logging.getLogger("interlock.front")
+
+OLDEST_KNOWN: Final = (0, 5)
+NEWEST_KNOWN: Final = (0, 6)
+"""The package is only used below this release: it promises much within 0.x, and was tried up to here."""
+
+_BATCH: Final = 64
+_IO_THREADS: Final = 2
+_TICK_S: Final = 0.02
+
+
+def missing() -> str:
+    """Say why the package cannot be used; "" where it can."""
+    try:
+        version = metadata.version("pygrpc-native")
+        import pygrpc_native  # noqa: F401 - whether it loads here
+    except (metadata.PackageNotFoundError, ImportError) as error:
+        return f"the package pygrpc-native cannot be loaded ({error}); run: pip install 'interlock[native]'"
+    found = tuple(int(part) for part in version.split(".")[:2])
+    if not OLDEST_KNOWN <= found < NEWEST_KNOWN:
+        oldest, newest = (".".join(map(str, each)) for each in (OLDEST_KNOWN, NEWEST_KNOWN))
+        return f"pygrpc-native {version} is not between {oldest} and {newest}; run: pip install 'interlock[native]'"
+    return ""
+
+
+class _UnaryCall(Call):
+    """One call of the package's, named by a number until it has ended."""
+
+    __slots__ = ("_alarm_list", "_alarms", "_line", "_most", "_number", "_open")
+
+    def __init__(
+        self,
+        method: str,
+        request: bytes,
+        metadata: Mapping[str, str],
+        deadline: float,
+        line: NativeGrpcFront,
+        number: int,
+        open_calls: dict[int, _UnaryCall],
+        alarms: Alarms,
+        most: int,
+    ) -> None:
+        super().__init__(method, request, metadata, deadline)
+        self._line = line
+        self._number = number
+        self._open = open_calls
+        self._alarms = alarms
+        self._alarm_list: list[Alarm] = []
+        self._most = most
+
+    def message(self, data: bytes) -> None:
+        raise TypeError(f"{self.method} answers with one message: end it with done()")
+
+    def done(self, data: bytes | None = None, trailing: Trailing = ()) -> None:
+        answer = data or b""
+        try:
+            check_size("an answer", answer, self._most)
+        except TooLarge as error:
+            self.fail(error)
+            return
+        if self._first_end():
+            self._line.respond(self._number, answer, None, trailing or None)
+
+    def fail(self, error: InterlockError) -> None:
+        if not self._first_end():
+            return
+        if isinstance(error, Cancelled):
+            self._line.fail(self._number, grpc.StatusCode.CANCELLED.value[0], error.message)
+            return
+        status = to_wire(error)
+        # The package sends no keys of gRPC's own, such as how long to wait before a retry; RetryInfo says that too.
+        trailing = [(key, value) for key, value in status.trailing if not key.startswith("grpc-") or key == DETAILS_KEY]
+        self._line.fail(self._number, status.code.value[0], status.message, trailing)
+
+    def alarm(self, at: float, callback: Callable[[], None]) -> None:
+        self._alarm_list.append(self._alarms.set(at, callback))
+
+    def gone(self) -> None:
+        """Note that the caller has gone away."""
+        if self._first_end():
+            self.cancel()
+
+    def _first_end(self) -> bool:
+        """Tell whether the call was still open: who takes it out of the open ones ends it."""
+        first = self._open.pop(self._number, None) is not None
+        if first:
+            for alarm in self._alarm_list:
+                alarm.end()
+        return first
+
+
+class NativeFront:
+    """pygrpc-native behind the seam. Start and stop on one event loop; unary calls never touch it."""
+
+    name: Final = "native"
+
+    def __init__(self, limits: Limits, other: Front) -> None:
+        """Take the front that everything but unary calls goes through."""
+        self._limits = limits
+        self._other = other
+        self._handler: Handler | None = None
+        self._paths: list[str] = []
+        self._line: NativeGrpcFront | None = None
+        self._open: dict[int, _UnaryCall] = {}
+        self._alarms: Alarms | None = None
+        self._thread: threading.Thread | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._large = ThreadPoolExecutor(LARGE_AT_ONCE, thread_name_prefix="large requests")
+        self._stopping = False
+
+    async def start(self, handler: Handler, address: str) -> None:
+        """Listen; returns when bound. Raises OSError."""
+        from pygrpc_native import NativeGrpcFront
+
+        self._handler = handler
+        self._paths = [path for path, arity in handler.methods.items() if arity is Arity.UNARY]
+        line = NativeGrpcFront(
+            address,
+            [(path, False) for path in self._paths],
+            io_threads=_IO_THREADS,
+            call_details=True,
+            keepalive_time_ms=round(self._limits.keepalive_time_s * 1000),
+            keepalive_timeout_ms=round(self._limits.keepalive_timeout_s * 1000),
+            reuse_port=True,
+        )
+        self._folder = tempfile.TemporaryDirectory(prefix="interlock-")
+        socket_path = str(Path(self._folder.name) / "other")
+        await self._other.start(handler, f"unix:{socket_path}")
+        line.set_fallback(socket_path)
+        self._alarms = Alarms()
+        self._line = line
+        line.start()
+        self._thread = threading.Thread(target=self._poll, args=(line,), name="front native", daemon=True)
+        self._thread.start()
+
+    async def stop(self, grace_s: float) -> None:
+        """Refuse new calls, let running ones finish for so long, then cancel them. Idempotent."""
+        line, self._line = self._line, None
+        if line is None:
+            return
+        self._stopping = True
+        deadline = time.monotonic() + grace_s
+        await self._other.stop(grace_s)
+        await asyncio.to_thread(self._close, line, deadline)
+        assert self._alarms is not None and self._folder is not None
+        for call in list(self._open.values()):
+            call.gone()
+        self._alarms.close()
+        self._large.shutdown(wait=False, cancel_futures=True)
+        self._folder.cleanup()
+
+    def _close(self, line: NativeGrpcFront, deadline: float) -> None:
+        while self._open and time.monotonic() < deadline:
+            time.sleep(_TICK_S)  # the package tells of calls that begin and that are given up, of no others
+        line.close()
+        assert self._thread is not None
+        self._thread.join()
+
+    def _poll(self, line: NativeGrpcFront) -> None:
+        from pygrpc_native import EVENT_CALL
+
+        while (events := line.recv_batch_details(_BATCH)) is not None:
+            for kind, number, method, request, _, details in events:
+                try:
+                    if kind != EVENT_CALL:
+                        call = self._open.get(number)
+                        if call is not None:
+                            call.gone()
+                    elif request is not None and details is not None:
+                        pairs, _, remaining_s = details
+                        self._begin(line, number, self._paths[method], request, pairs, remaining_s)
+                except Exception:
+                    log.exception("an event of a call could not be handled")
+            # What the events refer to must not live on until the next ones come.
+            events = None
+
+    def _begin(
+        self,
+        line: NativeGrpcFront,
+        number: int,
+        method: str,
+        request: bytes,
+        pairs: Sequence[tuple[str, str | bytes]],
+        remaining_s: float | None,
+    ) -> None:
+        assert self._alarms is not None
+        limit = self._limits.default_deadline_s if remaining_s is None else self._limits.max_deadline_s
+        allowed = limit if remaining_s is None else min(remaining_s, limit)
+        now = time.monotonic()
+        call = _UnaryCall(
+            method,
+            request,
+            {key: value for key, value in pairs if isinstance(value, str)},
+            now + allowed,
+            line,
+            number,
+            self._open,
+            self._alarms,
+            self._limits.max_message_bytes,
+        )
+        self._open[number] = call
+        if self._stopping:
+            call.fail(Unavailable("the server is shutting down; try again elsewhere"))
+            return
+        if remaining_s is None or remaining_s > limit:
+            call.alarm(now + allowed, lambda: call.expire(OVER))
+        if len(request) > LARGE:
+            self._large.submit(self._handle, call)
+        else:
+            self._handle(call)
+
+    def _handle(self, call: _UnaryCall) -> None:
+        assert self._handler is not None
+        try:
+            check_size("a request", call.request, self._limits.max_message_bytes)
+            self._handler.handle(call)
+        except InterlockError as error:
+            call.fail(error)
+        except Exception as error:  # noqa: BLE001 - it must end as this call's answer, and in the log
+            call.fail(opaque(error))
