@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib import metadata
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -43,14 +43,14 @@ _TICK_S: Final = 0.02
 def missing() -> str:
     """Say why the package cannot be used; "" where it can."""
     try:
-        version = metadata.version("pygrpc-native")
+        installed = version("pygrpc-native")
         import pygrpc_native  # noqa: F401 - whether it loads here
-    except (metadata.PackageNotFoundError, ImportError) as error:
+    except (PackageNotFoundError, ImportError) as error:
         return f"the package pygrpc-native cannot be loaded ({error}); run: pip install 'interlock[native]'"
-    found = tuple(int(part) for part in version.split(".")[:2])
+    found = tuple(int(part) for part in installed.split(".")[:2])
     if not OLDEST_KNOWN <= found < NEWEST_KNOWN:
         oldest, newest = (".".join(map(str, each)) for each in (OLDEST_KNOWN, NEWEST_KNOWN))
-        return f"pygrpc-native {version} is not between {oldest} and {newest}; run: pip install 'interlock[native]'"
+        return f"pygrpc-native {installed} is not between {oldest} and {newest}; run: pip install 'interlock[native]'"
     return ""
 
 
@@ -138,6 +138,13 @@ class NativeFront:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._large = ThreadPoolExecutor(LARGE_AT_ONCE, thread_name_prefix="large requests")
         self._stopping = False
+        self._busy_since = 0.0
+
+    @property
+    def stuck_s(self) -> float:
+        """How long the polling thread, or the front behind it, has been busy with one event; 0 while both wait."""
+        since = self._busy_since
+        return max(time.monotonic() - since if since else 0.0, self._other.stuck_s)
 
     async def start(self, handler: Handler, address: str) -> None:
         """Listen; returns when bound. Raises OSError."""
@@ -192,6 +199,7 @@ class NativeFront:
 
         while (events := line.recv_batch_details(_BATCH)) is not None:
             for kind, number, method, request, _, details in events:
+                self._busy_since = time.monotonic()
                 try:
                     if kind != EVENT_CALL:
                         call = self._open.get(number)
@@ -202,6 +210,7 @@ class NativeFront:
                         self._begin(line, number, self._paths[method], request, pairs, remaining_s)
                 except Exception:
                     log.exception("an event of a call could not be handled")
+            self._busy_since = 0.0
             # What the events refer to must not live on until the next ones come.
             events = None
 

@@ -61,7 +61,7 @@ async def test_native_without_its_package_says_what_installs_it(monkeypatch: pyt
 
 @pytest.mark.parametrize("version", ["0.4.9", "0.6.0", "1.0"])
 async def test_native_of_a_release_that_was_not_tried_is_refused(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
-    monkeypatch.setattr(native.metadata, "version", lambda name: version)
+    monkeypatch.setattr(native, "version", lambda name: version)
     with pytest.raises(StartupRefused, match=f"pygrpc-native {version} is not between 0.5 and 0.6"):
         await choose("native", Settings.load({}, None))
 
