@@ -22,5 +22,10 @@ def test_every_server_that_is_compared_answers_rightly(tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stderr
     measured = json.loads((tmp_path / "infer.json").read_text())["measured"]
-    assert [each["target"] for each in measured] == ["interlock", "grpc.aio + onnxruntime", "grpc.aio echo"]
+    assert [each["target"] for each in measured] == [
+        "interlock core",
+        "interlock aio",
+        "grpc.aio + onnxruntime",
+        "grpc.aio echo",
+    ]
     assert all(each["answered"] > 0 and each["cpu_us"] > 0 for each in measured)

@@ -1,61 +1,57 @@
-"""What a run found, as JSON for machines and as tables for people."""
+"""What a run found, as JSON for machines and as a table for people."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tests.bench.grid import Cell, Grid
+from tests.bench.infer.line import Line, grid
 from tests.bench.infer.measure import Measured
-from tests.bench.infer.targets import INTERLOCK
+from tests.bench.infer.targets import BARE, ECHO
 from tests.bench.machine import Machine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """A whole run; each figure is the median of the rounds, and servers took turns within each round."""
+    """A whole run; figures of the tiny model are medians of the rounds, in which servers took turns."""
 
     machine: Machine
     rounds: int
     seconds: float
     measured: tuple[Measured, ...]
     every_round: tuple[Measured, ...]
+    lines: tuple[Line, ...]
 
     def write(self, path: Path) -> None:
         """Write it as JSON, and the table beside it as Markdown."""
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(asdict(self), indent=2) + "\n")
-        path.with_suffix(".md").write_text(grid(self).markdown())
+        path.with_suffix(".md").write_text(grid(self.lines).markdown())
 
 
-def grid(report: Report) -> Grid:
-    """Return the figures, and Interlock's cost as a multiple of each other server's in the same run."""
-    ours = {each.in_flight: each.cpu_us for each in report.measured if each.target == INTERLOCK}
-    return Grid(
-        title=f"A tiny model (10-20-10), {report.rounds} rounds of {report.seconds:g} s, medians",
-        header=[
-            "in flight",
-            "server",
-            "requests/s",
-            "p50 ms",
-            "p99 ms",
-            "server CPU µs",
-            "Interlock over it",
-            "others",
-        ],
-        rows=[
-            [
-                Cell(str(each.in_flight)),
-                Cell(each.target),
-                Cell(f"{each.rate:.0f}"),
-                Cell(f"{each.p50_ms:.2f}"),
-                Cell(f"{each.p99_ms:.2f}"),
-                Cell(f"{each.cpu_us:.0f}"),
-                Cell("" if each.target == INTERLOCK else f"{ours[each.in_flight] / each.cpu_us:.2f}"),
-                Cell(f"{each.others_cores:.2f}"),
-            ]
-            for each in report.measured
-        ],
-        names=2,
-    )
+def tiny(measured: Sequence[Measured]) -> list[Line]:
+    """Return the tiny model's figures as lines: the cost of each server over that of the echo and of the bare one."""
+    cost = {(each.target, each.in_flight): each.cpu_us for each in measured}
+    return [
+        Line(
+            part="tiny",
+            case=f"{each.in_flight} in flight",
+            server=each.target,
+            rate=each.rate,
+            p50_ms=each.p50_ms,
+            p99_ms=each.p99_ms,
+            cpu_us=each.cpu_us,
+            failed=each.failed,
+            ratio=None if each.target == ECHO else each.cpu_us / cost[ECHO, each.in_flight],
+            over="" if each.target == ECHO else "CPU of the echo",
+            target=0.65 if each.target.endswith(" core") and each.in_flight >= 8 else None,
+            note=_over_bare(each, cost[BARE, each.in_flight]),
+        )
+        for each in measured
+    ]
+
+
+def _over_bare(each: Measured, bare_us: float) -> str:
+    return "" if each.target in (ECHO, BARE) else f"{each.cpu_us / bare_us:.2f} × the bare server"

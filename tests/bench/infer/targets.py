@@ -33,32 +33,33 @@ class Target:
 
 
 @contextmanager
-def interlock(folder: Path, model: Path, *flags: str) -> Iterator[Target]:
+def interlock(folder: Path, model: Path, front: str = "core") -> Iterator[Target]:
     """Run Interlock with the model promoted."""
-    with Server(folder / "data", *flags) as server:
+    with Server(folder / f"data-{front}", "--front", front) as server:
         with server.admin() as admin:
             admin.register(MODEL, model)
             admin.promote(MODEL, 1)
         assert server.process is not None
-        yield Target(INTERLOCK, server.grpc, tuple(family(server.process.pid)), checked=True)
+        yield Target(f"{INTERLOCK} {front}", server.grpc, tuple(family(server.process.pid)), checked=True)
 
 
 @contextmanager
 def bare(model: Path) -> Iterator[Target]:
     """Run the least server that runs the model."""
-    with _process("tests.bench.infer.bare_server", str(model)) as (pid, address):
+    with process("tests.bench.infer.bare_server", str(model)) as (pid, address):
         yield Target(BARE, address, (pid,), checked=True)
 
 
 @contextmanager
 def echo() -> Iterator[Target]:
     """Run the server that only echoes."""
-    with _process("tests.bench.infer.echo_server") as (pid, address):
+    with process("tests.bench.infer.echo_server") as (pid, address):
         yield Target(ECHO, address, (pid,), checked=False)
 
 
 @contextmanager
-def _process(module: str, *arguments: str) -> Iterator[tuple[int, str]]:
+def process(module: str, *arguments: str) -> Iterator[tuple[int, str]]:
+    """Run a module that prints its address and serves until its standard input ends."""
     command = [sys.executable, "-m", module, *arguments]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None and process.stdout is not None

@@ -1,0 +1,57 @@
+"""A front of Interlock's with nothing behind it: it answers with the request's bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from interlock_server.front.aio import AioFront
+from interlock_server.front.core import CoreFront
+from interlock_server.front.seam import Arity, Call, Conversation, Front
+
+_METHOD: Final = "/inference.GRPCInferenceService/ModelInfer"
+
+
+class Echo:
+    """The handler that does nothing."""
+
+    methods: Final[Mapping[str, Arity]] = {_METHOD: Arity.UNARY}
+
+    def handle(self, call: Call) -> None:
+        """Answer with what was asked."""
+        call.done(call.request)
+
+    def converse(self, call: Conversation) -> None:
+        """Refuse."""
+        raise TypeError(f"{call.method} is no conversation")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The server's defaults."""
+
+    max_message_bytes: int = 64 << 20
+    max_in_flight_bytes: int = 1 << 30
+    max_connections: int = 4096
+    max_streams: int = 256
+    default_deadline_s: float = 30.0
+    max_deadline_s: float = 300.0
+    keepalive_time_s: float = 60.0
+    keepalive_timeout_s: float = 20.0
+    min_ping_interval_s: float = 10.0
+
+
+async def main(front: Front, address: str) -> None:
+    """Serve until standard input ends."""
+    await front.start(Echo(), address)
+    print(address, flush=True)
+    await asyncio.to_thread(sys.stdin.read)
+    await front.stop(0)
+
+
+if __name__ == "__main__":
+    limits = Limits()
+    asyncio.run(main(CoreFront(limits) if sys.argv[1] == "core" else AioFront(limits), sys.argv[2]))
