@@ -11,7 +11,9 @@ from typing import Final
 import annotated_types
 import click
 from interlock import errors, status
+from interlock.access import PERMISSIONS
 from interlock_client.cli.entry import interlock as command
+from interlock_server.access.rules import ROUTES, RPCS, Rule
 from interlock_server.cli import serve
 from interlock_server.reloading import RELOADABLE
 from interlock_server.settings import Settings
@@ -119,9 +121,35 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
+def authorisation_tables() -> str:
+    """Every RPC and route by role, from the rules that the server goes by."""
+    return "\n\n".join(
+        [
+            "## RPCs",
+            _matrix("RPC", {path.lstrip("/"): rule for path, rule in RPCS.items()}),
+            "## HTTP",
+            _matrix("route", ROUTES),
+        ]
+    )
+
+
+def _matrix(what: str, rules: Mapping[str, Rule]) -> str:
+    rows = [
+        (
+            f"`{name}`",
+            rule.permission.value,
+            rule.scope.value.partition(",")[0],
+            *("yes" if rule.permission in held else "" for held in PERMISSIONS.values()),
+        )
+        for name, rule in rules.items()
+    ]
+    return _table((what, "permission", "on", *(role.value for role in PERMISSIONS)), rows)
+
+
 GENERATED: Final[Mapping[str, tuple[str, Callable[[], str]]]] = {
     "docs/settings.md": ("interlock_server.settings", settings_table),
     "docs/errors.md": ("interlock.errors and interlock.status", errors_table),
+    "docs/authorisation.md": ("interlock_server.access.rules", authorisation_tables),
     "docs/guide/cli.md": ("the commands' own help", commands_text),
 }
 """By page: what its table comes from, and how it is made."""

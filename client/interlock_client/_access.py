@@ -15,6 +15,8 @@ CA: Final = "INTERLOCK_TLS_CA"
 CERT: Final = "INTERLOCK_CLIENT_CERT"
 KEY: Final = "INTERLOCK_CLIENT_KEY"
 NAME: Final = "INTERLOCK_TLS_NAME"
+TOKEN: Final = "INTERLOCK_TOKEN"
+TOKEN_FILE: Final = "INTERLOCK_TOKEN_FILE"
 """Not INTERLOCK_TLS_CERT and INTERLOCK_TLS_KEY: those are the server's own, and both may run in one environment."""
 
 
@@ -45,6 +47,27 @@ def from_environment() -> Tls | None:
     if not any((ca, cert, key, name)) and os.environ.get(ON, "") in ("", "0"):
         return None
     return Tls(ca or None, cert or None, key or None, name)
+
+
+def token_in_use(token: str | None) -> str:
+    """Return the token to send: the one given, else the environment's, else none; raises InvalidArgument."""
+    found = token or os.environ.get(TOKEN, "")
+    path = os.environ.get(TOKEN_FILE, "")
+    if not found and path:
+        found = read_token(path)
+    found = found.strip()
+    if not (found.isascii() and found.isprintable()):
+        raise InvalidArgument("the token holds characters that no token has; was it copied whole?")
+    return found
+
+
+def read_token(path: str | Path) -> str:
+    """Read a file that holds a token and nothing else; raises InvalidArgument."""
+    try:
+        return Path(path).read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise InvalidArgument(f"the token file {str(path)!r} cannot be read: {why}") from error
 
 
 def explain(text: str, *, tls: bool) -> str:

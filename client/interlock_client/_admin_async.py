@@ -43,6 +43,7 @@ class AsyncAdmin:
         tls: how the connection is encrypted; what INTERLOCK_TLS_CA and its kin say, else plain text, where it is not
             given.
         credentials: in its place, credentials that `grpc` made.
+        token: says who asks; INTERLOCK_TOKEN, or what the file INTERLOCK_TOKEN_FILE holds, where it is not given.
         options: gRPC channel arguments that go before ours.
     """
 
@@ -54,10 +55,11 @@ class AsyncAdmin:
         retries: int = DEFAULT_RETRIES,
         tls: Tls | None = None,
         credentials: grpc.ChannelCredentials | None = None,
+        token: str | None = None,
         options: Sequence[Option] = (),
     ) -> None:
         self._timeout_s: Final = seconds(timeout, DEFAULT_TIMEOUT_S)
-        line = dial(ADMIN, target, retries=retries, tls=tls, credentials=credentials, options=options)
+        line = dial(ADMIN, target, retries=retries, tls=tls, credentials=credentials, options=options, token=token)
         self._connection: Final = AsyncConnection(line, AdminServiceStub, _admin.headers)
 
     @property

@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol, cast
 
 import grpc
@@ -21,7 +21,7 @@ from interlock.errors import (
 )
 from interlock.status import DETAILS_KEY, from_wire
 
-from interlock_client._access import Tls, explain, from_environment
+from interlock_client._access import Tls, explain, from_environment, token_in_use
 
 Option = tuple[str, str | int]
 """A gRPC channel argument."""
@@ -63,6 +63,12 @@ class Dial:
     credentials: grpc.ChannelCredentials | None
     connections: int = 1
     """How many channels share the calls."""
+    token: str = field(default="", repr=False)
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """What every call carries to say who makes it."""
+        return (("authorization", f"Bearer {self.token}"),) if self.token else ()
 
     def channel(self) -> grpc.Channel:
         """Open a blocking channel."""
@@ -80,6 +86,7 @@ def dial(
     credentials: grpc.ChannelCredentials | None,
     options: Iterable[Option],
     connections: int = 1,
+    token: str | None = None,
 ) -> Dial:
     """Work out address, channel options and TLS; raises InvalidArgument. The caller's options win over ours."""
     if not is_whole(retries) or not 0 <= retries <= _MAX_RETRIES:
@@ -102,7 +109,7 @@ def dial(
     if connections > 1:
         merged["grpc.use_local_subchannel_pool"] = 1  # else gRPC leads channels to one address over one connection
     merged |= dict(options)
-    return Dial(port, address, tuple(merged.items()), credentials, connections)
+    return Dial(port, address, tuple(merged.items()), credentials, connections, token_in_use(token))
 
 
 def _options(address: str, retries: int) -> Sequence[Option]:

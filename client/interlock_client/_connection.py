@@ -43,6 +43,9 @@ class _Guide:
         """The address in use."""
         return self._dial.target
 
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        return (*self._dial.metadata, *self._headers())
+
     def _check_open(self) -> None:
         if self._closed:
             raise FailedPrecondition(f"this client of {self.target} is closed; make a new one")
@@ -79,7 +82,7 @@ class SyncConnection(_Guide):
         method = cast("grpc.UnaryUnaryMultiCallable[Message, Message]", getattr(next(self._stubs), call.method))
         try:
             message, done = method.with_call(
-                call.request, timeout=max(0.0, deadline - time.monotonic()), metadata=tuple(self._headers())
+                call.request, timeout=max(0.0, deadline - time.monotonic()), metadata=self._metadata()
             )
         except grpc.RpcError as error:
             raise self._translate(error, call.method, timeout_s) from error
@@ -93,7 +96,7 @@ class SyncConnection(_Guide):
         self._check_open()
         stub = cast("admin_pb2_grpc.AdminServiceStub", next(self._stubs))
         try:
-            reply = stub.RegisterVersion(iter(sender), timeout=timeout_s, metadata=tuple(self._headers()))
+            reply = stub.RegisterVersion(iter(sender), timeout=timeout_s, metadata=self._metadata())
         except grpc.RpcError as error:
             sender.check()
             raise self._translate(error, "RegisterVersion", timeout_s) from error
@@ -104,7 +107,7 @@ class SyncConnection(_Guide):
         """Have a download written and return what it was."""
         self._check_open()
         stub = cast("admin_pb2_grpc.AdminServiceStub", next(self._stubs))
-        call = stub.DownloadVersion(receiver.request, timeout=timeout_s, metadata=tuple(self._headers()))
+        call = stub.DownloadVersion(receiver.request, timeout=timeout_s, metadata=self._metadata())
         try:
             with receiver:
                 return receiver.take(call)
@@ -161,9 +164,7 @@ class AsyncConnection(_Guide):
     async def _call(self, call: Call, deadline: float, timeout_s: float) -> Answer[Message]:
         method = cast("aio.UnaryUnaryMultiCallable[Message, Message]", getattr(next(self._stubs), call.method))
         try:
-            running = method(
-                call.request, timeout=max(0.0, deadline - time.monotonic()), metadata=tuple(self._headers())
-            )
+            running = method(call.request, timeout=max(0.0, deadline - time.monotonic()), metadata=self._metadata())
             message = await running
             trailing = await running.trailing_metadata()
         except grpc.RpcError as error:

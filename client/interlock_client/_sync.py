@@ -28,6 +28,7 @@ class Client:
         tls: how the connection is encrypted; what INTERLOCK_TLS_CA and its kin say, else plain text, where it is not
             given.
         credentials: in its place, credentials that `grpc` made.
+        token: says who asks; INTERLOCK_TOKEN, or what the file INTERLOCK_TOKEN_FILE holds, where it is not given.
         options: gRPC channel arguments that go before ours.
         connections: how many connections share the calls (1 to 64). A server with several workers gives each connection
             to one of them.
@@ -41,6 +42,7 @@ class Client:
         retries: int = DEFAULT_RETRIES,
         tls: Tls | None = None,
         credentials: grpc.ChannelCredentials | None = None,
+        token: str | None = None,
         options: Sequence[Option] = (),
         connections: int = 1,
     ) -> None:
@@ -54,6 +56,7 @@ class Client:
             credentials=credentials,
             options=options,
             connections=connections,
+            token=token,
         )
         self._connection: Final = SyncConnection(line, GRPCInferenceServiceStub, tuple)
 

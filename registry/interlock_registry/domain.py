@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Final, Generic, TypeVar
 
+from interlock.access import Credential
 from interlock.chain import ChainHead, Link
 from interlock.errors import FailedPrecondition, InterlockError, VersionInUse
 from interlock.golden import Tolerance
@@ -34,6 +35,11 @@ class Action(Enum):
     COLLECT = "gc"
     DAMAGE = "damage"
     MEND = "mend"
+    ISSUE_TOKEN = "token.issue"
+    ROTATE_TOKEN = "token.rotate"
+    REVOKE_TOKEN = "token.revoke"
+    ALLOW_IDENTITY = "identity.allow"
+    REVOKE_IDENTITY = "identity.revoke"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +162,8 @@ class Desired:
     incarnation: str
     epoch: int
     models: tuple[DesiredModel, ...]
+    credentials: tuple[Credential, ...] = ()
+    """Who is known: all that were neither revoked nor expired when it was read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

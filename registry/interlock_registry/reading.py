@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from interlock import chain
@@ -57,7 +57,8 @@ class RegistryReader:
 
         def work(reader: Reader) -> Desired:
             state = reader.state()
-            return Desired(state.incarnation, state.epoch, reader.desired(keep_depth=self._keep_depth))
+            models = reader.desired(keep_depth=self._keep_depth)
+            return Desired(state.incarnation, state.epoch, models, reader.credentials.valid(datetime.now(UTC)))
 
         return self._database.read(work)
 

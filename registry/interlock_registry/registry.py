@@ -27,6 +27,7 @@ from interlock.model import Version, VersionState
 from interlock.types import model_name
 
 from interlock_registry import attempts, documents, planning
+from interlock_registry.credentials import Credentials
 from interlock_registry.documents import VersionAnswer
 from interlock_registry.domain import (
     Attempt,
@@ -62,6 +63,8 @@ class Registry(RegistryReader):
         self._clock = clock
         self.fleet = Fleet(database, clock)
         """What the replicas on this registry tell each other."""
+        self.credentials = Credentials(database, clock)
+        """Who is known to the servers on this registry."""
         self.blobs = Inventory(database, clock)
         """What is known of blobs: who needs them, which are damaged."""
 

@@ -29,6 +29,7 @@ from interlock_server.settings import Settings
 @click.option("--front", type=click.Choice(["auto", "aio", "core", "native"]), help="gRPC front. [default: auto]")
 @click.option("--sandbox", type=click.Choice(["auto", "strict", "off"]), help="Walls around uploads. [default: auto]")
 @click.option("--insecure", is_flag=True, default=None, help="Allow a non-loopback host without TLS and auth.")
+@click.option("--auth", type=click.Choice(["off", "on"]), help="Ask who calls, and whether they may. [default: off]")
 @click.option("--tls-cert", type=click.Path(path_type=Path), help="PEM chain of the server's certificate.")
 @click.option("--tls-key", type=click.Path(path_type=Path), help="PEM key of that certificate.")
 @click.option("--tls-client-ca", type=click.Path(path_type=Path), help="PEM of who signs the callers' certificates.")

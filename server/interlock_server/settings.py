@@ -40,6 +40,9 @@ class Settings(BaseSettings):
         "reference, auto takes core where it works; native is for trusted callers only (docs/guide/operations.md).",
     )
     insecure: bool = Field(False, description="Allow a non-loopback host without TLS and authentication.")
+    auth: Literal["off", "on"] = Field(
+        "off", description="on: every call must come from somebody known, by token or certificate, who may make it."
+    )
     tls_cert: Path | None = Field(
         None, description="PEM chain of the server's certificate, its own first: TLS on all three ports."
     )
@@ -176,8 +179,8 @@ class Settings(BaseSettings):
 
     def _check_protected(self) -> None:
         lacks = [] if self.tls_cert else ["no TLS (--tls-cert, --tls-key)"]
-        if self.tls_client_ca is None:
-            lacks.append("no authentication (--tls-client-ca)")
+        if self.auth == "off" and self.tls_client_ca is None:
+            lacks.append("no authentication (--auth on, or --tls-client-ca)")
         if lacks:
             raise ValueError(
                 f"host {self.host!r} is reachable from other machines, and this server has {' and '.join(lacks)}; "

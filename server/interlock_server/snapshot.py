@@ -10,6 +10,8 @@ from interlock.model import ServingConfig
 from interlock.types import Signature
 from interlock_registry.domain import Route
 
+from interlock_server.access.holder import Holder
+
 
 @dataclass(frozen=True, slots=True)
 class VersionSpec:
@@ -68,6 +70,8 @@ class Snapshot:
     keep: tuple[VersionSpec, ...]
     models: tuple[str, ...] = ()
     """Every registered model, also one of which nothing is kept."""
+    holders: tuple[Holder, ...] = ()
+    """Everybody who is known."""
 
 
 def primary(route: Route) -> int:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from interlock import convert
+from interlock.access import Grant, Proof
 from interlock.golden import Tolerance
 from interlock.v1 import worker_pb2
 from interlock_registry.domain import Route, Target
 
+from interlock_server.access.holder import Holder
 from interlock_server.snapshot import Snapshot, VersionKey, VersionSpec
 
 
@@ -124,6 +126,16 @@ def snapshot_message(snapshot: Snapshot, specs: SpecMessages | None = None) -> w
         ],
         keep=(specs or SpecMessages()).of(snapshot.keep),
         models=snapshot.models,
+        holders=[
+            worker_pb2.Holder(
+                proof=each.proof.value,
+                name=each.name,
+                key=each.key,
+                grants=[str(grant) for grant in each.grants],
+                expires_at=each.expires_at,
+            )
+            for each in snapshot.holders
+        ],
     )
 
 
@@ -146,4 +158,14 @@ def snapshot_value(message: worker_pb2.Snapshot, specs: SpecValues | None = None
         ),
         keep=tuple((specs or SpecValues()).of(message.keep)),
         models=tuple(message.models),
+        holders=tuple(
+            Holder(
+                proof=Proof(each.proof),
+                name=each.name,
+                key=each.key,
+                grants=tuple(map(Grant.parse, each.grants)),
+                expires_at=each.expires_at,
+            )
+            for each in message.holders
+        ),
     )

@@ -43,10 +43,12 @@ class Caller:
             retries=0,
             tls=order.tls,
             credentials=None,
+            token=order.token,
             options=[("grpc.use_local_subchannel_pool", 1)],  # else all channels would share one connection
         )
         self._channels: Final = [line.channel() for _ in range(order.connections)]
         self._requests: Final = requests
+        self._metadata: Final = line.metadata
 
     def connect(self) -> None:
         """Open the connections; raises grpc.FutureTimeoutError."""
@@ -57,7 +59,7 @@ class Caller:
         """Make one load and return what it saw."""
         before_s = _cpu_s()
         lines = [
-            _Line(channel, self._requests, turn, self._order.timeout_s, first)
+            _Line(channel, self._requests, turn, self._order.timeout_s, first, self._metadata)
             for first, channel in enumerate(self._channels)
         ]
         tally = Tally(turn.window)
@@ -105,11 +107,20 @@ class Caller:
 class _Line:
     """One connection's part of a load. Its answers come on one thread, the channel's own."""
 
-    def __init__(self, channel: grpc.Channel, requests: Sequence[bytes], turn: Turn, timeout_s: float, first: int):
+    def __init__(
+        self,
+        channel: grpc.Channel,
+        requests: Sequence[bytes],
+        turn: Turn,
+        timeout_s: float,
+        first: int,
+        metadata: tuple[tuple[str, str], ...],
+    ) -> None:
         self.tally: Final = Tally(turn.window)
         self._method: Final[grpc.UnaryUnaryMultiCallable[bytes, bytes]] = channel.unary_unary(METHOD)
         self._requests: Final[Iterator[bytes]] = itertools.cycle([*requests[first:], *requests[:first]])
         self._timeout_s: Final = timeout_s
+        self._metadata: Final = metadata
         self._until_s: Final = turn.window.until_s
 
     def ask(self, due_s: float, ended: Callable[[], object]) -> None:
@@ -121,7 +132,8 @@ class _Line:
             finally:
                 ended()
 
-        self._method.future(next(self._requests), timeout=self._timeout_s).add_done_callback(answered)
+        call = self._method.future(next(self._requests), timeout=self._timeout_s, metadata=self._metadata)
+        call.add_done_callback(answered)
 
     def keep_asking(self, ended: Callable[[], object]) -> None:
         """Send one request after the other's answer until the time is over; then call `ended`."""

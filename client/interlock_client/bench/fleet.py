@@ -42,6 +42,7 @@ class Fleet:
         timeout_s: float,
         seed: int,
         tls: Tls | None = None,
+        token: str = "",
     ) -> None:
         """Write the requests into a folder that lives as long as the fleet; `connections` are for each process."""
         self._address: Final = address
@@ -60,6 +61,7 @@ class Fleet:
                 of=processes,
                 seed=seed,
                 tls=tls,
+                token=token,
             )
             for index in range(processes)
         ]

@@ -6,7 +6,7 @@ import enum
 import json
 import random
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Self
 
 from interlock_client._access import Tls
@@ -87,6 +87,7 @@ class Order:
     of: int
     seed: int
     tls: Tls | None = None
+    token: str = field(default="", repr=False)
 
     def to_json(self) -> str:
         """Return it as one line."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -50,11 +50,20 @@ class Settings:
     connections: int
     seed: int
     tls: Tls | None = None
+    token: str | None = field(default=None, repr=False)
 
 
 def run(settings: Settings, progress: Progress) -> BenchResult:
     """Run it; raises what the first question raises, InvalidInput, ServerUnreachable, InternalError."""
-    line = dial(INFERENCE, settings.address, retries=DEFAULT_RETRIES, tls=settings.tls, credentials=None, options=())
+    line = dial(
+        INFERENCE,
+        settings.address,
+        retries=DEFAULT_RETRIES,
+        tls=settings.tls,
+        credentials=None,
+        options=(),
+        token=settings.token,
+    )
     connection = SyncConnection(line, GRPCInferenceServiceStub, tuple)
     taken = datetime.now(UTC)
     try:
@@ -80,6 +89,7 @@ def run(settings: Settings, progress: Progress) -> BenchResult:
                 timeout_s=settings.timeout_s,
                 seed=settings.seed,
                 tls=settings.tls,
+                token=line.token,
             ) as fleet,
         ):
             found = [_load(settings, load, fleet, connection, asked.rows, progress) for load in settings.loads]

@@ -144,6 +144,7 @@ def bench(
         connections=connections,
         seed=seed,
         tls=session.tls_in_use(),
+        token=session.token(),
     )
     with _bar() as progress:
         found = run(settings, progress)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from interlock_client import Admin, Client, Tls
-from interlock_client._access import CA, CERT, KEY, NAME, ON, from_environment
+from interlock_client._access import CA, CERT, KEY, NAME, ON, TOKEN_FILE, from_environment, read_token
 from interlock_client._channel import ADMIN, INFERENCE, Port
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -27,16 +27,21 @@ class Session:
     tls_cert: str | None = None
     tls_key: str | None = None
     tls_name: str | None = None
+    token_file: str | None = None
 
     def open_client(self) -> Client:
         """Open a client of the inference port."""
         _quieten()
-        return Client(self.server, tls=self.tls_in_use())
+        return Client(self.server, tls=self.tls_in_use(), token=self.token())
 
     def open_admin(self) -> Admin:
         """Open a client of the admin port."""
         _quieten()
-        return Admin(self.admin, tls=self.tls_in_use())
+        return Admin(self.admin, tls=self.tls_in_use(), token=self.token())
+
+    def token(self) -> str | None:
+        """Return the token of the file that was named; None leaves the choice to the environment."""
+        return None if self.token_file is None else read_token(self.token_file)
 
     def tls_in_use(self) -> Tls | None:
         """Return what the options say; each that is not given is taken from the environment."""
@@ -102,6 +107,8 @@ def _access(function: F) -> F:
         _secure("tls_ca", "--tls-ca", CA, "Speak TLS; this PEM file's authorities vouch for the server."),
         _secure("tls_cert", "--tls-cert", CERT, "PEM chain of your own certificate, where the server asks for one."),
         _secure("tls_key", "--tls-key", KEY, "PEM key of that certificate."),
+        # No option takes the token itself: `ps` would show it.
+        _secure("token_file", "--token-file", TOKEN_FILE, "File with the token that says who you are."),
         _secure("tls_name", "--tls-name", NAME, "The name to expect in the server's certificate.", metavar="NAME"),
     )
     for part in reversed(parts):

@@ -209,6 +209,7 @@ class Snapshot(_message.Message):
     ROUTES_FIELD_NUMBER: _builtins.int
     KEEP_FIELD_NUMBER: _builtins.int
     MODELS_FIELD_NUMBER: _builtins.int
+    HOLDERS_FIELD_NUMBER: _builtins.int
     incarnation: _builtins.str
     """The registry's incarnation: within one, the epoch never goes back."""
     epoch: _builtins.int
@@ -222,6 +223,10 @@ class Snapshot(_message.Message):
     def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Every registered model, also one of which nothing is kept: it is asked in vain, but it is not unknown."""
 
+    @_builtins.property
+    def holders(self) -> _containers.RepeatedCompositeFieldContainer[Global___Holder]:
+        """Everybody who is known."""
+
     def __init__(
         self,
         *,
@@ -230,14 +235,54 @@ class Snapshot(_message.Message):
         routes: _abc.Iterable[Global___Route] | None = ...,
         keep: _abc.Iterable[Global___VersionSpec] | None = ...,
         models: _abc.Iterable[_builtins.str] | None = ...,
+        holders: _abc.Iterable[Global___Holder] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "incarnation", b"incarnation", "keep", b"keep", "models", b"models", "routes", b"routes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "holders", b"holders", "incarnation", b"incarnation", "keep", b"keep", "models", b"models", "routes", b"routes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Snapshot: _TypeAlias = Snapshot  # noqa: Y015
+
+@_typing.final
+class Holder(_message.Message):
+    """Somebody who is known, and what he may do."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROOF_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    GRANTS_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    proof: _builtins.str
+    """"token" or "certificate"."""
+    name: _builtins.str
+    key: _builtins.str
+    """sha256 of the token in hexadecimal; a name in the certificate."""
+    expires_at: _builtins.float
+    """Seconds since 1970; 0 is never."""
+    @_builtins.property
+    def grants(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """ROLE or ROLE:GLOB."""
+
+    def __init__(
+        self,
+        *,
+        proof: _builtins.str = ...,
+        name: _builtins.str = ...,
+        key: _builtins.str = ...,
+        grants: _abc.Iterable[_builtins.str] | None = ...,
+        expires_at: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "grants", b"grants", "key", b"key", "name", b"name", "proof", b"proof"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Holder: _TypeAlias = Holder  # noqa: Y015
 
 @_typing.final
 class ApplyRequest(_message.Message):

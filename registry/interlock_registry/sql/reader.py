@@ -31,6 +31,7 @@ from interlock_registry.manifest import Manifest
 from interlock_registry.sql import queries as q
 from interlock_registry.sql import rows
 from interlock_registry.sql.blobs import BlobReader
+from interlock_registry.sql.credentials import CredentialRows
 from interlock_registry.sql.examination import Examination
 from interlock_registry.sql.fleet import FleetRows
 from interlock_registry.sql.sparing import SparingConnection
@@ -57,6 +58,11 @@ class Reader:
     def fleet(self) -> FleetRows:
         """What is known of replicas and rollouts, at the same moment."""
         return FleetRows(self._connection)
+
+    @property
+    def credentials(self) -> CredentialRows:
+        """Who is known."""
+        return CredentialRows(self._connection)
 
     @property
     def examination(self) -> Examination:

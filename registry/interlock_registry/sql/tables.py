@@ -301,6 +301,23 @@ rollout_votes = Table(
     Column("reason", Text, nullable=False),
 )
 
+credentials = Table(
+    "credentials",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("proof", String(16), nullable=False),
+    Column("name", _NAME, nullable=False),
+    # Of a token the sha256, never the token.
+    Column("key", String(255), nullable=False),
+    Column("grants", Text, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("expires_at", Moment),
+    Column("revoked_at", Moment),
+    CheckConstraint("proof IN ('token', 'certificate')", name="proof"),
+    Index(None, "proof", "key"),
+)
+
 # One row. Every write begins by locking it, which puts all writers in one order on every database.
 epoch = Table(
     "epoch",

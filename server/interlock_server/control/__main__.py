@@ -18,6 +18,7 @@ from interlock.v1 import admin_pb2_grpc
 from interlock_registry.artifacts import LocalArtifactStore
 from interlock_registry.tool import Sandbox
 
+from interlock_server.access.gate import Gate
 from interlock_server.certificates import Certificates
 from interlock_server.control.caretaking import Caretaker
 from interlock_server.control.database import Database
@@ -54,6 +55,7 @@ from interlock_server.reloading import Reloader
 from interlock_server.rest.app import Rest
 from interlock_server.rest.body import Limits
 from interlock_server.rpc import control_service, reflection
+from interlock_server.rpc.access import GateInterceptor
 from interlock_server.rpc.admin import AdminServicer
 from interlock_server.rpc.control_service import ControlServicer
 from interlock_server.rpc.health import ReplicaHealth
@@ -65,6 +67,7 @@ from interlock_server.vitals import HealthLimits
 log = logging.getLogger("interlock.control")
 
 _ADMIN_MESSAGE_BYTES = 16 * 1024 * 1024
+_REVOKED_WITHIN_S = 0.5
 
 
 async def run(boot: Boot, settings: Settings) -> int:
@@ -121,7 +124,7 @@ async def run(boot: Boot, settings: Settings) -> int:
         shared=bool(settings.db),
     )
     participant = Participant(database, replica, workers, membership)
-    reconciler = Reconciler(database, replica, workers, saved, membership, participant, poll_s=settings.poll_s)
+    reconciler = Reconciler(database, replica, workers, saved, membership, participant, poll_s=_poll_s(settings))
     rollouts = Rollouts(database, membership, timeout_s=settings.prepare_timeout_s)
     mutations = Mutations(database, metrics)
     switching = Switching(
@@ -157,7 +160,11 @@ async def run(boot: Boot, settings: Settings) -> int:
         os.unlink(path)  # the socket of a predecessor that was killed
     servicer = ControlServicer(lambda: database.read(lambda registry: registry.standing()))
     internal = await control_service.start(servicer, path)
-    admin = grpc.aio.server(options=server_options(settings, _ADMIN_MESSAGE_BYTES))
+    gate = Gate(lambda: replica.committed().holders) if settings.auth == "on" else None
+    admin = grpc.aio.server(
+        interceptors=[] if gate is None else [GateInterceptor(gate)],
+        options=server_options(settings, _ADMIN_MESSAGE_BYTES),
+    )
     admin_pb2_grpc.add_AdminServiceServicer_to_server(
         AdminServicer(database, mutations, switching, registering, quantizing, diffing, downloading, standing), admin
     )
@@ -169,7 +176,7 @@ async def run(boot: Boot, settings: Settings) -> int:
     await admin.start()
     host, _, port = boot.http_address.rpartition(":")
     rest = Rest(forwarding, lambda: standing.ready, _rest_limits(settings))
-    http = HttpServer(app(standing, workers, metrics, rest), settings.drain_grace_s, certificates)
+    http = HttpServer(app(standing, workers, metrics, rest, gate), settings.drain_grace_s, certificates)
     http_task = asyncio.create_task(http.serve_on(listen(host.strip("[]"), int(port))))
     announcing = asyncio.create_task(_announce(standing, changed, boot))
     scrubber.start()
@@ -219,6 +226,11 @@ async def _announce(standing: Standing, changed: asyncio.Event, boot: Boot) -> N
             f"interlock ready grpc={boot.inference_address} http={boot.http_address} admin={boot.admin_address}",
             flush=True,
         )
+
+
+def _poll_s(settings: Settings) -> float:
+    """Return how often the registry is looked at: what is revoked elsewhere must not be good for a second more."""
+    return settings.poll_s if settings.auth == "off" else min(settings.poll_s, _REVOKED_WITHIN_S)
 
 
 def _rest_limits(settings: Settings) -> Limits:

@@ -16,16 +16,20 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from interlock_server.access.gate import Gate
 from interlock_server.certificates import Certificates
 from interlock_server.control.metrics import ControlMetrics
 from interlock_server.control.standing import Standing
 from interlock_server.control.workers import Workers
 from interlock_server.rest.app import Rest
 from interlock_server.rest.failures import refused
+from interlock_server.rest.guarding import guarded
 
 
-def app(standing: Standing, workers: Workers, metrics: ControlMetrics, rest: Rest) -> Starlette:
-    """Return the ASGI application."""
+def app(
+    standing: Standing, workers: Workers, metrics: ControlMetrics, rest: Rest, gate: Gate | None = None
+) -> Starlette:
+    """Return the ASGI application; with a gate, every route is behind it."""
 
     async def healthz(request: Request) -> Response:
         return JSONResponse({"live": True})
@@ -38,7 +42,10 @@ def app(standing: Standing, workers: Workers, metrics: ControlMetrics, rest: Res
         return Response(metrics.text() + await workers.metrics(), media_type=CONTENT_TYPE_LATEST)
 
     own = [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics_text)]
-    return Starlette(routes=[*own, *rest.routes()], exception_handlers={HTTPException: refused})
+    routes = [*own, *rest.routes()]
+    return Starlette(
+        routes=routes if gate is None else guarded(routes, gate), exception_handlers={HTTPException: refused}
+    )
 
 
 class _Config(uvicorn.Config):

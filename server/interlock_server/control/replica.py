@@ -7,10 +7,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from interlock.access import Credential
 from interlock.model import Alias
 from interlock_registry import planning
 from interlock_registry.domain import Committed, Desired, DesiredVersion, Moved
 
+from interlock_server.access.holder import Holder
 from interlock_server.control.blaming import Judgement
 from interlock_server.snapshot import Snapshot, VersionKey, VersionSpec
 
@@ -187,4 +189,10 @@ class Replica:
             routes=tuple(route for model in self._desired.models for route in model.routes),
             keep=tuple(self.spec(version) for model in self._desired.models for version in model.keep),
             models=tuple(model.name for model in self._desired.models),
+            holders=tuple(map(_holder, self._desired.credentials)),
         )
+
+
+def _holder(known: Credential) -> Holder:
+    expires_at = 0.0 if known.expires_at is None else known.expires_at.timestamp()
+    return Holder(known.proof, known.name, known.key, known.grants, expires_at)

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final
 
 import grpc
@@ -16,7 +17,7 @@ from interlock.status import to_wire
 
 from interlock_server.certificates import Certificates
 from interlock_server.faults import opaque
-from interlock_server.front.credentials import add_port
+from interlock_server.front.credentials import add_port, certificate_names
 from interlock_server.front.limits import (
     COUNTED,
     LARGE,
@@ -255,6 +256,7 @@ class AioFront:
             limit = self._limits.default_deadline_s if remaining is None else self._limits.max_deadline_s
             allowed = limit if remaining is None else min(remaining, limit)
             call = _UnaryCall(path, request, _metadata(context), time.monotonic() + allowed, loop)
+            call.peer = partial(_names, context)
             expiry = loop.call_later(allowed, call.expire, OVER) if remaining is None or remaining > limit else None
             try:
                 check_size("a request", request, most)
@@ -294,6 +296,7 @@ class AioFront:
             remaining = _remaining_s(context)  # a stream without a deadline may stay for ever
             deadline = float("inf") if remaining is None else time.monotonic() + remaining
             call = _StreamCall(path, request, _metadata(context), deadline, loop)
+            call.peer = partial(_names, context)
             handler.handle(call)
             try:
                 async for data in call.answers():
@@ -317,6 +320,7 @@ class AioFront:
             remaining = _remaining_s(context)
             deadline = float("inf") if remaining is None else time.monotonic() + remaining
             call = _ConversationCall(path, _metadata(context), deadline, loop, self._room)
+            call.peer = partial(_names, context)
             handler.converse(call)
             reading = loop.create_task(call.read(requests, self._large, most))
             try:
@@ -346,6 +350,10 @@ def _give_at_end(context: grpc.aio.ServicerContext[bytes, bytes], room: Room, co
 
 def _metadata(context: grpc.aio.ServicerContext[bytes, bytes]) -> Mapping[str, str]:
     return {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+
+
+def _names(context: grpc.aio.ServicerContext[bytes, bytes]) -> tuple[str, ...]:
+    return certificate_names(context.auth_context())
 
 
 async def _abort(context: grpc.aio.ServicerContext[bytes, bytes], error: InterlockError) -> None:

@@ -6,7 +6,7 @@ and every batch ends as an event on the completion queue, which carries the tag 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol, cast
 
 import grpc
@@ -156,6 +156,12 @@ def receive_close() -> Operation:
     return cast(Operation, cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS))
 
 
+def authentication_of(call: Batchable) -> Mapping[str, Sequence[bytes]]:
+    """Return what TLS found out about a caller."""
+    found: Mapping[bytes, Sequence[bytes]] = cygrpc.auth_context(call) or {}
+    return {key.decode(): value for key, value in found.items()}
+
+
 def deadline_of(details: CallDetails) -> float | None:
     """Return the caller's deadline on the wall clock; None where it named none."""
     return None if details.deadline > _FOREVER_S else details.deadline
@@ -176,6 +182,7 @@ def missing() -> str:
         "SendMessageOperation",
         "SendStatusFromServerOperation",
         "Server",
+        "auth_context",
     )
     absent = [name for name in names if not hasattr(cygrpc, name)]
     return f"grpcio {grpc.__version__} has no {', '.join(absent)}" if absent else ""

@@ -20,14 +20,15 @@ from interlock_server.front.completion import (
     CompletionServer,
     Event,
     Metadata,
+    authentication_of,
     deadline_of,
     receive_close,
     receive_message,
     send_metadata,
     send_status,
 )
-from interlock_server.front.core_calls import ConversationCall, StreamCall, UnaryCall, ignore
-from interlock_server.front.credentials import server_credentials
+from interlock_server.front.core_calls import ConversationCall, CoreCall, StreamCall, UnaryCall, ignore
+from interlock_server.front.credentials import certificate_names, server_credentials
 from interlock_server.front.limits import (
     COUNTED,
     LARGE,
@@ -148,6 +149,7 @@ class CoreFront:
         )
         if remaining is None or remaining > limit:
             call.alarm(now + allowed, lambda: call.overdue(OVER))
+        self._introduce(call, event)
         event.call.start_server_batch((receive_close(),), call.on_close)
         event.call.start_server_batch((receive_message(),), lambda event: self._on_request(call, event))
 
@@ -162,6 +164,7 @@ class CoreFront:
             self._limits.max_message_bytes,
             self._room,
         )
+        self._introduce(call, event)
         event.call.start_server_batch((receive_close(),), call.on_close)
         event.call.start_server_batch((receive_message(),), lambda event: self._on_request(call, event))
 
@@ -177,6 +180,7 @@ class CoreFront:
             self._room,
             self._large,
         )
+        self._introduce(call, event)
         event.call.start_server_batch((receive_close(),), call.on_close)
         try:
             self._handler.converse(call)
@@ -184,6 +188,11 @@ class CoreFront:
             call.fail(opaque(error))
             return
         call.read()
+
+    def _introduce(self, call: CoreCall, event: Event) -> None:
+        if self._certificates is not None and self._certificates.asks_callers:
+            core = event.call
+            call.peer = lambda: certificate_names(authentication_of(core))
 
     def _on_request(self, call: UnaryCall | StreamCall, event: Event) -> None:
         request = event.batch_operations[0].message()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 import grpc
 import grpc.aio
 
@@ -36,6 +38,14 @@ def add_port(server: grpc.aio.Server, address: str, certificates: Certificates |
     )
     if port == 0:
         raise OSError(f"{address} cannot be bound")
+
+
+def certificate_names(context: Mapping[str, Iterable[bytes]] | None) -> tuple[str, ...]:
+    """Return the names in a caller's certificate: the alternative ones, then the common name."""
+    if not context:
+        return ()
+    found = [*context.get("x509_subject_alternative_name", ()), *context.get("x509_common_name", ())]
+    return tuple(dict.fromkeys(name.decode(errors="replace") for name in found))
 
 
 def _configuration(material: Material) -> grpc.ServerCertificateConfiguration:

@@ -10,10 +10,12 @@ import enum
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from interlock.errors import DeadlineExceeded, InterlockError
+
+from interlock_server.access.gate import Caller
 
 Trailing = tuple[tuple[str, str], ...]
 """Trailing metadata of an answer."""
@@ -36,7 +38,18 @@ class Arity(enum.Enum):
 class Call(ABC):
     """One RPC: what was asked, and the way to answer. Exactly one of `done` and `fail` ends it; later ones are lost."""
 
-    __slots__ = ("_cancelled", "_lock", "_on_cancel", "deadline", "metadata", "method", "received", "request")
+    __slots__ = (
+        "_cancelled",
+        "_lock",
+        "_on_cancel",
+        "caller",
+        "deadline",
+        "metadata",
+        "method",
+        "peer",
+        "received",
+        "request",
+    )
 
     def __init__(self, method: str, request: bytes, metadata: Mapping[str, str], deadline: float) -> None:
         self.method: Final = method
@@ -47,9 +60,17 @@ class Call(ABC):
         self.deadline = deadline
         """On the monotonic clock; only `shorten` changes it."""
         self.received: Final = time.monotonic()
+        self.caller: Caller | None = None
+        """Who it is from; None where nobody needs to know."""
+        self.peer: Callable[[], Sequence[str]] | None = None
+        """Tells the names in the caller's certificate, where the front asks for one."""
         self._lock = threading.Lock()
         self._cancelled = False
         self._on_cancel: Callable[[], None] | None = None
+
+    def identities(self) -> Sequence[str]:
+        """Return the names in the caller's certificate; none where it showed none."""
+        return () if self.peer is None else self.peer()
 
     @abstractmethod
     def message(self, data: bytes) -> None:

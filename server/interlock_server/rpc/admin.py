@@ -26,6 +26,7 @@ from interlock_server.control.quantizing import QuantizeOrder, Quantizing
 from interlock_server.control.registering import Registering
 from interlock_server.control.standing import Standing
 from interlock_server.control.switching import Switching
+from interlock_server.rpc.access import admitted
 from interlock_server.rpc.errors import Context, Request, Response, at_most, streaming, unary
 
 DOWNLOAD_S: Final = 3600.0
@@ -55,6 +56,25 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         self._downloading = downloading
         self._standing = standing
 
+    async def _permitted(
+        self,
+        context: Context[Request, Response],
+        action: Action,
+        request: Message,
+        model: str,
+        options: MutationOptions,
+        *,
+        version: int = 0,
+        alias: str | None = None,
+    ) -> Attempt:
+        """Return who tries what; one who may not is refused here, with an event. Raises PermissionDenied."""
+        attempt = _attempt(context, action, request, model, options, version=version, alias=alias)
+        caller = admitted()
+        if caller is not None:
+            async with self._mutations.refusing(attempt):
+                caller.check(model)
+        return attempt
+
     # --- changes ---
 
     @unary
@@ -66,7 +86,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         """Receive an upload and make it a version."""
         first = await anext(aiter(request), admin_pb2.RegisterVersionRequest())
         header = convert.from_header(first.header)
-        attempt = _attempt(context, Action.REGISTER, first.header, header.model, header.options)
+        attempt = await self._permitted(context, Action.REGISTER, first.header, header.model, header.options)
         if first.WhichOneof("part") != "header":
             async with self._mutations.refusing(attempt):
                 raise InvalidArgument("the first message of an upload must be its header")
@@ -99,7 +119,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         """Make a narrower form of a version."""
         options = convert.from_options(request.options)
         model = re.split("[@:]", request.ref, maxsplit=1)[0]
-        attempt = _attempt(context, Action.QUANTIZE, request, model, options)
+        attempt = await self._permitted(context, Action.QUANTIZE, request, model, options)
         async with self._mutations.refusing(attempt):
             order = QuantizeOrder(
                 ref=ModelRef.parse(request.ref),
@@ -122,7 +142,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
     ) -> admin_pb2.PromoteResponse:
         """Point an alias at a version."""
         options = convert.from_options(request.options)
-        attempt = _attempt(
+        attempt = await self._permitted(
             context, Action.PROMOTE, request, request.model, options, version=request.version, alias=request.alias
         )
         switch = await self._switching.promote(attempt, options)
@@ -136,7 +156,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
     ) -> admin_pb2.RollbackResponse:
         """Point an alias back."""
         options = convert.from_options(request.options)
-        attempt = _attempt(
+        attempt = await self._permitted(
             context, Action.ROLLBACK, request, request.model, options, version=request.to_version, alias=request.alias
         )
         switch = await self._switching.rollback(attempt, options)
@@ -150,7 +170,9 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
     ) -> admin_pb2.RemoveAliasResponse:
         """Remove an alias with its stack."""
         options = convert.from_options(request.options)
-        attempt = _attempt(context, Action.REMOVE_ALIAS, request, request.model, options, alias=request.alias)
+        attempt = await self._permitted(
+            context, Action.REMOVE_ALIAS, request, request.model, options, alias=request.alias
+        )
         await self._switching.change(
             attempt,
             options,
@@ -166,7 +188,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
     ) -> admin_pb2.PinVersionResponse:
         """Keep a version loaded."""
         options = convert.from_options(request.options)
-        attempt = _attempt(context, Action.PIN, request, request.model, options, version=request.version)
+        attempt = await self._permitted(context, Action.PIN, request, request.model, options, version=request.version)
         await self._switching.change(attempt, options, lambda registry: registry.pin(attempt))
         return admin_pb2.PinVersionResponse()
 
@@ -178,7 +200,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
     ) -> admin_pb2.UnpinVersionResponse:
         """Stop keeping a version for its own sake."""
         options = convert.from_options(request.options)
-        attempt = _attempt(context, Action.UNPIN, request, request.model, options, version=request.version)
+        attempt = await self._permitted(context, Action.UNPIN, request, request.model, options, version=request.version)
         await self._switching.change(attempt, options, lambda registry: registry.unpin(attempt))
         return admin_pb2.UnpinVersionResponse()
 
@@ -190,7 +212,9 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
     ) -> admin_pb2.RetireVersionResponse:
         """Take a version out of use."""
         options = convert.from_options(request.options)
-        attempt = _attempt(context, Action.RETIRE, request, request.model, options, version=request.version)
+        attempt = await self._permitted(
+            context, Action.RETIRE, request, request.model, options, version=request.version
+        )
         await self._switching.change(attempt, options, lambda registry: registry.retire(attempt))
         ref = ModelRef(request.model, version=request.version)
         version = await self._database.read(lambda registry: registry.version(ref))
@@ -204,7 +228,9 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
     ) -> admin_pb2.DeleteVersionResponse:
         """Make a retired version a tombstone."""
         options = convert.from_options(request.options)
-        attempt = _attempt(context, Action.DELETE, request, request.model, options, version=request.version)
+        attempt = await self._permitted(
+            context, Action.DELETE, request, request.model, options, version=request.version
+        )
         await self._switching.change(attempt, options, lambda registry: registry.delete(attempt))
         ref = ModelRef(request.model, version=request.version)
         version = await self._database.read(lambda registry: registry.version(ref))
@@ -334,11 +360,13 @@ def _attempt(
 ) -> Attempt:
     """Say who tries what, be it possible or not; `alias` "" is stable, None is for what has none."""
     metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+    caller = admitted()
     user = metadata.get("interlock-user", "")[:128]
+    unknown = f"unverified:{user}" if user else "anonymous"
     return Attempt(
         action=action,
-        # Until there is authentication, a name is only what the caller says of itself.
-        actor=f"unverified:{user}" if user else "anonymous",
+        # Without authentication, a name is only what the caller says of itself.
+        actor=unknown if caller is None else caller.caller.name,
         request_id=metadata.get("x-request-id", "")[:128] or uuid.uuid4().hex,
         model=model,
         alias="" if alias is None else alias or STABLE,

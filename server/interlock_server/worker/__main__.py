@@ -10,6 +10,8 @@ import sys
 
 from interlock.errors import StartupRefused
 
+from interlock_server.access.gate import Gate
+from interlock_server.access.guard import GuardedHandler
 from interlock_server.certificates import Certificates
 from interlock_server.front.aio import AioFront
 from interlock_server.front.choice import choose
@@ -88,6 +90,8 @@ async def run(boot: Boot, settings: Settings, engine: Engine) -> int:
     internal = worker_service.WorkerServer(servicer, path, lambda server: inside.mount(handler, server))
     async with wide.joining():
         await internal.start()
+    # What comes over the unix socket was let through already; from outside, everybody is asked.
+    outside = GuardedHandler(handler, Gate(lambda: catalog.holders)) if settings.auth == "on" else handler
 
     def follow() -> None:
         catalog.drain_grace_s = settings.drain_grace_s
@@ -100,7 +104,7 @@ async def run(boot: Boot, settings: Settings, engine: Engine) -> int:
     if others:
         await _until_settled(catalog, stop)
     if not stop.is_set():
-        await front.start(handler, boot.inference_address)
+        await front.start(outside, boot.inference_address)
         health.join()
         log.info("serving", extra={"address": boot.inference_address, "front": front.name})
 

@@ -15,6 +15,7 @@ from interlock.model import ServableState
 from interlock.types import ModelRef
 from interlock_registry.domain import Route
 
+from interlock_server.access.holder import Holder
 from interlock_server.snapshot import Snapshot, VersionKey, VersionSpec, primary
 from interlock_server.worker.engine import give_back_memory
 from interlock_server.worker.loader import Loader, Loading, low_priority_thread
@@ -149,6 +150,12 @@ class Catalog:
         return () if snapshot is None else tuple(route for route in snapshot.routes if route.model == name)
 
     # --- change, on the internal service's thread ---
+
+    @property
+    def holders(self) -> tuple[Holder, ...]:
+        """Everybody who is known, by the newest snapshot."""
+        snapshot = self._snapshot
+        return () if snapshot is None else snapshot.holders
 
     def apply(self, snapshot: Snapshot) -> Applied:
         """Switch every route to a snapshot; an older one of the same incarnation is ignored. Loads go on behind."""

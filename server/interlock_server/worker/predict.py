@@ -14,6 +14,7 @@ from interlock.protocols.open_inference_pb2 import ModelInferRequest, ModelInfer
 from interlock.status import codes_of
 from interlock.types import Array, ModelRef
 
+from interlock_server.access.guard import check
 from interlock_server.faults import opaque
 from interlock_server.front.seam import Call, Trailing
 from interlock_server.worker.batcher import Batcher, Timing, Work
@@ -63,6 +64,7 @@ class Predictor:
         model, version, alias = "", "", ""
         try:
             request = parse(call.request)
+            check(call.caller, call, request.model_name)
             ref = ModelRef.from_wire(request.model_name, request.model_version)
             resolved, batcher = self._lease(ref)
             servable = resolved.servable

@@ -143,6 +143,7 @@ class _Request(Call):
     def __init__(self, stream: _Stream, call: Conversation, data: bytes, deadline: float) -> None:
         super().__init__(call.method, data, call.metadata, deadline)
         self._stream = stream
+        self.caller = call.caller
         self.answer = b""
         self.error: InterlockError | None = None
 

@@ -1,0 +1,255 @@
+"""A whole server that asks who calls: every RPC and route, roles by model, revocation, and secrets that are nowhere."""
+
+from __future__ import annotations
+
+import ssl
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import grpc
+import httpx
+import numpy as np
+import pytest
+from interlock.access import Grant, Permission, Proof, token_key
+from interlock.errors import PermissionDenied, Unauthenticated
+from interlock.status import from_wire
+from interlock_client import Admin, Client, Tls
+from interlock_registry.domain import Action, Attempt
+from interlock_registry.registry import Registry
+from interlock_server.access.rules import ROUTES, RPCS, Scope
+
+from tests import models
+from tests.authority import Authority, Pair
+from tests.server import Server, clean_environment
+from tests.support import eventually
+
+pytestmark = pytest.mark.sqlite  # credentials are made beside the server, in its file
+
+
+@dataclass(frozen=True)
+class Locked:
+    """A server that everybody needs a certificate for, most of which are known to nobody."""
+
+    server: Server
+    registry: Registry
+    authority: Authority
+    stranger: Pair
+    trainer: Pair
+    boss: str
+
+    def tls(self, pair: Pair | None = None) -> Tls:
+        pair = pair or self.stranger
+        return Tls(self.authority.path, pair.cert, pair.key)
+
+    def issue(self, name: str, *grants: str) -> str:
+        """Make a token, and wait until the server knows it."""
+        made = issue(self.registry, name, *grants)
+        eventually(lambda: self.knows(made), f"{name} is known")
+        return made
+
+    def knows(self, token: str) -> bool:
+        try:
+            with self.client(token) as client:
+                client.server_live()
+            with self.admin(token) as admin:
+                admin.show("no-such-model")
+        except Unauthenticated:
+            return False
+        except Exception:  # noqa: BLE001 - known, whatever it may not do
+            return True
+        return True
+
+    def client(self, token: str = "", pair: Pair | None = None) -> Client:
+        return Client(self.server.grpc, tls=self.tls(pair), token=token, retries=0)
+
+    def admin(self, token: str = "", pair: Pair | None = None) -> Admin:
+        return Admin(self.server.admin_address, tls=self.tls(pair), token=token, retries=0)
+
+    def web(self, token: str = "") -> httpx.Client:
+        context = ssl.create_default_context(cafile=str(self.authority.path))
+        context.load_cert_chain(self.stranger.cert, self.stranger.key)
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return httpx.Client(base_url=f"https://{self.server.http}", verify=context, headers=headers)
+
+    def channel(self, path: str) -> grpc.Channel:
+        """Open the port that an RPC is on."""
+        on_admin = path.startswith("/interlock.v1.")
+        credentials = grpc.ssl_channel_credentials(
+            self.authority.path.read_bytes(), self.stranger.key.read_bytes(), self.stranger.cert.read_bytes()
+        )
+        return grpc.secure_channel(self.server.admin_address if on_admin else self.server.grpc, credentials)
+
+
+def issue(registry: Registry, name: str, *grants: str) -> str:
+    by_test = Attempt(action=Action.ISSUE_TOKEN, actor="local:test", request_id="r", model="")
+    return registry.credentials.issue(by_test, name, list(map(Grant.parse, grants)), lifetime_s=None).token
+
+
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Locked]:
+    folder = tmp_path_factory.mktemp("auth")
+    authority = Authority(folder / "certificates")
+    files = authority.server()
+    stranger, trainer = authority.issue("nobody@example.org"), authority.issue("trainer@example.org")
+    boss = run("token", "create", "boss", "--role", "admin", "--data", str(folder / "data")).strip()
+    run("identity", "allow", "trainer@example.org", "--role", "publisher", "--data", str(folder / "data"))
+    flags = ("--auth", "on", "--tls-cert", str(files.cert), "--tls-key", str(files.key))
+    registry = Registry.open(f"sqlite:///{folder / 'data' / 'registry.db'}")
+    with Server(folder / "data", *flags, "--tls-client-ca", str(authority.path)) as server:
+        found = Locked(server, registry, authority, stranger, trainer, boss)
+        with found.admin(boss) as admin:
+            for name in ("m", "fraud-1"):
+                made = admin.register(name, models.write(folder / "m.onnx", models.affine()))
+                admin.promote(name, made.version)
+        yield found
+    registry.close()
+
+
+def run(*arguments: str) -> str:
+    """Run the command and return what it printed."""
+    command = [str(Path(sys.executable).with_name("interlock")), *arguments]
+    return subprocess.run(
+        command, env=clean_environment(), capture_output=True, text=True, timeout=60, check=True
+    ).stdout
+
+
+def code(locked: Locked, path: str, token: str = "") -> grpc.StatusCode:
+    """Call an RPC with an empty request, or none where it takes many, and return how it ends."""
+    metadata = (("authorization", f"Bearer {token}"),) if token else ()
+    many_in = path.endswith(("ServerReflectionInfo", "ModelStreamInfer", "RegisterVersion"))
+    with locked.channel(path) as channel:
+        try:
+            if many_in:
+                conversation: grpc.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(path)
+                list(conversation(iter([b""]), timeout=10, metadata=metadata))
+            else:
+                question: grpc.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(path)
+                list(question(b"", timeout=10, metadata=metadata))
+        except grpc.RpcError as raised:
+            error = cast(grpc.Call, raised)
+            found = from_wire(error.code(), error.details() or "", tuple(error.trailing_metadata() or ()))
+            if error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
+                assert isinstance(found, Unauthenticated | PermissionDenied) and found.message
+            return error.code()
+    return grpc.StatusCode.OK
+
+
+def open_paths(rule_scope: Scope, permission: Permission) -> bool:
+    """Whether a viewer of one model that does not exist may make an empty call."""
+    return rule_scope is Scope.SOME and permission in (Permission.PROBE, Permission.DESCRIBE)
+
+
+def test_nobody_calls_any_rpc_without_being_known(locked: Locked) -> None:
+    found = {path: code(locked, path) for path in RPCS}
+    assert set(found.values()) == {grpc.StatusCode.UNAUTHENTICATED}, found
+
+
+def test_nobody_calls_any_rpc_that_no_role_of_theirs_opens(locked: Locked) -> None:
+    token = locked.issue("narrow", "viewer:nothing")
+    for path, rule in RPCS.items():
+        if not open_paths(rule.scope, rule.permission):
+            assert code(locked, path, token) is grpc.StatusCode.PERMISSION_DENIED, path
+
+
+def test_no_route_answers_without_being_known_or_without_a_role(locked: Locked) -> None:
+    token = locked.issue("narrow-web", "viewer:nothing")
+    with locked.web() as nobody, locked.web(token) as narrow:
+        for name, rule in ROUTES.items():
+            method, _, path = name.partition(" ")
+            path = path.format(model="m", version="1")
+            refused = nobody.request(method, path)
+            assert (refused.status_code, refused.json()["reason"]) == (401, "UNAUTHENTICATED"), name
+            assert refused.headers["WWW-Authenticate"] == "Bearer"
+            refused = narrow.request(method, path)
+            if open_paths(rule.scope, rule.permission):
+                assert refused.status_code == 200, name
+            else:
+                assert (refused.status_code, refused.json()["reason"]) == (403, "PERMISSION_DENIED"), name
+                assert refused.json()["facts"]["caller"] == "token:narrow-web"
+
+
+def test_a_role_on_some_models_opens_these_and_no_others(locked: Locked) -> None:
+    token = locked.issue("fraud", "invoker:fraud-*", "publisher:fraud-*", "operator:fraud-*")
+    x = {"x": np.ones((1, 2), np.float32)}
+    with locked.client(token) as client, locked.admin(token) as admin, locked.web(token) as web:
+        assert client.infer("fraud-1", x).version == 1
+        assert admin.promote("fraud-1", 1).to_version == 1
+        assert web.get("/v2/models/fraud-1").status_code == 200
+        assert web.get("/v2/models/m").status_code == 403
+        upload = locked.server.data.parent / "m.onnx"
+        for refused in (
+            lambda: client.infer("m", x),
+            lambda: client.metadata("m"),
+            lambda: admin.show("m@1"),
+            lambda: admin.versions("m"),
+            lambda: admin.models(),
+            lambda: admin.status(),
+            lambda: admin.promote("m", 1, reason="for fun"),
+            lambda: admin.rollback("m"),
+            lambda: admin.pin("m", 1),
+            lambda: admin.register("m", upload),
+            lambda: admin.quantize("m"),
+        ):
+            with pytest.raises(PermissionDenied, match="token:fraud may not"):
+                refused()
+        assert admin.register("fraud-2", upload).version == 1
+    with locked.admin(locked.boss) as admin:
+        events = admin.log(actor="token:fraud", outcome="PERMISSION_DENIED")
+    assert {(each.action, each.model) for each in events} == {
+        (action, "m") for action in ("promote", "rollback", "pin", "register", "quantize")
+    }
+
+
+def test_who_did_it_is_who_was_known(locked: Locked) -> None:
+    upload = locked.server.data.parent / "m.onnx"
+    with locked.admin(pair=locked.trainer) as admin:
+        assert admin.register("trained", upload).created_by == "certificate:trainer@example.org"
+        with pytest.raises(PermissionDenied, match=r"certificate:trainer@example\.org may not switch"):
+            admin.promote("trained", 1)
+    with locked.client(pair=locked.trainer) as client:
+        assert client.server_live()
+    with pytest.raises(Unauthenticated, match=r"nobody@example\.org"), locked.client() as client:
+        client.server_live()
+    with locked.admin(locked.boss) as admin:
+        assert {each.actor for each in admin.log("m")} >= {"token:boss"}
+
+
+def test_a_revoked_token_opens_no_port_any_more(locked: Locked) -> None:
+    token = locked.issue("gone-soon", "admin")
+    with locked.web(token) as web:
+        assert web.get("/readyz").status_code == 200
+        ended = Attempt(action=Action.REVOKE_TOKEN, actor="local:test", request_id="r", model="")
+        locked.registry.credentials.revoke(ended, Proof.TOKEN, "gone-soon")
+        eventually(lambda: web.get("/readyz").status_code == 401, "HTTP refuses it")
+    for path in ("/inference.GRPCInferenceService/ServerLive", "/interlock.v1.AdminService/GetStatus"):
+        eventually(
+            lambda path=path: code(locked, path, token) is grpc.StatusCode.UNAUTHENTICATED,  # type: ignore[misc]
+            f"{path} refuses it",
+        )
+
+
+def test_a_secret_is_in_no_file_log_process_or_answer(locked: Locked) -> None:
+    secret = locked.issue("canary", "viewer")
+    with pytest.raises(PermissionDenied) as refused, locked.admin(secret) as admin:
+        admin.promote("m", 1)
+    with locked.admin(locked.boss) as admin:
+        told = [str(refused.value), str(refused.value.facts), str(admin.log(limit=1000)), str(admin.status())]
+    hashes = run("token", "list", "--data", str(locked.server.data), "-o", "json")
+    assert locked.server.process is not None
+    shown = [Path(f"/proc/{pid}/cmdline").read_text() for pid in (locked.server.process.pid, *children(locked.server))]
+    for text in (*told, *shown, hashes, locked.server.log()):
+        assert secret not in text
+        assert locked.boss not in text
+        assert token_key(secret) not in text
+    for path in (each for each in locked.server.data.rglob("*") if each.is_file()):
+        content = path.read_bytes()
+        assert secret.encode() not in content, path
+        assert locked.boss.encode() not in content, path
+
+
+def children(server: Server) -> list[int]:
+    return [server.pid_of("worker"), server.pid_of("control")]

@@ -1,0 +1,83 @@
+"""The gate: who is known by what, for how long, and what it takes over when that changes."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import pytest
+from interlock.access import Grant, Proof, Role, new_token, token_key
+from interlock.errors import Unauthenticated
+from interlock_server.access.gate import Gate
+from interlock_server.access.holder import Holder
+
+TOKEN = new_token()
+BY_TOKEN = Holder(Proof.TOKEN, "ci", token_key(TOKEN), (Grant(Role.PUBLISHER),))
+BY_CERTIFICATE = Holder(Proof.CERTIFICATE, "a@b", "a@b", (Grant(Role.VIEWER),))
+
+
+def gate(*holders: Holder) -> Gate:
+    return Gate(lambda: holders)
+
+
+def test_a_token_is_known_by_its_hash() -> None:
+    assert gate(BY_TOKEN).meet(f"Bearer {TOKEN}").name == "token:ci"
+    assert gate(BY_TOKEN).meet(f"bearer  {TOKEN} ").name == "token:ci"
+
+
+@pytest.mark.parametrize(
+    ("authorization", "words"),
+    [
+        (None, "wants to know who calls"),
+        ("", "not of the form 'Bearer TOKEN'"),
+        (TOKEN, "not of the form"),
+        ("Basic YTpi", "not of the form"),
+        ("Bearer ", "not known here"),
+        (f"Bearer {new_token()}", "not known here"),
+        (f"Bearer {token_key(TOKEN)}", "not known here"),
+        ("Bearer \udcff", "not known here"),
+        ("Bearer " + "x" * 1000, "not of the form"),
+    ],
+)
+def test_whoever_shows_nothing_that_is_known_is_refused(authorization: str | None, words: str) -> None:
+    with pytest.raises(Unauthenticated, match=words) as refused:
+        gate(BY_TOKEN).meet(authorization)
+    assert "ilk_" not in refused.value.message
+
+
+def test_a_certificate_is_known_by_one_of_its_names_and_a_token_goes_first() -> None:
+    both = gate(BY_TOKEN, BY_CERTIFICATE)
+    assert both.meet(None, ["x", "a@b"]).name == "certificate:a@b"
+    assert both.meet(f"Bearer {TOKEN}", ["a@b"]).name == "token:ci"
+    with pytest.raises(Unauthenticated, match=r"nobody is known by the certificate's names \(x, y\)"):
+        both.meet(None, ["x", "y"])
+    with pytest.raises(Unauthenticated):  # a wrong token is wrong, whatever else is shown
+        both.meet(f"Bearer {new_token()}", ["a@b"])
+    with pytest.raises(Unauthenticated):  # a certificate cannot be made out in the name of a token
+        both.meet(None, [BY_TOKEN.key])
+
+
+def test_what_has_expired_opens_nothing() -> None:
+    assert gate(replace(BY_TOKEN, expires_at=time.time() + 60)).meet(f"Bearer {TOKEN}")
+    with pytest.raises(Unauthenticated):
+        gate(replace(BY_TOKEN, expires_at=time.time() - 0.001)).meet(f"Bearer {TOKEN}")
+
+
+def test_a_change_of_who_is_known_counts_from_the_next_call_on() -> None:
+    known: list[tuple[Holder, ...]] = [()]
+    found = Gate(lambda: known[0])
+    with pytest.raises(Unauthenticated):
+        found.meet(f"Bearer {TOKEN}")
+    known[0] = (BY_TOKEN,)
+    before = found.meet(f"Bearer {TOKEN}")
+    known[0] = (replace(BY_TOKEN),)
+    assert found.meet(f"Bearer {TOKEN}") is before, "an equal picture is no reason to prepare everything anew"
+    known[0] = ()
+    with pytest.raises(Unauthenticated):
+        found.meet(f"Bearer {TOKEN}")
+
+
+def test_tokens_are_random_and_long() -> None:
+    made = {new_token() for _ in range(100)}
+    assert len(made) == 100
+    assert all(each.startswith("ilk_") and len(each) == 47 for each in made)
