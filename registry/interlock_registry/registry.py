@@ -30,6 +30,8 @@ from interlock_registry import attempts, documents, planning
 from interlock_registry.credentials import Credentials
 from interlock_registry.documents import VersionAnswer
 from interlock_registry.domain import (
+    Action,
+    AliasRecord,
     Attempt,
     Committed,
     Move,
@@ -49,6 +51,13 @@ from interlock_registry.sql.writer import Writer
 
 KEYS_KEPT_S: Final = 7 * 24 * 3600.0
 """How long answers are kept under their idempotency keys."""
+
+
+_REHEARSAL: Final = "rehearsal"
+
+
+class _Undone(Exception):
+    """Ends a rehearsal: a transaction that raises leaves no trace."""
 
 
 def _now() -> datetime:
@@ -219,21 +228,59 @@ class Registry(RegistryReader):
                 return move
             if fence is not None:
                 guard(writer, move, fence)
-            now = self._clock()
-            if not move.is_noop and not writer.move_alias(move, record, now):
-                raise GenerationConflict(move.model, move.alias, move.generation_before, record.visible_generation)
-            epoch = self._record(
-                writer,
-                attempt,
-                now,
-                from_version=move.from_version,
-                to_version=move.to_version,
-                answer=answer(move),
-                changes=not move.is_noop,
-            )
-            return Moved(move, epoch, now)
+            return self._move_back(writer, attempt, move, record, answer(move))
 
         return self._database.write(work)
+
+    def rehearse(self) -> bool:
+        """Do some rollback and undo it; False where there is none to do.
+
+        What is used for the first time is compiled first, which takes many times what using it does: not while
+        somebody waits for the first rollback after a start.
+        """
+
+        def work(writer: Writer) -> None:
+            record = writer.stacked_alias()
+            if record is None:
+                return
+            attempt = Attempt(
+                action=Action.ROLLBACK,
+                actor="interlock",
+                request_id=_REHEARSAL,
+                model=record.model,
+                alias=record.alias,
+                version=0,
+                reason="",
+                idempotency_key=_REHEARSAL,
+                request_hash="",
+            )
+            recalled(writer, attempt)
+            move = plan(writer, record, planning.after_rollback(record, 0), allow_breaking=True)
+            self._move_back(writer, attempt, move, record, "{}")
+            raise _Undone
+
+        try:
+            self._database.write(work)
+        except _Undone:
+            return True
+        except VersionNotServable:
+            pass  # that one has no way back; statements that are compiled in vain harm nobody
+        return False
+
+    def _move_back(self, writer: Writer, attempt: Attempt, move: Move, record: AliasRecord, answer: str) -> Moved:
+        now = self._clock()
+        if not move.is_noop and not writer.move_alias(move, record, now):
+            raise GenerationConflict(move.model, move.alias, move.generation_before, record.visible_generation)
+        epoch = self._record(
+            writer,
+            attempt,
+            now,
+            from_version=move.from_version,
+            to_version=move.to_version,
+            answer=answer,
+            changes=not move.is_noop,
+        )
+        return Moved(move, epoch, now)
 
     def remove_alias(self, attempt: Attempt, *, expected_generation: int | None = None) -> Committed:
         """Remove an alias with its stack and route; raises ModelNotFound, AliasNotFound, GenerationConflict."""

@@ -63,6 +63,8 @@ _ALIASES: Final[AnySelect] = (
     .order_by(t.aliases.c.model, t.aliases.c.alias, t.alias_stack.c.position)
 )
 """An alias has one row for each version in its stack, oldest first, or one row where the stack is empty."""
+STACKED: Final[AnySelect] = select(t.alias_stack.c.model, t.alias_stack.c.alias).limit(1)
+"""An alias that can be rolled back, if there is any."""
 ALIASES: Final = _by_model(_ALIASES.where(t.aliases.c.version.is_not(None)), t.aliases.c.model)
 ALIAS: Final[AnySelect] = _ALIASES.where(
     t.aliases.c.model == bindparam("model"), t.aliases.c.alias == bindparam("alias")

@@ -184,6 +184,11 @@ class Reader:
             raise ModelNotFound(model)
         return AliasRecord(model=model, alias=alias, version=0, generation=0)
 
+    def stacked_alias(self) -> AliasRecord | None:
+        """Return some alias that can be rolled back; None where there is none."""
+        row = self._connection.execute(q.STACKED).one_or_none()
+        return None if row is None else self.alias_record(row.model, row.alias)
+
     def routes(self, models: Sequence[str] | None = None) -> tuple[Route, ...]:
         """List routes, by model and alias."""
         found = groupby(self._of(q.ROUTES, models), key=lambda row: (row.model, row.alias))

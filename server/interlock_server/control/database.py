@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
-from interlock.errors import RegistryUnavailable
+from interlock.errors import InterlockError, RegistryUnavailable
 from interlock_registry.registry import Registry
 
 log = logging.getLogger("interlock.database")
@@ -56,7 +56,12 @@ class Database:
 
     def _open(self) -> Registry:
         self._check()
-        return Registry.open(self._url, keep_depth=self._keep_depth, backup_dir=self._backup_dir)
+        registry = Registry.open(self._url, keep_depth=self._keep_depth, backup_dir=self._backup_dir)
+        try:
+            registry.rehearse()
+        except InterlockError as error:
+            log.warning("the registry can be read, but a rollback was rehearsed in vain: %s", error.message)
+        return registry
 
     def keep(self, depth: int) -> bool:
         """Keep so many earlier versions of each alias loaded from now on; False where that is nothing new."""

@@ -46,6 +46,20 @@ def test_a_target_that_is_ready_is_committed(promoted: Desk) -> None:
     assert (event.action, event.outcome, event.from_version, event.to_version) == ("rollback", OK, 3, 2)
 
 
+def test_a_rehearsal_leaves_no_trace(promoted: Desk) -> None:
+    before = promoted.registry.desired(), promoted.registry.events(), promoted.registry.verify_chain()
+    assert promoted.registry.rehearse()
+    assert (promoted.registry.desired(), promoted.registry.events(), promoted.registry.verify_chain()) == before
+    again = rollback(key="rehearsal", request_hash="mine")
+    assert isinstance(roll_back(promoted, again, 2), Moved), "its key was not kept either"
+
+
+def test_there_is_nothing_to_rehearse_where_nothing_can_be_rolled_back(desk: Desk) -> None:
+    desk.register()
+    desk.promote(1)
+    assert not desk.registry.rehearse()
+
+
 def test_a_target_that_is_not_ready_is_only_planned(promoted: Desk) -> None:
     before = promoted.registry.state(), len(promoted.registry.events().items)
     found = roll_back(promoted, rollback(version=1, key="k"), 2, 3)
