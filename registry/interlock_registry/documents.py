@@ -155,3 +155,9 @@ def _read_dim(value: object) -> Dim:
 
 def _damaged(what: str, text: str, error: Exception) -> DataLoss:
     return DataLoss(f"a stored {what} is damaged ({error!r}): {text[:200]!r}; restore the registry from a backup")
+
+
+def read_memory(report: str) -> int:
+    """Return the bytes of memory that a version's report says it took; 0 where it says nothing of it."""
+    found = json.loads(report).get("memory_bytes", 0)
+    return found if isinstance(found, int) else 0

@@ -125,6 +125,8 @@ class DesiredVersion:
     joinable: bool
     damage: str = ""
     """What is wrong with one of its blobs; "" where nothing is known to be. It must not be loaded from them."""
+    memory_bytes: int = 0
+    """What loading and running it added to a process, measured when it was validated; 0: unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

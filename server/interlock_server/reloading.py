@@ -42,6 +42,7 @@ RELOADABLE: Final = frozenset(
         "max_rtol",
         "max_upload_bytes",
         "max_worker_bytes",
+        "memory_reserve_bytes",
         "overdue_run_s",
         "quantize_max_share",
         "require_golden",

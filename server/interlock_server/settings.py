@@ -122,6 +122,9 @@ class Settings(BaseSettings):
     max_worker_bytes: int = Field(
         0, ge=0, description="Resident memory from which on a worker finishes what it has and is replaced; 0: any."
     )
+    memory_reserve_bytes: int = Field(
+        0, ge=0, description="Memory of the machine that loading a version must leave free; else it is not begun."
+    )
     hang_s: float = Field(
         10.0, ge=1, description="A control process whose event loop stands still for so long is started again."
     )

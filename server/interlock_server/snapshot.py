@@ -35,6 +35,8 @@ class VersionSpec:
     """A batch of two agreed with two singles when it was validated."""
     damage: str = ""
     """What is wrong with its stored bytes, which must not be loaded then; "" where nothing is known to be."""
+    memory_bytes: int = 0
+    """What loading it was measured to take; 0: unknown. It decides whether workers are told, and is not for them."""
     suspect: bool = False
     """A worker crashed while it ran it: it runs alone, so that the next crash has one culprit."""
     poison: tuple[int, ...] = ()

@@ -140,11 +140,12 @@ def test_the_depth_of_what_is_kept_is_a_setting(tmp_path: Path, depth: int) -> N
 
 def resident_bytes(server: Server) -> int:
     status = Path(f"/proc/{server.pid_of('worker')}/status").read_text()
-    line = next(line for line in status.splitlines() if line.startswith("RssAnon"))
+    line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
     return int(line.split()[1]) * 1024
 
 
-def test_memory_does_not_grow_with_the_number_of_switches(server: Server, tmp_path: Path) -> None:
+@pytest.mark.parametrize("cycles", [8, pytest.param(50, marks=pytest.mark.slow)])
+def test_memory_does_not_grow_with_the_number_of_switches(server: Server, tmp_path: Path, cycles: int) -> None:
     size = 0
     with server.admin() as admin:
         for seed in (1, 2, 3):
@@ -162,11 +163,12 @@ def test_memory_does_not_grow_with_the_number_of_switches(server: Server, tmp_pa
         cycle()
         eventually(lambda: unloaded(server), "what was dropped has been unloaded")
         before = resident_bytes(server)
-        for _ in range(6):
+        for _ in range(cycles - 1):
             cycle()
-        eventually(lambda: resident_bytes(server) < before + size, "memory is given back", 30.0)
+        spare = before // 20 if cycles >= 50 else size // 2
+        eventually(lambda: resident_bytes(server) < before + spare, f"memory is as after one cycle, {before}", 30.0)
         after = resident_bytes(server)
-    print(f"a model of {size >> 20} MiB: {before >> 20} MiB after one cycle, {after >> 20} MiB after seven")
+    print(f"a model of {size >> 20} MiB: {before >> 20} MiB after one cycle, {after >> 20} MiB after {cycles}")
 
 
 def unloaded(server: Server) -> bool:

@@ -116,6 +116,7 @@ def desired_version(row: AnyRow) -> DesiredVersion:
         tolerances=documents.read_tolerances(row.tolerances),
         joinable=row.joinable,
         damage=row.damage or "",
+        memory_bytes=documents.read_memory(row.report),
     )
 
 

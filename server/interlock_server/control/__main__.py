@@ -20,6 +20,7 @@ from interlock_registry.tool import Sandbox
 
 from interlock_server.access.gate import Gate
 from interlock_server.certificates import Certificates
+from interlock_server.control.admission import Room, available_bytes
 from interlock_server.control.caretaking import Caretaker
 from interlock_server.control.database import Database
 from interlock_server.control.diffing import Diffing
@@ -111,6 +112,7 @@ async def run(boot: Boot, settings: Settings) -> int:
         apply_timeout_s=settings.apply_timeout_s,
         prepare_timeout_s=settings.prepare_timeout_s,
         caretaker=caretaker,
+        room=lambda: Room(available_bytes(), settings.memory_reserve_bytes, settings.max_worker_bytes),
     )
     inference = [InferenceLink(name, path) for name, path in sockets.items()]
     forwarding = Forwarding(inference, workers, settings.default_deadline_s)

@@ -147,6 +147,7 @@ class Replica:
             tolerances=version.tolerances,
             joinable=version.joinable,
             damage=version.damage,
+            memory_bytes=version.memory_bytes,
             suspect=key in self._judgement.suspects,
             poison=self._judgement.poison_of(key),
             quarantine=self._judgement.quarantine_of(key),

@@ -17,6 +17,7 @@ from interlock.model import ServableState, ServableStatus, WorkerStatus
 from interlock.types import STABLE, ModelRef
 from interlock_registry.domain import Route
 
+from interlock_server.control.admission import Holding, Room, available_bytes, why_not
 from interlock_server.control.worker_metrics import Scraped, WorkerMetrics
 from interlock_server.rpc.worker_link import WorkerLink, WorkerReport
 from interlock_server.snapshot import Snapshot, VersionKey, VersionSpec, primary
@@ -85,14 +86,19 @@ class Workers:
         apply_timeout_s: float,
         prepare_timeout_s: float,
         caretaker: Caretaker | None = None,
+        room: Callable[[], Room] = lambda: Room(available_bytes()),
     ) -> None:
-        """Take links, the source of the current snapshot (None before there is one), and who judges the workers."""
+        """Take links and the source of the current snapshot (None before there is one).
+
+        `caretaker` judges the workers, `room` says what memory there is for versions.
+        """
         self._workers = [_Worker(link, index) for index, link in enumerate(links)]
         self._snapshot = snapshot
         self._apply_timeout_s = apply_timeout_s
         self._prepare_timeout_s = prepare_timeout_s
         self._metrics = WorkerMetrics()
         self._caretaker = caretaker
+        self._room = room
         self._sync_lock = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self._listeners: list[Callable[[], None]] = []
@@ -245,6 +251,15 @@ class Workers:
         reachable = [worker for worker in self._workers if worker.reachable]
         if not reachable:
             raise WorkerUnavailable("no serving worker answers, so nothing can be loaded; try again in a moment")
+        if not self._ready(spec.key):
+            holdings = [
+                Holding(worker.link.name, worker.report.vitals.rss_bytes)
+                for worker in self._workers
+                if worker.report is not None
+            ]
+            why = why_not(spec.memory_bytes, holdings, self._room())
+            if why:
+                raise PrepareFailed(spec.model, spec.version, why)
         timeout_s = self._prepare_timeout_s + _PROBE_TIMEOUT_S
         results = await asyncio.gather(*(worker.link.prepare(spec, timeout_s) for worker in reachable))
         for worker, result in zip(reachable, results, strict=True):

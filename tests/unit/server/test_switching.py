@@ -21,6 +21,7 @@ from interlock.types import DType, ModelRef
 from interlock_registry.domain import Action, Committed
 from interlock_registry.manifest import Blob
 from interlock_registry.registry import Registry
+from interlock_server.control.admission import Room
 from interlock_server.control.workers import Prepared
 from interlock_server.snapshot import VersionKey, VersionSpec
 
@@ -306,3 +307,17 @@ async def test_a_caller_that_leaves_does_not_stop_a_change(rig: Rig) -> None:
     gate.set()
     await eventually_async(lambda: rig.live() == 1 and not rig.mutations._tasks, "it is done all the same")
     assert (await rig.events())[-1] == ("promote", OK)
+
+
+async def test_a_version_that_does_not_fit_is_refused_before_it_is_loaded(rig: Rig) -> None:
+    await rig.promote(await rig.add())
+    size = 1 << 20
+    spec = replace(rig.replica.kept("m")[0], version=9, memory_bytes=40 * size)
+    rig.workers._room = lambda: Room(available_bytes=60 * size, reserve_bytes=30 * size)
+    with pytest.raises(PrepareFailed, match=r"takes 40\.0 MiB .* this machine has 60\.0 MiB left .* 30\.0 MiB must"):
+        await rig.workers.prepare(spec)
+    rig.workers._room = lambda: Room(available_bytes=1 << 50, worker_bytes=size)
+    with pytest.raises(PrepareFailed, match=r"worker-0 holds .* more than max_worker_bytes \(1\.0 MiB\)"):
+        await rig.workers.prepare(spec)
+    assert {each.spec.version for each in rig.catalog.servables()} == {1}
+    assert (await rig.workers.prepare(rig.replica.kept("m")[0])).resident, "what is loaded needs no room"
