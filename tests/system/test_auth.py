@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 from interlock.access import Grant, Permission, Proof, token_key
 from interlock.errors import PermissionDenied, Unauthenticated
+from interlock.protocols import open_inference_pb2 as pb
+from interlock.protocols.open_inference_pb2_grpc import GRPCInferenceServiceStub
 from interlock.status import from_wire
 from interlock_client import Admin, Client, Tls
 from interlock_registry.domain import Action, Attempt
@@ -75,9 +77,8 @@ class Locked:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         return httpx.Client(base_url=f"https://{self.server.http}", verify=context, headers=headers)
 
-    def channel(self, path: str) -> grpc.Channel:
-        """Open the port that an RPC is on."""
-        on_admin = path.startswith("/interlock.v1.")
+    def channel(self, *, on_admin: bool) -> grpc.Channel:
+        """Open one of the two gRPC ports."""
         credentials = grpc.ssl_channel_credentials(
             self.authority.path.read_bytes(), self.stranger.key.read_bytes(), self.stranger.cert.read_bytes()
         )
@@ -117,11 +118,12 @@ def run(*arguments: str) -> str:
     ).stdout
 
 
-def code(locked: Locked, path: str, token: str = "") -> grpc.StatusCode:
-    """Call an RPC with an empty request, or none where it takes many, and return how it ends."""
+def code(locked: Locked, path: str, token: str = "", *, on_admin: bool = False) -> grpc.StatusCode:
+    """Call an RPC with an empty request on its port, or on the admin port, and return how it ends."""
+    on_admin = on_admin or path.startswith("/interlock.v1.")
     metadata = (("authorization", f"Bearer {token}"),) if token else ()
     many_in = path.endswith(("ServerReflectionInfo", "ModelStreamInfer", "RegisterVersion"))
-    with locked.channel(path) as channel:
+    with locked.channel(on_admin=on_admin) as channel:
         try:
             if many_in:
                 conversation: grpc.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(path)
@@ -138,6 +140,16 @@ def code(locked: Locked, path: str, token: str = "") -> grpc.StatusCode:
     return grpc.StatusCode.OK
 
 
+def streamed(locked: Locked, token: str, model: str) -> str:
+    """Ask a model over a stream, without inputs, and return the error."""
+    asked = pb.ModelInferRequest(model_name=model)
+    with locked.channel(on_admin=False) as channel:
+        answers = GRPCInferenceServiceStub(channel).ModelStreamInfer(
+            iter([asked]), timeout=10, metadata=(("authorization", f"Bearer {token}"),)
+        )
+        return "".join(answer.error_message for answer in answers)
+
+
 def open_paths(rule_scope: Scope, permission: Permission) -> bool:
     """Whether a viewer of one model that does not exist may make an empty call."""
     return rule_scope is Scope.SOME and permission in (Permission.PROBE, Permission.DESCRIBE)
@@ -145,6 +157,7 @@ def open_paths(rule_scope: Scope, permission: Permission) -> bool:
 
 def test_nobody_calls_any_rpc_without_being_known(locked: Locked) -> None:
     found = {path: code(locked, path) for path in RPCS}
+    found |= {f"admin{path}": code(locked, path, on_admin=True) for path in RPCS if path.startswith("/grpc.")}
     assert set(found.values()) == {grpc.StatusCode.UNAUTHENTICATED}, found
 
 
@@ -197,6 +210,8 @@ def test_a_role_on_some_models_opens_these_and_no_others(locked: Locked) -> None
             with pytest.raises(PermissionDenied, match="token:fraud may not"):
                 refused()
         assert admin.register("fraud-2", upload).version == 1
+    assert "token:fraud may not ask model 'm'" in streamed(locked, token, "m")
+    assert "may not" not in streamed(locked, token, "fraud-1")
     with locked.admin(locked.boss) as admin:
         events = admin.log(actor="token:fraud", outcome="PERMISSION_DENIED")
     assert {(each.action, each.model) for each in events} == {

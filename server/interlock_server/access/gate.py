@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from interlock.access import PERMISSIONS, Permission, Powers, Proof, token_key
@@ -25,9 +25,13 @@ class Caller:
     name: str
     """As the history has it: token:NAME or certificate:NAME."""
     powers: Powers
+    still_known: Callable[[], bool] = field(default=lambda: True, compare=False, repr=False)
+    """Whether it would be let in again: a long call outlives what opened it."""
 
     def need(self, permission: Permission, model: str) -> None:
-        """Refuse unless the caller holds a permission for a model; raises PermissionDenied."""
+        """Refuse unless the caller holds a permission for a model; raises PermissionDenied, Unauthenticated."""
+        if not self.still_known():
+            raise Unauthenticated(f"what {self.name} was known by has expired or was revoked since this call began")
         if not self.powers.on(permission, model):
             raise denied(self, permission, model)
 
@@ -80,15 +84,18 @@ class Gate:
             "(INTERLOCK_TOKEN_FILE or INTERLOCK_TOKEN for the interlock command and the SDK)"
         )
 
+    def _caller(self, holder: Holder) -> Caller:
+        def still_known() -> bool:
+            return _open(self._look(), holder.proof, holder.key) is not None
+
+        return Caller(f"{holder.proof.value}:{holder.name}", Powers(holder.grants), still_known)
+
     def _look(self) -> Mapping[tuple[Proof, str], _Known]:
         holders = self._source()
         if holders is not self._seen:
             if holders != self._seen:
                 self._known = {
-                    (each.proof, each.key): _Known(
-                        each.key, each.expires_at, Caller(f"{each.proof.value}:{each.name}", Powers(each.grants))
-                    )
-                    for each in holders
+                    (each.proof, each.key): _Known(each.key, each.expires_at, self._caller(each)) for each in holders
                 }
             self._seen = holders
         return self._known

@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from interlock.access import Grant, Proof, Role, new_token, token_key
+from interlock.access import Grant, Permission, Proof, Role, new_token, token_key
 from interlock.errors import Unauthenticated
 from interlock_server.access.gate import Gate
 from interlock_server.access.holder import Holder
@@ -75,6 +75,15 @@ def test_a_change_of_who_is_known_counts_from_the_next_call_on() -> None:
     known[0] = ()
     with pytest.raises(Unauthenticated):
         found.meet(f"Bearer {TOKEN}")
+
+
+def test_a_call_that_outlives_what_opened_it_is_refused_what_it_asks_next() -> None:
+    known: list[tuple[Holder, ...]] = [(BY_TOKEN,)]
+    caller = Gate(lambda: known[0]).meet(f"Bearer {TOKEN}")
+    caller.need(Permission.PUBLISH, "m")
+    known[0] = (BY_CERTIFICATE,)
+    with pytest.raises(Unauthenticated, match="revoked since this call began"):
+        caller.need(Permission.PUBLISH, "m")
 
 
 def test_tokens_are_random_and_long() -> None:
