@@ -16,7 +16,7 @@ BIN := .venv/bin
 PY := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: setup proto lint fmt type test cover test-all test-postgres conformance races bench bench-switch bench-artifacts bench-registry interop hostile fuzz demo serve clean help
+.PHONY: setup proto lint fmt type test cover test-all test-postgres conformance races chaos soak bench bench-switch bench-artifacts bench-registry interop hostile fuzz demo serve clean help
 
 setup: ## make .venv/ with everything, the command in it at .venv/bin/interlock
 	@PYTHON="$(PYTHON)" ENGINE="$(ENGINE)" TORCH_INDEX="$(TORCH_INDEX)" tools/setup.sh
@@ -58,6 +58,12 @@ conformance: setup ## put ONNX's own backend tests (1,500 models) through the wi
 
 races: setup ## race processes over one registry, and clients of one server: 1,000 rounds of each race
 	@$(PY) -m tests.races $(ARGS)
+
+chaos: setup ## kill, stop, starve and poison a server under load: a table of faults and what failed
+	@$(PY) -m tests.chaos $(ARGS)
+
+soak: setup ## 20 minutes of random promotes, rollbacks, uploads and kills under load (ARGS="--minutes 5")
+	@$(PY) -m tests.chaos.soak $(ARGS)
 
 bench: setup ## measure inference
 	@$(PY) -m tests.bench.infer $(ARGS)
