@@ -338,10 +338,23 @@ def worker(value: m.WorkerStatus) -> admin_pb2.WorkerStatus:
                 provider=each.provider,
                 in_flight=each.in_flight,
                 load_s=each.load_s,
+                loaded_from=_loaded_from(each.loaded_from),
             )
             for each in value.servables
         ],
     )
+
+
+def _loaded_from(value: m.LoadedFrom | None) -> admin_pb2.LoadedFrom.ValueType:
+    if value is None:
+        return admin_pb2.LOADED_FROM_UNSPECIFIED
+    return admin_pb2.LoadedFrom.Value(f"LOADED_FROM_{value.value}")
+
+
+def _from_loaded_from(value: admin_pb2.LoadedFrom.ValueType) -> m.LoadedFrom | None:
+    if value == admin_pb2.LOADED_FROM_UNSPECIFIED:
+        return None
+    return m.LoadedFrom(admin_pb2.LoadedFrom.Name(value).removeprefix("LOADED_FROM_"))
 
 
 def from_worker(message: admin_pb2.WorkerStatus) -> m.WorkerStatus:
@@ -362,6 +375,7 @@ def from_worker(message: admin_pb2.WorkerStatus) -> m.WorkerStatus:
                 provider=each.provider,
                 in_flight=each.in_flight,
                 load_s=each.load_s,
+                loaded_from=_from_loaded_from(each.loaded_from),
             )
             for each in message.servables
         ),

@@ -179,6 +179,17 @@ class Switch:
     """Live replicas that did not serve the version when the wait, if one was asked for, was over."""
 
 
+class LoadedFrom(Enum):
+    """What a servable was loaded from."""
+
+    ARTIFACT = "ARTIFACT"
+    """The registered graph."""
+    DERIVED = "DERIVED"
+    """The graph as ONNX Runtime optimised it."""
+    FALLBACK = "FALLBACK"
+    """The registered graph, since the derived form could not be used; the worker's log says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class ServableStatus:
     """One version in one worker."""
@@ -190,6 +201,8 @@ class ServableStatus:
     provider: str
     in_flight: int
     load_s: float
+    loaded_from: LoadedFrom | None = None
+    """None until it is loaded."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,6 +145,12 @@ class Settings(BaseSettings):
     )
     diff_timeout_s: float = Field(120.0, gt=0, description="Wall clock of one comparison of two versions.")
     max_diffs: int = Field(1, ge=1, description="Comparisons that run at once; eight more may wait.")
+    derived_cache_bytes: int = Field(
+        8 * 1024 * MIB, ge=0, description="Disk for derived forms; what is kept loaded stays. 0: none are made."
+    )
+    derived_min_bytes: int = Field(
+        MIB, ge=0, description="Artifacts under this are loaded as they are, without a derived form."
+    )
     intra_op_threads: int = Field(
         0, ge=0, description="Threads of ONNX Runtime's pool; 0: the cores, shared out among the workers."
     )

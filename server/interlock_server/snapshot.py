@@ -43,6 +43,9 @@ class VersionSpec:
     """Fingerprints of requests that have brought down workers, and are not run again."""
     quarantine: str = ""
     """Why it must not be loaded, having brought down workers again and again; "" where it may."""
+    derived_path: str = ""
+    """The record of its derived form, which is loaded if all its files are whole; "" where there is none."""
+    derived_sha256: str = ""
 
     @property
     def key(self) -> VersionKey:

@@ -36,6 +36,8 @@ def spec_message(spec: VersionSpec) -> worker_pb2.VersionSpec:
         suspect=spec.suspect,
         poison=spec.poison,
         quarantine=spec.quarantine,
+        derived_path=spec.derived_path,
+        derived_sha256=spec.derived_sha256,
     )
 
 
@@ -61,6 +63,8 @@ def spec_value(message: worker_pb2.VersionSpec) -> VersionSpec:
         suspect=message.suspect,
         poison=tuple(message.poison),
         quarantine=message.quarantine,
+        derived_path=message.derived_path,
+        derived_sha256=message.derived_sha256,
     )
 
 

@@ -70,6 +70,32 @@ SERVABLE_STATE_UNLOADED: ServableState.ValueType  # 6
 SERVABLE_STATE_FAILED: ServableState.ValueType  # 7
 Global___ServableState: _TypeAlias = ServableState  # noqa: Y015
 
+class _LoadedFrom:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LoadedFromEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LoadedFrom.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LOADED_FROM_UNSPECIFIED: _LoadedFrom.ValueType  # 0
+    LOADED_FROM_ARTIFACT: _LoadedFrom.ValueType  # 1
+    """The registered graph."""
+    LOADED_FROM_DERIVED: _LoadedFrom.ValueType  # 2
+    """The graph as ONNX Runtime optimised it."""
+    LOADED_FROM_FALLBACK: _LoadedFrom.ValueType  # 3
+    """The registered graph, since the derived form could not be used; the worker's log says why."""
+
+class LoadedFrom(_LoadedFrom, metaclass=_LoadedFromEnumTypeWrapper):
+    """What a servable was loaded from."""
+
+LOADED_FROM_UNSPECIFIED: LoadedFrom.ValueType  # 0
+LOADED_FROM_ARTIFACT: LoadedFrom.ValueType  # 1
+"""The registered graph."""
+LOADED_FROM_DERIVED: LoadedFrom.ValueType  # 2
+"""The graph as ONNX Runtime optimised it."""
+LOADED_FROM_FALLBACK: LoadedFrom.ValueType  # 3
+"""The registered graph, since the derived form could not be used; the worker's log says why."""
+Global___LoadedFrom: _TypeAlias = LoadedFrom  # noqa: Y015
+
 @_typing.final
 class MutationOptions(_message.Message):
     """What every mutation may carry."""
@@ -1402,6 +1428,7 @@ class ServableStatus(_message.Message):
     PROVIDER_FIELD_NUMBER: _builtins.int
     IN_FLIGHT_FIELD_NUMBER: _builtins.int
     LOAD_S_FIELD_NUMBER: _builtins.int
+    LOADED_FROM_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     version: _builtins.int
     state: Global___ServableState.ValueType
@@ -1409,6 +1436,7 @@ class ServableStatus(_message.Message):
     provider: _builtins.str
     in_flight: _builtins.int
     load_s: _builtins.float
+    loaded_from: Global___LoadedFrom.ValueType
     def __init__(
         self,
         *,
@@ -1419,10 +1447,11 @@ class ServableStatus(_message.Message):
         provider: _builtins.str = ...,
         in_flight: _builtins.int = ...,
         load_s: _builtins.float = ...,
+        loaded_from: Global___LoadedFrom.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["in_flight", b"in_flight", "load_s", b"load_s", "model", b"model", "provider", b"provider", "reason", b"reason", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["in_flight", b"in_flight", "load_s", b"load_s", "loaded_from", b"loaded_from", "model", b"model", "provider", b"provider", "reason", b"reason", "state", b"state", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

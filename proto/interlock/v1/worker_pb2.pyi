@@ -87,6 +87,8 @@ class VersionSpec(_message.Message):
     SUSPECT_FIELD_NUMBER: _builtins.int
     POISON_FIELD_NUMBER: _builtins.int
     QUARANTINE_FIELD_NUMBER: _builtins.int
+    DERIVED_PATH_FIELD_NUMBER: _builtins.int
+    DERIVED_SHA256_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     version: _builtins.int
     digest: _builtins.str
@@ -107,6 +109,11 @@ class VersionSpec(_message.Message):
     """A worker crashed while it ran it: it runs alone, so that the next crash has one culprit."""
     quarantine: _builtins.str
     """Why it must not be loaded, having brought down workers again and again."""
+    derived_path: _builtins.str
+    """The record of its derived form, which names that form's files: loaded if they are whole, else the artifact. "" where
+    there is none.
+    """
+    derived_sha256: _builtins.str
     @_builtins.property
     def signature(self) -> _model_pb2.Signature: ...
     @_builtins.property
@@ -138,10 +145,12 @@ class VersionSpec(_message.Message):
         suspect: _builtins.bool = ...,
         poison: _abc.Iterable[_builtins.int] | None = ...,
         quarantine: _builtins.str = ...,
+        derived_path: _builtins.str = ...,
+        derived_sha256: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "signature", b"signature"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "damage", b"damage", "digest", b"digest", "golden_path", b"golden_path", "golden_sha256", b"golden_sha256", "graph_path", b"graph_path", "graph_sha256", b"graph_sha256", "joinable", b"joinable", "manifest_path", b"manifest_path", "model", b"model", "poison", b"poison", "quarantine", b"quarantine", "signature", b"signature", "suspect", b"suspect", "tolerances", b"tolerances", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "damage", b"damage", "derived_path", b"derived_path", "derived_sha256", b"derived_sha256", "digest", b"digest", "golden_path", b"golden_path", "golden_sha256", b"golden_sha256", "graph_path", b"graph_path", "graph_sha256", b"graph_sha256", "joinable", b"joinable", "manifest_path", b"manifest_path", "model", b"model", "poison", b"poison", "quarantine", b"quarantine", "signature", b"signature", "suspect", b"suspect", "tolerances", b"tolerances", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -4,6 +4,7 @@ This package's parent half (`job`, `runner`, `child`, `probing`) imports neither
 """
 
 from interlock_registry.tool.assemble_job import Assembled, AssembledFile, AssembleJob
+from interlock_registry.tool.derive_job import DeriveJob, DeriveReport
 from interlock_registry.tool.diff_job import DiffJob, DiffSide
 from interlock_registry.tool.job import (
     DEFAULT_TOLERANCE_CAPS,
@@ -16,7 +17,7 @@ from interlock_registry.tool.job import (
 )
 from interlock_registry.tool.probing import Walls, probe
 from interlock_registry.tool.quantize_job import GOLDEN, MODEL, QuantizeJob
-from interlock_registry.tool.runner import assemble, diff, quantize, validate
+from interlock_registry.tool.runner import assemble, derive, diff, quantize, validate
 from interlock_registry.walls.limits import Sandbox, ToolLimits
 
 __all__ = [
@@ -27,6 +28,8 @@ __all__ = [
     "AssembleJob",
     "Assembled",
     "AssembledFile",
+    "DeriveJob",
+    "DeriveReport",
     "DiffJob",
     "DiffSide",
     "ModelLimits",
@@ -39,6 +42,7 @@ __all__ = [
     "Validated",
     "Walls",
     "assemble",
+    "derive",
     "diff",
     "probe",
     "quantize",

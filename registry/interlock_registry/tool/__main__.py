@@ -11,6 +11,7 @@ from typing import Any, Final
 from interlock.errors import InterlockError, InternalError, StorageFull
 
 from interlock_registry.tool.assemble_job import AssembleJob
+from interlock_registry.tool.derive_job import DeriveJob
 from interlock_registry.tool.diff_job import DiffJob, measured_json
 from interlock_registry.tool.job import ValidateJob
 from interlock_registry.tool.quantize_job import QuantizeJob
@@ -71,6 +72,10 @@ def _do(verb: str, job: dict[str, Any]) -> dict[str, Any]:
             from interlock_registry.tool.assembly import assemble
 
             return assemble(AssembleJob.from_json(job)).to_json()
+        case "derive":
+            from interlock_registry.tool.derivation import derive
+
+            return derive(DeriveJob.from_json(job)).to_json()
         case _:
             raise InternalError(f"the model tool has no verb {verb!r}")
 

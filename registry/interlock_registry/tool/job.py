@@ -11,6 +11,7 @@ from typing import Any, Final
 from interlock.golden import Tolerance
 from interlock.types import DType, Signature, TensorSpec
 
+from interlock_registry.derived import MAX_FOLDED_BYTES
 from interlock_registry.manifest import Manifest
 
 PARTS: Final = "parts"
@@ -33,7 +34,7 @@ class ModelLimits:
     max_tensors: int = 200_000
     max_nesting: int = 32
     """Subgraphs inside subgraphs, and functions inside functions."""
-    max_folded_bytes: int = 64 << 20
+    max_folded_bytes: int = MAX_FOLDED_BYTES
     """The largest constant that the optimiser may compute ahead."""
 
 

@@ -16,6 +16,7 @@ from interlock.quantization import Quantization
 from interlock_registry.comparison import Measured
 from interlock_registry.tool.assemble_job import Assembled, AssembleJob
 from interlock_registry.tool.child import Ended, Stop, run
+from interlock_registry.tool.derive_job import DeriveJob, DeriveReport
 from interlock_registry.tool.diff_job import DiffJob, read_measured
 from interlock_registry.tool.job import Validated, ValidateJob
 from interlock_registry.tool.quantize_job import QuantizeJob
@@ -70,6 +71,17 @@ async def diff(job: DiffJob, limits: ToolLimits) -> Measured:
     """
     reach = Reach((job.folder, job.before.manifest, job.after.manifest))
     return await ask("diff", job.to_json(), read_measured, job.folder, limits, reach)
+
+
+async def derive(job: DeriveJob, limits: ToolLimits) -> DeriveReport:
+    """Make a derived form in a sandboxed child; raises InvalidModel with the reason why not, InternalError.
+
+    The form is then in `job.folder`, yet to be put where its graph says that it is. Call it as `validate` is called.
+    """
+    job.graph.touch(mode=0o600)
+    readable = (job.model.parent, job.own, *([] if job.golden is None else [job.golden]))
+    reach = Reach(readable, (job.folder, job.graph))
+    return await ask("derive", job.to_json(), DeriveReport.from_json, job.folder, limits, reach)
 
 
 async def ask(

@@ -124,18 +124,27 @@ def _is_out_of_memory(error: Exception) -> bool:
     )
 
 
+def session_options(limits: ModelLimits) -> ort.SessionOptions:
+    """Return the options that every session here has; what shapes the graph is as in the serving workers."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry(
+        "optimization.constant_folding_max_output_size_in_bytes", str(limits.max_folded_bytes)
+    )
+    return options
+
+
 class Session:
     """A model loaded on the CPU, one thread, no spinning."""
 
-    def __init__(self, path: Path, limits: ModelLimits) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.add_session_config_entry(
-            "optimization.constant_folding_max_output_size_in_bytes", str(limits.max_folded_bytes)
-        )
+    def __init__(self, path: Path, limits: ModelLimits, *, optimised: bool = False) -> None:
+        """Load a graph; one that is `optimised` already is taken as it is. Raises InvalidModel, MemoryError."""
+        options = session_options(limits)
+        if optimised:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         before = _resident()
         started = time.perf_counter()
         try:

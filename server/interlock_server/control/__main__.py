@@ -16,6 +16,7 @@ from interlock.errors import InternalError, RegistryUnavailable, StartupRefused
 from interlock.protocols.pool import POOL
 from interlock.v1 import admin_pb2_grpc
 from interlock_registry.artifacts import LocalArtifactStore
+from interlock_registry.derived_store import DerivedStore
 from interlock_registry.tool import Sandbox
 
 from interlock_server.access.gate import Gate
@@ -23,8 +24,10 @@ from interlock_server.certificates import Certificates
 from interlock_server.control.admission import Room, available_bytes
 from interlock_server.control.caretaking import Caretaker
 from interlock_server.control.database import Database
+from interlock_server.control.deriving import Deriving
 from interlock_server.control.diffing import Diffing
 from interlock_server.control.downloading import Downloading
+from interlock_server.control.forms import Forms
 from interlock_server.control.forwarding import Forwarding
 from interlock_server.control.http import HttpServer, app
 from interlock_server.control.last_known_good import LastKnownGood
@@ -106,9 +109,11 @@ async def run(boot: Boot, settings: Settings) -> int:
     replica = Replica(artifacts.path)
     sockets = {f"worker-{index}": worker_socket(boot.runtime_dir, index) for index in range(settings.workers)}
     caretaker = Caretaker(boot.runtime_dir, replica, lambda: _health_limits(settings))
+    store = DerivedStore(data.root)
+    forms = Forms(store, lambda: workers.provider, enabled=settings.derived_cache_bytes > 0)
     workers = Workers(
         [WorkerLink(name, path) for name, path in sockets.items()],
-        lambda: replica.snapshot() if replica.known else None,
+        lambda: forms.located(replica.snapshot()) if replica.known else None,
         apply_timeout_s=settings.apply_timeout_s,
         prepare_timeout_s=settings.prepare_timeout_s,
         caretaker=caretaker,
@@ -125,15 +130,27 @@ async def run(boot: Boot, settings: Settings) -> int:
         inference=boot.inference_address,
         shared=bool(settings.db),
     )
-    participant = Participant(database, replica, workers, membership)
+    deriving = Deriving(store, forms, settings, metrics, database, replica, workers)
+    participant = Participant(database, replica, workers, membership, deriving)
     reconciler = Reconciler(database, replica, workers, saved, membership, participant, poll_s=_poll_s(settings))
     rollouts = Rollouts(database, membership, timeout_s=settings.prepare_timeout_s)
     mutations = Mutations(database, metrics)
+    reconciler.subscribe(deriving.look)
+    workers.subscribe(deriving.watch)
     switching = Switching(
-        database, mutations, replica, workers, membership, rollouts, metrics, reconciler.changed, caretaker.pardon
+        database,
+        mutations,
+        replica,
+        workers,
+        membership,
+        rollouts,
+        metrics,
+        deriving,
+        reconciler.changed,
+        caretaker.pardon,
     )
     uploads = Uploads(settings, data.uploads, metrics)
-    registering = Registering(settings, uploads, artifacts, database, mutations, switching)
+    registering = Registering(settings, uploads, artifacts, database, mutations, switching, deriving)
     quantizing = Quantizing(settings, data.uploads, artifacts, database, mutations, registering)
     diffing = Diffing(settings, artifacts, database)
     downloading = Downloading(settings, data.downloads, artifacts, database)
@@ -152,6 +169,7 @@ async def run(boot: Boot, settings: Settings) -> int:
 
     await asyncio.to_thread(registering.sweep)
     await asyncio.to_thread(downloading.sweep)
+    await deriving.start()
     await reconciler.start()
     changed = asyncio.Event()
     workers.subscribe(changed.set)
@@ -210,6 +228,7 @@ async def run(boot: Boot, settings: Settings) -> int:
     await http_task
     rest.close()
     await forwarding.close()
+    await deriving.close()
     await reconciler.close()
     await workers.close()
     await asyncio.to_thread(database.close)

@@ -41,6 +41,27 @@ class ControlMetrics:
             buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0),
             registry=self._registry,
         )
+        self._derived = Counter(
+            "interlock_derived_forms_made",
+            "Derived forms that were to be made, by outcome: made, refused (the artifact is loaded instead), failed.",
+            ["outcome"],
+            registry=self._registry,
+        )
+        for outcome in ("made", "refused", "failed"):
+            self._derived.labels(outcome)
+        self._derive_s = Histogram(
+            "interlock_derive_seconds",
+            "Making one derived form.",
+            buckets=(0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
+            registry=self._registry,
+        )
+        self._forms = Gauge("interlock_derived_forms", "Derived forms on disk.", registry=self._registry)
+        self._form_bytes = Gauge("interlock_derived_bytes", "What derived forms take on disk.", registry=self._registry)
+        self._evicted = Counter(
+            "interlock_derived_forms_evicted",
+            "Derived forms dropped for room (setting derived_cache_bytes).",
+            registry=self._registry,
+        )
         self._upload_bytes = Counter("interlock_upload_bytes", "Bytes of uploads received.", registry=self._registry)
 
         self._scrubbed = Counter(
@@ -68,6 +89,20 @@ class ControlMetrics:
         """Note how long a switch took."""
         self._prepare_s.observe(prepare_s)
         self._commit_s.observe(commit_s)
+
+    def derived(self, outcome: str, duration_s: float) -> None:
+        """Note what came of making a derived form."""
+        self._derived.labels(outcome).inc()
+        self._derive_s.observe(duration_s)
+
+    def derived_held(self, forms: int, size_bytes: int) -> None:
+        """Note what there is of derived forms."""
+        self._forms.set(forms)
+        self._form_bytes.set(size_bytes)
+
+    def evicted(self, count: int) -> None:
+        """Count derived forms dropped for room."""
+        self._evicted.inc(count)
 
     def uploaded(self, count: int) -> None:
         """Count bytes of an upload."""

@@ -8,9 +8,11 @@ from collections.abc import Collection
 from typing import Final
 
 from interlock.errors import InterlockError, PrepareFailed, RegistryUnavailable
+from interlock_registry.domain import Action
 from interlock_registry.fleet import Rollout, Vote
 
 from interlock_server.control.database import Database
+from interlock_server.control.deriving import Deriving
 from interlock_server.control.membership import Membership
 from interlock_server.control.replica import Replica
 from interlock_server.control.workers import Workers
@@ -27,11 +29,14 @@ MAX_REASON: Final = 1024
 class Participant:
     """Owns one task for each rollout that this replica takes part in."""
 
-    def __init__(self, database: Database, replica: Replica, workers: Workers, membership: Membership) -> None:
+    def __init__(
+        self, database: Database, replica: Replica, workers: Workers, membership: Membership, deriving: Deriving
+    ) -> None:
         self._database = database
         self._replica = replica
         self._workers = workers
         self._membership = membership
+        self._deriving = deriving
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def follow(self, rollouts: Collection[Rollout]) -> None:
@@ -65,7 +70,7 @@ class Participant:
         try:
             spec = await self._spec(rollout)
             with self._replica.preparing(spec):
-                await self._vote(rollout, await self._prepare(spec))
+                await self._vote(rollout, await self._prepare(spec, make=rollout.action != Action.ROLLBACK.value))
                 await asyncio.get_running_loop().create_future()  # until the rollout ends
         except InterlockError as error:
             await self._vote(rollout, self._failed(error.message))
@@ -77,13 +82,13 @@ class Participant:
         target = await self._database.read(lambda registry: registry.desired_version(rollout.model, rollout.version))
         return self._replica.spec(target)
 
-    async def _prepare(self, spec: VersionSpec) -> Vote:
+    async def _prepare(self, spec: VersionSpec, *, make: bool) -> Vote:
         for _ in range(_TRIES):
             if self._workers.any_reachable:
                 break
             await asyncio.sleep(_TRY_AGAIN_S)
         try:
-            await self._workers.prepare(spec)
+            await self._deriving.prepare(spec, make=make)
         except PrepareFailed as error:
             return self._failed(error.why)
         log.info("prepared for a rollout", extra={"version": str(spec.key)})

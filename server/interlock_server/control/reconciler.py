@@ -7,6 +7,7 @@ import contextlib
 import logging
 import random
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -59,6 +60,7 @@ class Reconciler:
         self._changed = asyncio.Event()
         self._unread = asyncio.Event()
         self._stale = False
+        self._listeners: list[Callable[[], None]] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._membership = membership
         self._participant = participant
@@ -77,11 +79,17 @@ class Reconciler:
                 self._replica.fall_back(snapshot)
         self._tasks = [asyncio.create_task(self._poll()), asyncio.create_task(self._save())]
 
+    def subscribe(self, listener: Callable[[], None]) -> None:
+        """Call `listener` when the desired state has moved; it must not block."""
+        self._listeners.append(listener)
+
     def changed(self) -> None:
         """Note that the desired state has moved: it is written to last-known-good, and what was not read is."""
         self._changed.set()
         if self._replica.unread:
             self._unread.set()
+        for listener in self._listeners:
+            listener()
 
     def reread(self) -> None:
         """Have the whole desired state read again soon: what it is made of has changed, though the registry has not."""

@@ -22,6 +22,7 @@ from interlock_registry.manifest import Blob, SourceFile
 from interlock_registry.tool import PARTS, Sandbox, ToolLimits, Validated, ValidateJob, validate
 
 from interlock_server.control.database import Database
+from interlock_server.control.deriving import Deriving
 from interlock_server.control.mutations import Mutations
 from interlock_server.control.switching import Switching
 from interlock_server.control.uploads import Upload, Uploads
@@ -41,6 +42,7 @@ class Registering:
         database: Database,
         mutations: Mutations,
         switching: Switching,
+        deriving: Deriving,
     ) -> None:
         self._settings = settings
         self._uploads = uploads
@@ -48,6 +50,7 @@ class Registering:
         self._database = database
         self._mutations = mutations
         self._switching = switching
+        self._deriving = deriving
         self._validating = asyncio.Semaphore(1)
 
     def sweep(self) -> None:
@@ -91,6 +94,7 @@ class Registering:
                 lambda registry: registry.register(new, attempt, holder=holder)
             )
         await self._switching.adopt(registered.committed)
+        await self._deriving.registered(registered.version.model, registered.version.version)
         return VersionAnswer(model=registered.version.model, version=registered.version.version).to_json()
 
     def _job(self, upload: Upload, quantization: Quantization | None) -> ValidateJob:

@@ -24,6 +24,7 @@ from interlock_registry.registry import Registry
 
 from interlock_server.control.answers import read_switch, switch_answer
 from interlock_server.control.database import Database
+from interlock_server.control.deriving import Deriving
 from interlock_server.control.membership import Membership
 from interlock_server.control.metrics import ControlMetrics
 from interlock_server.control.mutations import Mutations
@@ -71,6 +72,7 @@ class Switching:
         membership: Membership,
         rollouts: Rollouts,
         metrics: ControlMetrics,
+        deriving: Deriving,
         changed: Callable[[], None],
         pardon: Callable[[VersionKey], None] = lambda _: None,
     ) -> None:
@@ -85,6 +87,7 @@ class Switching:
         self._membership = membership
         self._rollouts = rollouts
         self._metrics = metrics
+        self._deriving = deriving
         self._changed = changed
         self._pardon = pardon
         self._overtaking = Overtaking()
@@ -224,7 +227,9 @@ class Switching:
                     return
                 started = time.monotonic()
                 async with self._leading(attempt, move) as lead:
-                    prepared = await self._overtaking.until_overtaken(move, self._prepare_everywhere(spec, lead))
+                    prepared = await self._overtaking.until_overtaken(
+                        move, self._prepare_everywhere(attempt.action, spec, lead)
+                    )
                     took_s = time.monotonic() - started
                     yield _Ready(replace(planned, resident=prepared.resident, prepare_s=took_s), lead)
         except BaseException:
@@ -240,10 +245,12 @@ class Switching:
         async with self._rollouts.leading(attempt, move) as lead:
             yield lead
 
-    async def _prepare_everywhere(self, spec: VersionSpec, lead: Lead | None) -> Prepared:
+    async def _prepare_everywhere(self, action: Action, spec: VersionSpec, lead: Lead | None) -> Prepared:
+        # A rollback does not wait for a form to be made: it is to be quick, and the artifact can be loaded as well.
+        preparing = self._deriving.prepare(spec, make=action is not Action.ROLLBACK)
         if lead is None:
-            return await self._workers.prepare(spec)
-        here = asyncio.create_task(self._workers.prepare(spec))
+            return await preparing
+        here = asyncio.create_task(preparing)
         there = asyncio.create_task(lead.prepared())
         try:
             done, _ = await asyncio.wait((here, there), return_when=asyncio.FIRST_EXCEPTION)

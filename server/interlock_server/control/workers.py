@@ -135,6 +135,11 @@ class Workers:
         return tuple(worker.link.name for worker in self._workers)
 
     @property
+    def provider(self) -> str:
+        """What the workers run on; "" before the first report."""
+        return next((worker.report.status.provider for worker in self._workers if worker.report is not None), "")
+
+    @property
     def any_reachable(self) -> bool:
         """Whether a worker answers."""
         return any(worker.reachable for worker in self._workers)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -13,6 +13,7 @@ import numpy as np
 import onnxruntime as ort
 from interlock.errors import InternalError, StartupRefused
 from interlock.types import Array, DType, Signature
+from interlock_registry.derived import MAX_FOLDED_BYTES
 
 CPU: Final = "CPU"
 CUDA: Final = "CUDA"
@@ -115,19 +116,31 @@ def _bf16_bits(value: ort.OrtValue) -> Array:
     return bits.reshape(value.shape())
 
 
+def _nothing() -> None:
+    """Do nothing."""
+
+
 class Engine:
     """Loads graphs on the provider that was chosen at start."""
 
     def __init__(self, asked: Literal["auto", "cpu", "cuda"], intra_op_threads: int) -> None:
         """Take a provider and the threads of a session. Raises StartupRefused."""
         ort.set_default_logger_severity(3)
+        _bound_freed_memory()
         self._threads: Final = intra_op_threads
         self.choice: Final = _choose(asked)
 
-    def load(self, path: str, signature: Signature) -> Session:
-        """Load a graph from a path (from bytes it would hold the GIL); raises InternalError."""
+    def load(
+        self, path: str, signature: Signature, *, optimised: bool = False, then: Callable[[], None] = _nothing
+    ) -> Session:
+        """Load a graph from a path (from bytes it would hold the GIL); raises InternalError.
+
+        One that is `optimised` already is taken as it is. `then` is called on this thread once the session's own
+        threads run and before the work begins: what it does to this thread, such as lowering its priority, they do
+        not inherit.
+        """
         try:
-            session = _open(Path(path), self.choice.provider, self._threads)
+            session = _open(Path(path), self.choice.provider, self._threads, optimised=optimised, then=then)
         except Exception as error:
             raise InternalError(f"ONNX Runtime cannot load it: {_first_line(error)}") from error
         names = {item.name for item in session.get_inputs()}
@@ -165,8 +178,28 @@ def _why_no_cuda() -> str | None:
     return None
 
 
-def _open(path: Path, provider: str, threads: int) -> ort.InferenceSession:
+class _Between:
+    """The names of no optimiser, and a chance to act between the two phases of making a session.
+
+    ONNX Runtime reads `disabled_optimizers` after it has started the session's threads and before it does the work.
+    """
+
+    def __init__(self, then: Callable[[], None]) -> None:
+        self._then = then
+
+    def __iter__(self) -> Iterator[str]:
+        self._then()
+        return iter(())
+
+
+def _open(
+    path: Path, provider: str, threads: int, *, optimised: bool = False, then: Callable[[], None] = _nothing
+) -> ort.InferenceSession:
     options = ort.SessionOptions()
+    if optimised:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    # As in the model tool, which has compared what comes out of it.
+    options.add_session_config_entry("optimization.constant_folding_max_output_size_in_bytes", str(MAX_FOLDED_BYTES))
     # A server shares its cores: threads that spin while they wait take them from other models and from the front.
     # The process-wide pool cannot be told so from Python (it took 4 times the CPU per run), a session's own can.
     options.intra_op_num_threads = threads
@@ -174,7 +207,9 @@ def _open(path: Path, provider: str, threads: int) -> ort.InferenceSession:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     wanted = [(_CUDA_PROVIDER, _CUDA_OPTIONS), _CPU_PROVIDER] if provider == CUDA else [_CPU_PROVIDER]
-    session = ort.InferenceSession(str(path), options, providers=wanted, enable_fallback=0)
+    session = ort.InferenceSession(
+        str(path), options, providers=wanted, enable_fallback=0, disabled_optimizers=_Between(then)
+    )
     # ONNX Runtime falls back to the CPU in silence; what it took is to be seen here only.
     taken = session.get_providers()
     if provider == CUDA and taken[0] != _CUDA_PROVIDER:
@@ -184,6 +219,23 @@ def _open(path: Path, provider: str, threads: int) -> ort.InferenceSession:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:400]
+
+
+_M_TRIM_THRESHOLD: Final = -1
+_M_MMAP_THRESHOLD: Final = -3
+_MIB: Final = 1 << 20
+
+
+def _bound_freed_memory() -> None:
+    """Have the allocator return large blocks at once.
+
+    Each session is made on a thread of its own, and so in one of many arenas. Left to itself glibc learns from the
+    first freed weights to keep blocks of up to 32 MiB, in every arena, where not even malloc_trim finds the last one.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, 4 * _MIB)
+        mallopt(_M_TRIM_THRESHOLD, 8 * _MIB)
 
 
 def give_back_memory() -> None:

@@ -16,14 +16,16 @@ import numpy as np
 from interlock import golden
 from interlock.errors import DataLoss, FailedPrecondition, GoldenMismatch, InterlockError, InternalError
 from interlock.golden import DEFAULT_TOLERANCES, Golden
-from interlock.model import ServableState
+from interlock.model import LoadedFrom, ServableState
 from interlock.types import Array, DType, Signature, TensorSpec
+from interlock_registry.derived import Form
+from interlock_registry.derived_store import files_of, graph_of, root_of
 from interlock_registry.manifest import Manifest
 
 from interlock_server.process.notes import Notes, Slot
 from interlock_server.snapshot import VersionSpec
 from interlock_server.worker.batcher import Batcher
-from interlock_server.worker.engine import Engine, Run, Session
+from interlock_server.worker.engine import CPU, Engine, Run, Session, give_back_memory
 from interlock_server.worker.servable import Servable
 from interlock_server.worker.watch import Watch
 
@@ -47,8 +49,9 @@ class Loading:
 class Loader:
     """Loads servables one at a time; all but the making of sessions on the calling thread.
 
-    A thread inherits the priority of the one that starts it, and may never raise it again. So sessions and batchers,
-    whose threads serve later, are made on a thread of ordinary priority, however low the caller's is.
+    A thread inherits the priority of the one that starts it, and may never raise it again. So batchers, whose threads
+    serve later, are made on a thread of ordinary priority, however low the caller's is; and each session on a new
+    thread that this one starts, which gives way as soon as the session's own threads run.
     """
 
     def __init__(self, engine: Engine, notes: Notes | None = None) -> None:
@@ -56,7 +59,7 @@ class Loader:
         self._engine = engine
         self._notes = notes
         self.loading: Loading | None = None
-        self._verified: set[str] = set()
+        self._verified: set[tuple[str, str]] = set()
         self._lock = threading.Lock()
         self._maker = ThreadPoolExecutor(1, thread_name_prefix="session-maker")
         self._maker.submit(threading.get_native_id).result()  # now, and not when a thread of low priority asks
@@ -98,14 +101,51 @@ class Loader:
             raise DataLoss(spec.damage)
         if spec.quarantine:
             raise FailedPrecondition(spec.quarantine)
-        self._verify_artifact(spec)
-        session = self._maker.submit(self._engine.load, spec.graph_path, spec.signature).result()
-        servable.transition(ServableState.WARMING)
-        self._prove(spec, session)
-        return session
+        return self._open_derived(servable) or self._open_artifact(servable)
 
     def _slot(self, spec: VersionSpec) -> Slot | None:
         return self._notes.slot(str(spec.key)) if self._notes is not None else None
+
+    def _open_derived(self, servable: Servable) -> Session | None:
+        """Return a proven session of the derived form; None where there is none or it is of no use."""
+        spec = servable.spec
+        # What a version is suspected of, its form may have done.
+        if not spec.derived_path or spec.suspect or self._engine.choice.provider != CPU:
+            return None
+        try:
+            graph = self._verify_derived(spec)
+            session = self._make(graph, spec, optimised=True)
+            servable.advance(ServableState.LOADING, ServableState.WARMING)
+            self._prove(spec, session)
+            # Kernels packed their weights anew, found them equal to the file's, and freed them.
+            give_back_memory()
+            servable.loaded_from = LoadedFrom.DERIVED
+            return session
+        # It is a cache of the artifact, which is there: whatever is wrong with it must not fail the load.
+        except InterlockError as error:
+            log.warning("its derived form is not used: %s", error.message, extra={"version": str(spec.key)})
+        except Exception:
+            log.exception("its derived form is not used", extra={"version": str(spec.key)})
+        servable.loaded_from = LoadedFrom.FALLBACK
+        return None
+
+    def _open_artifact(self, servable: Servable) -> Session:
+        spec = servable.spec
+        self._verify_artifact(spec)
+        session = self._make(spec.graph_path, spec, optimised=False)
+        servable.advance(ServableState.LOADING, ServableState.WARMING)
+        self._prove(spec, session)
+        servable.loaded_from = servable.loaded_from or LoadedFrom.ARTIFACT
+        return session
+
+    def _make(self, path: str, spec: VersionSpec, *, optimised: bool) -> Session:
+        return self._maker.submit(self._make_on_a_new_thread, path, spec, optimised).result()
+
+    def _make_on_a_new_thread(self, path: str, spec: VersionSpec, optimised: bool) -> Session:
+        with ThreadPoolExecutor(1, thread_name_prefix="session") as once:
+            return once.submit(
+                self._engine.load, path, spec.signature, optimised=optimised, then=low_priority_thread
+            ).result()
 
     def close(self) -> None:
         """End the thread that makes sessions. Idempotent."""
@@ -116,17 +156,25 @@ class Loader:
         log.error("not loaded: %s", error.message, extra={"version": str(servable.spec.key)})
 
     def _verify_artifact(self, spec: VersionSpec) -> None:
-        self._verify(spec.manifest_path, spec.digest)
+        self._verify_blob(spec.manifest_path, spec.digest)
         manifest = Manifest.from_json(_read(spec.manifest_path, spec.digest).decode())
         if manifest.graph.digest != spec.graph_sha256:
             raise DataLoss(f"artifact {spec.digest} has another graph than {spec.graph_sha256}; restore a backup")
-        self._verify(spec.graph_path, spec.graph_sha256)
+        self._verify_blob(spec.graph_path, spec.graph_sha256)
         for tensor in manifest.tensors:
-            self._verify(str(Path(spec.graph_path).with_name(tensor.blob.digest)), tensor.blob.digest)
+            self._verify_blob(str(Path(spec.graph_path).with_name(tensor.blob.digest)), tensor.blob.digest)
 
-    def _verify(self, path: str, digest: str) -> None:
-        """Hash a blob before this process's first load of it; raises DataLoss."""
-        if digest in self._verified:
+    def _verify_derived(self, spec: VersionSpec) -> str:
+        """Check every file of a derived form; return where its graph is. Raises DataLoss."""
+        record = Path(spec.derived_path)
+        text = _read_record(record, spec.derived_sha256)
+        for blob, path in files_of(root_of(record), Form.from_json(text)):
+            self._verify("derived file", str(path), blob.digest, "it is made again")
+        return str(graph_of(record))
+
+    def _verify(self, what: str, path: str, digest: str, mend: str) -> None:
+        """Hash a file before this process's first load of it; raises DataLoss."""
+        if (path, digest) in self._verified:
             return
         hasher = hashlib.sha256()
         try:
@@ -134,19 +182,20 @@ class Loader:
                 while chunk := file.read(_CHUNK):
                     hasher.update(chunk)
         except OSError as error:
-            raise DataLoss(f"blob {digest} cannot be read ({error.strerror}); restore it from a backup") from error
+            raise DataLoss(f"{what} {digest} cannot be read ({error.strerror}); {mend}") from error
         if hasher.hexdigest() != digest:
-            raise DataLoss(
-                f"blob {digest} is corrupt: its bytes hash to {hasher.hexdigest()}; restore it from a backup"
-            )
-        self._verified.add(digest)
+            raise DataLoss(f"{what} {digest} is corrupt: its bytes hash to {hasher.hexdigest()}; {mend}")
+        self._verified.add((path, digest))
+
+    def _verify_blob(self, path: str, digest: str) -> None:
+        self._verify("blob", path, digest, "restore it from a backup")
 
     def _prove(self, spec: VersionSpec, session: Session) -> None:
         """Warm the session up: on its golden samples, which it must meet, else on zeros."""
         if not spec.golden_path:
             _warm(spec.signature, session)
             return
-        self._verify(spec.golden_path, spec.golden_sha256)
+        self._verify_blob(spec.golden_path, spec.golden_sha256)
         provider = self._engine.choice.provider
         tolerance = spec.tolerances.get(provider, DEFAULT_TOLERANCES[provider])
         check_golden(golden.read(Path(spec.golden_path)), spec, session, tolerance)
@@ -157,6 +206,16 @@ def _read(path: str, digest: str) -> bytes:
         return Path(path).read_bytes()
     except OSError as error:
         raise DataLoss(f"blob {digest} cannot be read ({error.strerror}); restore it from a backup") from error
+
+
+def _read_record(path: Path, digest: str) -> str:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataLoss(f"record {path.name} cannot be read ({error.strerror}); it is made again") from error
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise DataLoss(f"record {path.name} is another than it was; it is made again")
+    return data.decode()
 
 
 def low_priority_thread() -> None:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping
 from typing import Final
 
-from interlock.model import ServableState, ServableStatus
+from interlock.model import LoadedFrom, ServableState, ServableStatus
 
 from interlock_server.snapshot import VersionSpec
 from interlock_server.worker.batcher import Batcher, Running
@@ -44,6 +44,7 @@ class Servable:
         self._idle = threading.Event()
         self.load_s = 0.0
         self.provider = ""
+        self.loaded_from: LoadedFrom | None = None
 
     @property
     def state(self) -> ServableState:
@@ -122,6 +123,7 @@ class Servable:
             provider=self.provider,
             in_flight=self._in_flight,
             load_s=self.load_s,
+            loaded_from=self.loaded_from,
         )
 
     @property

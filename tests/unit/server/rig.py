@@ -17,12 +17,15 @@ from interlock.model import MutationOptions, ServableState, ServingConfig
 from interlock.types import Signature
 from interlock.v1 import admin_pb2_grpc
 from interlock_registry.artifacts import LocalArtifactStore
+from interlock_registry.derived_store import DerivedStore
 from interlock_registry.domain import Action, Attempt, NewVersion
 from interlock_registry.manifest import Blob, Manifest
 from interlock_registry.tool import Sandbox
 from interlock_server.control.database import Database
+from interlock_server.control.deriving import Deriving
 from interlock_server.control.diffing import Diffing
 from interlock_server.control.downloading import Downloading
+from interlock_server.control.forms import Forms
 from interlock_server.control.last_known_good import LastKnownGood
 from interlock_server.control.membership import Membership
 from interlock_server.control.metrics import ControlMetrics
@@ -93,6 +96,7 @@ class Rig:
     metrics: ControlMetrics
     mutations: Mutations
     reconciler: Reconciler
+    deriving: Deriving
     switching: Switching
     registering: Registering
     standing: Standing
@@ -100,12 +104,18 @@ class Rig:
     admin_address: str
 
     async def add(
-        self, model: str = "m", *, scale: float = 1.0, graph: Blob | None = None, said: Signature | None = None
+        self,
+        model: str = "m",
+        *,
+        scale: float = 1.0,
+        graph: Blob | None = None,
+        said: Signature | None = None,
+        content: bytes | None = None,
     ) -> int:
-        """Register a version of y = scale * x past the model tool, and return its number."""
+        """Register a version of y = scale * x, unless `content` is given, past the model tool; return its number."""
         if graph is None:
             source = self.data.root / f"{model}.onnx"
-            source.write_bytes(models.affine(scale=scale))
+            source.write_bytes(models.affine(scale=scale) if content is None else content)
             graph = self.artifacts.add(source, sha256=sha256(source))
         manifest = Manifest(graph=graph)
         self.artifacts.add_bytes(manifest.to_json().encode())
@@ -187,9 +197,11 @@ async def running(engine: Engine, root: Path, *, replica_id: str = "r", **change
         metrics = ControlMetrics()
         artifacts = LocalArtifactStore(settings.blobs)
         replica = Replica(artifacts.path)
+        store = DerivedStore(data.root)
+        forms = Forms(store, lambda: workers.provider, enabled=settings.derived_cache_bytes > 0)
         workers = Workers(
             [WorkerLink("worker-0", path)],
-            lambda: replica.snapshot() if replica.known else None,
+            lambda: forms.located(replica.snapshot()) if replica.known else None,
             apply_timeout_s=settings.apply_timeout_s,
             prepare_timeout_s=settings.prepare_timeout_s,
         )
@@ -202,7 +214,8 @@ async def running(engine: Engine, root: Path, *, replica_id: str = "r", **change
             inference="127.0.0.1:1",
             shared=bool(settings.db),
         )
-        participant = Participant(database, replica, workers, membership)
+        deriving = Deriving(store, forms, settings, metrics, database, replica, workers)
+        participant = Participant(database, replica, workers, membership, deriving)
         reconciler = Reconciler(
             database,
             replica,
@@ -214,9 +227,13 @@ async def running(engine: Engine, root: Path, *, replica_id: str = "r", **change
         )
         rollouts = Rollouts(database, membership, timeout_s=settings.prepare_timeout_s)
         mutations = Mutations(database, metrics)
-        switching = Switching(database, mutations, replica, workers, membership, rollouts, metrics, reconciler.changed)
+        reconciler.subscribe(deriving.look)
+        workers.subscribe(deriving.watch)
+        switching = Switching(
+            database, mutations, replica, workers, membership, rollouts, metrics, deriving, reconciler.changed
+        )
         uploads = Uploads(settings, data.uploads, metrics)
-        registering = Registering(settings, uploads, artifacts, database, mutations, switching)
+        registering = Registering(settings, uploads, artifacts, database, mutations, switching, deriving)
         quantizing = Quantizing(settings, data.uploads, artifacts, database, mutations, registering)
         downloading = Downloading(settings, data.downloads, artifacts, database)
         standing = Standing(
@@ -238,6 +255,7 @@ async def running(engine: Engine, root: Path, *, replica_id: str = "r", **change
         health.add_to(admin)
         port = admin.add_insecure_port("127.0.0.1:0")
         await admin.start()
+        await deriving.start()
         await reconciler.start()
         workers.start()
         rig = Rig(
@@ -250,6 +268,7 @@ async def running(engine: Engine, root: Path, *, replica_id: str = "r", **change
             metrics,
             mutations,
             reconciler,
+            deriving,
             switching,
             registering,
             standing,
@@ -265,6 +284,7 @@ async def running(engine: Engine, root: Path, *, replica_id: str = "r", **change
             health.changed()
             await admin.stop(1.0)
             await mutations.close(5.0)
+            await deriving.close()
             await reconciler.close()
             await workers.close()
             await internal.stop(0)
