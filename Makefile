@@ -16,7 +16,7 @@ BIN := .venv/bin
 PY := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: setup proto lint fmt type test cover test-all test-postgres conformance races chaos soak bench bench-switch bench-artifacts bench-registry interop hostile fuzz demo serve clean help
+.PHONY: setup proto lint fmt type test cover test-all test-postgres conformance races chaos soak bench bench-switch bench-artifacts bench-registry interop hostile crashpoints fuzz demo serve clean help
 
 setup: ## make .venv/ with everything, the command in it at .venv/bin/interlock
 	@PYTHON="$(PYTHON)" ENGINE="$(ENGINE)" TORCH_INDEX="$(TORCH_INDEX)" tools/setup.sh
@@ -82,6 +82,9 @@ interop: setup ## other people's clients against a live server, each in an envir
 
 hostile: setup ## put 115 models that are made to do harm before a real server, and print what each is told
 	@$(PY) -m tests.hostile $(ARGS)
+
+crashpoints: setup ## crash and fail at every system call of register, promote, rollback, delete and gc (needs strace)
+	@$(PY) -m tests.crashpoints $(ARGS)
 
 fuzz: setup ## broken requests at the inference methods for a minute (ARGS="--seconds 600 --seed 7")
 	@$(PY) -m tests.fuzz $(ARGS)

@@ -6,10 +6,10 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from interlock.errors import RegistryUnavailable, StartupRefused
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Dialect, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -63,12 +63,14 @@ def open_engine(url: str) -> Engine:
             event.listen(engine, "connect", _set_up_sqlite)
             event.listen(engine, "begin", _begin_sqlite)
             return engine
-        return create_engine(
+        engine = create_engine(
             parsed,
             pool_timeout=_POOL_TIMEOUT_S,
             pool_pre_ping=True,
             connect_args=_POSTGRESQL,
         )
+        event.listen(engine, "do_connect", _connect_postgresql)
+        return engine
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise StartupRefused(
             f"the driver for {parsed.drivername!r} is not installed ({error}); `pip install 'interlock[postgres]'`"
@@ -197,6 +199,13 @@ def unavailable(engine: Engine, error: SQLAlchemyError) -> RegistryUnavailable:
         f"the registry's database {where(engine)} cannot be used: {why.strip()}; what is loaded is served on",
         facts={"database": where(engine)},
     )
+
+
+def _connect_postgresql(_dialect: Dialect, _record: ConnectionPoolEntry, args: Any, options: Any) -> Any:
+    # Imported late: an embedded registry needs no driver.
+    from interlock_registry.sql.answering import connection_class
+
+    return connection_class().connect(*args, **options)
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 from interlock.errors import RegistryUnavailable
 from interlock_registry.domain import Action
 from interlock_registry.fleet import Vote
 from interlock_registry.registry import Registry
+from interlock_registry.sql.answering import connection_class
 from interlock_registry.sql.database import Database
 from interlock_registry.sql.writer import Writer
 
@@ -53,6 +58,40 @@ def test_a_server_that_is_down_is_an_error_and_used_again_when_it_is_back(desk: 
     finally:
         place.server.start()
     assert desk.register().version.version == 2
+
+
+def test_a_server_that_stands_still_is_given_up_after_a_while(cluster: Cluster, place: PostgresPlace) -> None:
+    """One that is paused answers nothing, its own limits included, while the network stays up."""
+    with connection_class(0.3).connect(_plain(place.url), autocommit=True) as connection:
+        (pid,) = connection.execute("SELECT pg_backend_pid()").fetchone() or (0,)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(psycopg.OperationalError, match=r"has not answered for 0\.3 s"):
+                connection.execute("SELECT 1")
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert connection.closed
+    with connection_class(10.0).connect(_plain(place.url)) as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+@pytest.mark.slow
+def test_a_registry_whose_server_stands_still_fails_in_bounded_time(desk: Desk, place: PostgresPlace) -> None:
+    desk.register()
+    place.server.pause()
+    began = time.monotonic()
+    try:
+        with pytest.raises(RegistryUnavailable):
+            desk.register()
+        took = time.monotonic() - began
+    finally:
+        place.server.resume()
+    assert took < 60
+    assert desk.register().version.version in (2, 3)
+
+
+def _plain(url: str) -> str:
+    return url.replace("postgresql+psycopg://", "postgresql://")
 
 
 @pytest.mark.parametrize("sqlstate", ["40001", "40P01"], ids=["serialization failure", "deadlock"])

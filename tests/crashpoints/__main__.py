@@ -1,0 +1,54 @@
+"""`make crashpoints`: every point of every operation; exits 1 if anything was not as it must be."""
+
+from __future__ import annotations
+
+import random
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import click
+
+from tests.crashpoints.enumeration import Result, enumerate_points
+from tests.crashpoints.operations import OPERATIONS, prepare
+from tests.crashpoints.points import FAULTS, Point
+
+
+@click.command()
+@click.option("--operation", "names", multiple=True, type=click.Choice(list(OPERATIONS)), help="Only these.")
+@click.option("--sample", default=0, help="So many points of each operation, at random; 0: all.")
+@click.option("--seed", default=0, help="Of the choice.")
+def main(names: tuple[str, ...], sample: int, seed: int) -> None:
+    """Crash and fail at every system call that changes a file, and check everything after each."""
+
+    def choose(found: list[Point]) -> list[Point]:
+        return random.Random(seed).sample(found, min(sample, len(found))) if sample else found
+
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
+        base = Path(folder) / "base"
+        prepare(base)
+        asked = [
+            pool.submit(enumerate_points, name, base, Path(folder) / name, choose)
+            for name in names or tuple(OPERATIONS)
+        ]
+        results = [each.result() for each in asked]
+    _print(results)
+    print(f"{sum(sum(each.tried.values()) for each in results)} points in {time.monotonic() - began:.0f} s")
+    sys.exit(1 if any(each.violations for each in results) else 0)
+
+
+def _print(results: list[Result]) -> None:
+    print(f"{'operation':10}", *(f"{fault:>8}" for fault in FAULTS), f"{'done':>8} {'violations':>11}")
+    for each in results:
+        counts = (f"{each.tried[fault]:8}" for fault in FAULTS)
+        print(f"{each.operation:10}", *counts, f"{each.survived:8} {len(each.violations):11}")
+    for each in results:
+        for violation in each.violations:
+            print(f"    {violation}")
+
+
+if __name__ == "__main__":
+    main()
