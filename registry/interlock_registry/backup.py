@@ -7,6 +7,7 @@ was deleted and collected in between: then the copy is made anew.
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -24,7 +25,8 @@ from interlock_registry.sql import copying
 
 _FORMAT: Final = 1
 _BATCH: Final = 64
-_ATTEMPTS: Final = 3
+_ATTEMPTS: Final = 10
+"""Each but the first keeps what it copies from being collected: only what goes between two of its steps is missed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +104,8 @@ class Backup:
                     break
                 frozen.renew()
                 state, blobs = frozen.registry.state(), frozen.blobs
-                lost = _move(blobs, source, target)
+                with _held(registry, blobs):
+                    lost = _move(blobs, source, target)
             frozen.keep()
         document = BackupDocument(
             format=_FORMAT,
@@ -185,6 +188,16 @@ class _Frozen:
 
 
 @contextmanager
+def _held(registry: Registry, blobs: Sequence[Blob]) -> Iterator[None]:
+    holder = uuid.uuid4().hex
+    registry.blobs.hold(holder, [each.digest for each in blobs])
+    try:
+        yield
+    finally:
+        registry.blobs.release(holder)
+
+
+@contextmanager
 def _opened(url: str) -> Iterator[Registry]:
     registry = Registry.open(url, migrate=False)
     try:
@@ -231,9 +244,13 @@ def _move(blobs: Sequence[Blob], source: LocalArtifactStore, target: LocalArtifa
 def _moved(blob: Blob, source: LocalArtifactStore, target: LocalArtifactStore) -> bool:
     try:
         source.verify(blob)
+        target.add(source.path(blob.digest), sha256=blob.digest)
     except DataLoss:
         return False
-    target.add(source.path(blob.digest), sha256=blob.digest)
+    except Unavailable:
+        if source.has(blob.digest):
+            raise
+        return False  # collected just now
     return True
 
 
