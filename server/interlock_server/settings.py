@@ -97,7 +97,7 @@ class Settings(BaseSettings):
         4096, ge=1, le=1_000_000, description="Inference connections at a time, of each worker; one more is closed."
     )
     max_streams: int = Field(
-        256,
+        1024,
         ge=1,
         le=1_000_000,
         description="Calls at a time on one inference connection; a client keeps back what is over it.",

@@ -33,6 +33,7 @@ ENVIRONMENT = {
     "INTERLOCK_MAX_MESSAGE_BYTES": str(MIB),
     "INTERLOCK_MAX_IN_FLIGHT_BYTES": str(20 * MIB),
     "INTERLOCK_MAX_CONNECTIONS": str(CONNECTIONS),
+    "INTERLOCK_MAX_STREAMS": "128",
     "INTERLOCK_DEFAULT_DEADLINE_S": "2",
 }
 
@@ -208,3 +209,12 @@ def test_ten_times_too_many_callers_are_refused_fast_and_what_is_answered_is_rig
         assert load["server"]["queue_s"] <= 20 * load["server"]["run_s"]  # four wait at most: nobody queues for long
         assert resident(running) - before < 64 * MIB
         assert np.array_equal(client.infer("slow", {"x": np.ones((1, 64), np.float32)})["y"], expected)
+
+
+def test_more_calls_at_once_than_a_connection_may_have_wait_at_their_caller_and_none_fails(
+    running: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = ["--server", running.grpc, "--warmup", "0", "--duration", "1", "--concurrency", "600", "-o", "json"]
+    assert run(["bench", "m", *args]) == 0
+    (load,) = json.loads(capsys.readouterr().out)["loads"]
+    assert load["answered"] > 0 and load["failures"] == []

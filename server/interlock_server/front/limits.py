@@ -21,6 +21,8 @@ the queues and the streams of a connection bound them."""
 WALL: Final = 2
 """gRPC itself refuses messages over so many times the limit: without our details, but before all of it is received."""
 _RETRY_AFTER_S: Final = 0.1
+_PENDING: Final = 8192
+"""Calls that gRPC has read and we have not taken yet."""
 OVER: Final = "no answer within the server's deadline (settings default_deadline_s and max_deadline_s)"
 
 
@@ -31,9 +33,13 @@ def server_options(limits: Limits, max_message_bytes: int) -> list[tuple[str, in
         ("grpc.max_send_message_length", -1),
         ("grpc.max_allowed_incoming_connections", limits.max_connections),
         ("grpc.max_concurrent_streams", limits.max_streams),
-        # Counts calls that were reset and not yet taken too: without it one connection that opens and resets fills the
-        # list of calls that wait to be taken, and other callers' calls are dropped from it.
-        ("grpc.http.overload_protection", 1),
+        # It counts calls that have ended and whose memory is not given back yet, and so refuses callers who keep within
+        # the limit.
+        ("grpc.http.overload_protection", 0),
+        # A connection that opens calls and resets them fills the list of those that wait to be taken: where that is
+        # short, gRPC drops other callers' calls from it.
+        ("grpc.server.max_pending_requests", _PENDING),
+        ("grpc.server.max_pending_requests_hard_limit", 2 * _PENDING),
         # The supervisor holds the port; a worker that is started again shares it with that reservation.
         ("grpc.so_reuseport", 1),
         # Real clients ping; without these gRPC answers with GOAWAY "too_many_pings".
