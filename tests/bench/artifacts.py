@@ -4,24 +4,27 @@
 
 The network has the shape of ResNet-50 (25.6 million parameters, normalisation folded into its convolutions) with random
 weights; a fine-tune has another last layer. The versions are registered in a real server; three of them are then served
-under three aliases and asked once each.
+under three aliases and asked once each. Disk includes derived forms. At the end `stable` is rolled back three times to
+a version that is not loaded any more.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx
 from interlock.types import Array, DType
-from interlock_client import Admin
+from interlock_client import Admin, ServableStatus
 from onnx import TensorProto, helper
 
 from tests import models
 from tests.server import Server
+from tests.support import eventually
 
 _STAGES = ((3, 64, 256), (4, 128, 512), (6, 256, 1024), (3, 512, 2048))
 """Blocks, inner and outer channels of each stage of ResNet-50."""
@@ -96,6 +99,30 @@ def disk_bytes(folder: Path) -> int:
     return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
 
 
+def derived_bytes(data: Path) -> int:
+    """Return what derived forms take: their tensors and records, and the graphs beside."""
+    return disk_bytes(data / "derived") + sum(path.stat().st_blocks * 512 for path in data.glob("derived-*.onnx"))
+
+
+def wait_for_forms(data: Path, count: int) -> None:
+    """Wait until so many versions have their derived form, which is made behind register."""
+    eventually(lambda: len(list((data / "derived").glob("*.json"))) >= count, "the derived form is made", 120.0)
+
+
+def back_s(admin: Admin) -> float:
+    """Move `stable` on until version 1 is not loaded any more, and roll back to it; return how long that took."""
+    for version in (2, 3, 4):
+        admin.promote("net", version)
+    eventually(lambda: 1 not in {each.version for each in _loaded(admin)}, "version 1 is unloaded", 60.0)
+    started = time.perf_counter()
+    admin.rollback("net", to=1)
+    return time.perf_counter() - started
+
+
+def _loaded(admin: Admin) -> Sequence[ServableStatus]:
+    return [each for worker in admin.status().workers for each in worker.servables]
+
+
 def worker_bytes(server: Server) -> int:
     """Return the worker's proportional share of memory: pages that it maps with others count in parts."""
     text = Path(f"/proc/{server.pid_of('worker')}/smaps_rollup").read_text()
@@ -130,8 +157,17 @@ def main() -> None:
                 path = models.write(folder / "net.onnx", network(version, shrink))
                 size = path.stat().st_size
                 admin.register("net", path)
-                took.append(disk_bytes(server.data / "blobs") + disk_bytes(server.data / "derived"))
+                wait_for_forms(server.data, version + 1)
+                took.append(disk_bytes(server.data / "blobs") + derived_bytes(server.data))
             memory = list(serve(server, admin, min(3, given.versions)))
+            first = _loaded(admin)
+            admin.promote("net", 1)
+            for count in range(1, len(memory) + 1):
+                admin.remove_alias("net", f"tune{count}")
+            backs: list[tuple[float, ServableStatus]] = []
+            for _ in range(3 if given.versions >= 4 else 0):
+                took_s = back_s(admin)
+                backs.append((took_s, next(each for each in _loaded(admin) if each.version == 1)))
     mib = 1 << 20
     print(f"one file                      {size / mib:8.1f} MiB")
     print(f"disk, 1 version               {took[0] / mib:8.1f} MiB")
@@ -139,6 +175,17 @@ def main() -> None:
     print(f"worker, nothing loaded        {empty / mib:8.1f} MiB")
     for count, each in enumerate(memory, 1):
         print(f"worker, {count} version(s) asked    {each / mib:8.1f} MiB  {each / memory[0]:.2f} x one")
+    for loaded in first:
+        print(f"version {loaded.version}, first load           {loaded.load_s * 1000:8.1f} ms   {_source(loaded)}")
+    for took_s, loaded in backs:
+        print(
+            f"back to one that was unloaded {took_s * 1000:8.1f} ms   of which loading and warm-up "
+            f"{loaded.load_s * 1000:.1f} ms, {_source(loaded)}"
+        )
+
+
+def _source(each: ServableStatus) -> str:
+    return f"from the {each.loaded_from.value.lower()}" if each.loaded_from else "not loaded"
 
 
 if __name__ == "__main__":
