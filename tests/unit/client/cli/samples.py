@@ -12,6 +12,7 @@ from interlock.model import (
     AliasAt,
     Event,
     FleetReplica,
+    LoadedFrom,
     Model,
     ReplicaStatus,
     ServableState,
@@ -50,7 +51,13 @@ STATUS = ReplicaStatus(
     degraded=(),
     workers=(
         WorkerStatus(
-            0, 42, True, 9, "CPU", "aio", (ServableStatus("digits", 3, ServableState.READY, "", "CPU", 2, 0.012),)
+            0,
+            42,
+            True,
+            9,
+            "CPU",
+            "aio",
+            (ServableStatus("digits", 3, ServableState.READY, "", "CPU", 2, 0.012, LoadedFrom.DERIVED),),
         ),
         WorkerStatus(1, 43, False, 8, "CPU", "aio"),
     ),
@@ -175,6 +182,7 @@ STATUS_JSON = {
                     "provider": "CPU",
                     "in_flight": 2,
                     "load_s": 0.012,
+                    "loaded_from": "DERIVED",
                 }
             ],
         },
