@@ -6,11 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import databases
 from tests.databases import POSTGRESQL, SQLITE, Cluster
 from tests.postgres import Postgres
 from tests.server import Server
+
+# How long an example takes says how busy the machine is, and nothing of what these tests are about.
+settings.register_profile("interlock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("interlock")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

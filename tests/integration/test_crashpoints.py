@@ -12,7 +12,12 @@ from tests.crashpoints.enumeration import enumerate_points
 from tests.crashpoints.operations import OPERATIONS, prepare
 from tests.crashpoints.points import Point
 
-pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
+pytestmark = pytest.mark.slow  # they need strace, which the suite of every day does without
+
+
+@pytest.fixture(autouse=True)
+def strace() -> None:
+    assert shutil.which("strace") is not None, "strace is missing; install Debian's package strace"
 
 
 def one_of_each(found: list[Point]) -> list[Point]:
@@ -30,7 +35,6 @@ def test_a_registration_that_crashes_or_fails_is_there_or_not_and_can_be_repeate
     assert (result.violations, result.tried.total()) == ([], 2)
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_a_crash_or_failure_at_any_point_leaves_everything_whole(operation: str, tmp_path: Path) -> None:

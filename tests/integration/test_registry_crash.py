@@ -108,12 +108,12 @@ def kill_often(place: Place) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("call", ["pwrite64", "fdatasync", "write"])
 def test_a_kill_at_each_system_call_leaves_the_old_alias_or_the_new(
     prepared: SqlitePlace, call: str, tmp_path: Path
 ) -> None:
+    assert shutil.which("strace") is not None, "strace is missing; install Debian's package strace"
     copy = tmp_path / "copy" / "registry.db"
     for number in range(1, 16):
         shutil.rmtree(copy.parent, ignore_errors=True)
