@@ -69,6 +69,8 @@ def config(value: m.ServingConfig) -> model_pb2.ServingConfig:
         max_batch_size=value.max_batch_size,
         max_queue_delay_us=value.max_queue_delay_us,
         max_queue_size=value.max_queue_size,
+        preferred_batch_sizes=value.preferred_batch_sizes,
+        instances=value.instances,
     )
 
 
@@ -78,6 +80,8 @@ def from_config(message: model_pb2.ServingConfig) -> m.ServingConfig:
         max_batch_size=message.max_batch_size,
         max_queue_delay_us=message.max_queue_delay_us,
         max_queue_size=message.max_queue_size,
+        preferred_batch_sizes=tuple(message.preferred_batch_sizes),
+        instances=message.instances or 1,
     )
 
 

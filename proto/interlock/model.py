@@ -40,6 +40,10 @@ class ServingConfig:
     """How long a request may wait for company while the session is idle."""
     max_queue_size: int = 1024
     """Requests that may wait at most; one more is refused."""
+    preferred_batch_sizes: tuple[int, ...] = ()
+    """Rows that a run has if enough wait: the largest of these that can be filled; any number where none is given."""
+    instances: int = 1
+    """Runs that may take place at the same time, each with its own session where the provider needs that."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,8 @@ def write_config(value: ServingConfig) -> str:
             "max_batch_size": value.max_batch_size,
             "max_queue_delay_us": value.max_queue_delay_us,
             "max_queue_size": value.max_queue_size,
+            "preferred_batch_sizes": list(value.preferred_batch_sizes),
+            "instances": value.instances,
         }
     )
 
@@ -52,6 +54,8 @@ def read_config(text: str) -> ServingConfig:
             max_batch_size=int(document["max_batch_size"]),
             max_queue_delay_us=int(document["max_queue_delay_us"]),
             max_queue_size=int(document["max_queue_size"]),
+            preferred_batch_sizes=tuple(int(size) for size in document.get("preferred_batch_sizes", ())),
+            instances=int(document.get("instances", 1)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged("serving config", text, error) from error

@@ -146,6 +146,7 @@ class Target:
         self.calls += 1
         call = RecordingCall(method, data)
         self._handler.handle(call)
+        self._handler.settle()
         deadline = time.monotonic() + _ANSWER_S
         while not call.ended:  # an engine thread has it, or it needs the loop
             assert time.monotonic() < deadline, f"{method} does not answer {data!r}"

@@ -135,6 +135,14 @@ def serving_config(path: Path) -> ServingConfig:
             raise InvalidArgument(
                 f"the config file {str(path)!r} has the unknown key {key!r}; a serving config has {', '.join(known)}"
             )
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**31:
+        if key == "preferred_batch_sizes":
+            if not isinstance(value, list) or not all(_is_size(each) for each in value):
+                raise InvalidArgument(f"{key} in {str(path)!r} must be a list of whole numbers from 0, got {value!r}")
+            found[key] = tuple(value)
+        elif not _is_size(value):
             raise InvalidArgument(f"{key} in {str(path)!r} must be a whole number from 0, got {value!r}")
     return ServingConfig(**found)
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31

@@ -134,22 +134,32 @@ class ServingConfig(_message.Message):
     MAX_BATCH_SIZE_FIELD_NUMBER: _builtins.int
     MAX_QUEUE_DELAY_US_FIELD_NUMBER: _builtins.int
     MAX_QUEUE_SIZE_FIELD_NUMBER: _builtins.int
+    PREFERRED_BATCH_SIZES_FIELD_NUMBER: _builtins.int
+    INSTANCES_FIELD_NUMBER: _builtins.int
     max_batch_size: _builtins.int
     """Rows in one run at most; 0 switches joining of requests off."""
     max_queue_delay_us: _builtins.int
     """How long a request may wait for company while the session is idle."""
     max_queue_size: _builtins.int
     """Requests that may wait at most; one more is RESOURCE_EXHAUSTED."""
+    instances: _builtins.int
+    """Runs that may take place at the same time; 0 is 1."""
+    @_builtins.property
+    def preferred_batch_sizes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Rows that a run has if enough wait: the largest of these that can be filled; any number where none is given."""
+
     def __init__(
         self,
         *,
         max_batch_size: _builtins.int = ...,
         max_queue_delay_us: _builtins.int = ...,
         max_queue_size: _builtins.int = ...,
+        preferred_batch_sizes: _abc.Iterable[_builtins.int] | None = ...,
+        instances: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_batch_size", b"max_batch_size", "max_queue_delay_us", b"max_queue_delay_us", "max_queue_size", b"max_queue_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instances", b"instances", "max_batch_size", b"max_batch_size", "max_queue_delay_us", b"max_queue_delay_us", "max_queue_size", b"max_queue_size", "preferred_batch_sizes", b"preferred_batch_sizes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

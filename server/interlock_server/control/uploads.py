@@ -28,6 +28,7 @@ MAX_TAG: Final = 256
 MAX_FILES: Final = 4096
 _MAX_QUEUE_DELAY_US: Final = 10_000_000
 _MAX_BATCH_SIZE: Final = 65_536
+_MAX_INSTANCES: Final = 64
 _MAX_QUEUE_SIZE: Final = 1_000_000
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -206,9 +207,16 @@ def _check_config(config: ServingConfig) -> None:
         ("max_batch_size", config.max_batch_size, 0, _MAX_BATCH_SIZE),
         ("max_queue_delay_us", config.max_queue_delay_us, 0, _MAX_QUEUE_DELAY_US),
         ("max_queue_size", config.max_queue_size, 1, _MAX_QUEUE_SIZE),
+        ("instances", config.instances, 1, _MAX_INSTANCES),
     ):
         if not low <= value <= high:
             raise _invalid(f"config.{name}", f"{name} is {value}; between {low} and {high} is possible")
+    for size in config.preferred_batch_sizes:
+        if not 1 <= size <= config.max_batch_size:
+            what = (
+                f"preferred_batch_sizes has {size}; between 1 and max_batch_size ({config.max_batch_size}) is possible"
+            )
+            raise _invalid("config.preferred_batch_sizes", what)
 
 
 def _invalid(field: str, what: str) -> InvalidArgument:

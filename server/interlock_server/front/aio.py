@@ -165,7 +165,9 @@ class _ConversationCall(_StreamCall, Conversation):
     def listen(self, on_message: Callable[[bytes], None], on_end: Callable[[], None]) -> None:
         self._on_message, self._on_end = on_message, on_end
 
-    async def read(self, requests: AsyncIterator[bytes], large: ThreadPoolExecutor, most: int) -> None:
+    async def read(
+        self, requests: AsyncIterator[bytes], large: ThreadPoolExecutor, most: int, settle: Callable[[], None]
+    ) -> None:
         """Pass messages on until the caller sends no more."""
         try:
             async for data in requests:
@@ -178,6 +180,7 @@ class _ConversationCall(_StreamCall, Conversation):
                     await self._loop.run_in_executor(large, self._on_message, data)
                 else:
                     self._on_message(data)
+                settle()
             self._on_end()
         except InterlockError as error:
             self.fail(error)
@@ -267,6 +270,7 @@ class AioFront:
                     await loop.run_in_executor(self._large, handler.handle, call)
                 else:
                     handler.handle(call)
+                handler.settle()
                 data, trailing = await call.answer()
                 check_size("an answer", data, most)
                 if len(data) > COUNTED:
@@ -322,7 +326,7 @@ class AioFront:
             call = _ConversationCall(path, _metadata(context), deadline, loop, self._room)
             call.peer = partial(_names, context)
             handler.converse(call)
-            reading = loop.create_task(call.read(requests, self._large, most))
+            reading = loop.create_task(call.read(requests, self._large, most, handler.settle))
             try:
                 async for data in call.answers():
                     check_size("an answer", data, most)

@@ -1,9 +1,11 @@
-"""Timers of calls, for fronts without an event loop."""
+"""Timers of calls, for fronts without an event loop: one wheel, whose buckets hold what rings in the same moment.
+
+Most calls end long before their deadline: setting an alarm and ending it are an addition to a set and a removal.
+"""
 
 from __future__ import annotations
 
 import heapq
-import itertools
 import logging
 import threading
 import time
@@ -12,29 +14,21 @@ from typing import Final
 
 log = logging.getLogger("interlock.front")
 
-_COMPACT_FROM: Final = 1024
-"""Ended alarms are only cleared out of a heap of this size: most calls end long before their deadline."""
+_TICKS_PER_S: Final = 100
+_COARSE: Final = 25
+"""Ticks that alarms which are far off are rounded up to."""
+_FAR_S: Final = 5.0
+_LONGEST_WAIT_S: Final = 3600.0
+"""Longer ones overflow in the C library."""
+
+Bucket = set[Callable[[], None]]
+"""What rings together. Whoever set an alarm ends it by taking its callback out again."""
 
 
-class Alarm:
-    """One timer; `end` makes sure that it does not ring, unless it is ringing."""
-
-    __slots__ = ("_alarms", "at", "callback", "number")
-
-    def __init__(self, alarms: Alarms, at: float, number: int, callback: Callable[[], None]) -> None:
-        self._alarms = alarms
-        self.at: Final = at
-        self.number: Final = number
-        self.callback: Callable[[], None] | None = callback
-
-    def __lt__(self, other: Alarm) -> bool:
-        return (self.at, self.number) < (other.at, other.number)
-
-    def end(self) -> None:
-        """Forget the callback."""
-        if self.callback is not None:
-            self.callback = None
-            self._alarms.note_ended()
+def tick_of(at: float, now: float) -> int:
+    """Return the tick at which an alarm rings: never before its time, and the coarser the farther off."""
+    tick = int(at * _TICKS_PER_S) + 1
+    return tick if at - now < _FAR_S else -(-tick // _COARSE) * _COARSE
 
 
 class Alarms:
@@ -42,35 +36,33 @@ class Alarms:
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
-        self._heap: list[Alarm] = []
-        self._ended = 0
-        self._numbers = itertools.count()
+        self._buckets: dict[int, Bucket] = {}
+        self._ticks: list[int] = []
         self._closed = False
         self._thread = threading.Thread(target=self._ring, name="front alarms", daemon=True)
         self._thread.start()
 
     @property
     def waiting(self) -> int:
-        """Alarms that are held, with ended ones that are not cleared out yet."""
-        return len(self._heap)
-
-    def set(self, at: float, callback: Callable[[], None]) -> Alarm:
-        """Call `callback` at a time of the monotonic clock; it must not block."""
-        alarm = Alarm(self, at, next(self._numbers), callback)
+        """Alarms that are set and have not ended."""
         with self._condition:
-            heapq.heappush(self._heap, alarm)
-            if self._heap[0] is alarm:
-                self._condition.notify()
-        return alarm
+            return sum(map(len, self._buckets.values()))
 
-    def note_ended(self) -> None:
-        """Count an alarm that will not ring; where these are most of all, clear them out."""
+    def set(self, at: float, callback: Callable[[], None]) -> Bucket:
+        """Call `callback` once at a time of the monotonic clock, or soon after; it must not block.
+
+        Returns the bucket to discard the callback from, so that it does not ring, unless it is ringing.
+        """
+        tick = tick_of(at, time.monotonic())
         with self._condition:
-            self._ended += 1
-            if len(self._heap) >= _COMPACT_FROM and 2 * self._ended > len(self._heap):
-                self._heap = [alarm for alarm in self._heap if alarm.callback is not None]
-                heapq.heapify(self._heap)
-                self._ended = 0
+            bucket = self._buckets.get(tick)
+            if bucket is None:
+                bucket = self._buckets[tick] = set()
+                heapq.heappush(self._ticks, tick)
+                if self._ticks[0] == tick:
+                    self._condition.notify()
+            bucket.add(callback)
+        return bucket
 
     def close(self) -> None:
         """Ring no more. Idempotent."""
@@ -80,17 +72,23 @@ class Alarms:
         self._thread.join()
 
     def _ring(self) -> None:
-        while True:
-            with self._condition:
-                while not self._closed and (not self._heap or self._heap[0].at > time.monotonic()):
-                    self._condition.wait(self._heap[0].at - time.monotonic() if self._heap else None)
-                if self._closed:
-                    return
-                alarm = heapq.heappop(self._heap)
-                callback, alarm.callback = alarm.callback, None
-                self._ended -= callback is None
-            if callback is not None:
+        while (bucket := self._due()) is not None:
+            while bucket:
+                try:
+                    callback = bucket.pop()
+                except KeyError:  # the last one was just ended
+                    break
                 try:
                     callback()
                 except Exception:
                     log.exception("a call's deadline could not be kept")
+
+    def _due(self) -> Bucket | None:
+        """Wait for the next bucket whose time has come; None at the end."""
+        with self._condition:
+            while not self._closed:
+                wait_s = self._ticks[0] / _TICKS_PER_S - time.monotonic() if self._ticks else None
+                if wait_s is not None and wait_s <= 0:
+                    return self._buckets.pop(heapq.heappop(self._ticks))
+                self._condition.wait(None if wait_s is None else min(wait_s, _LONGEST_WAIT_S))
+        return None

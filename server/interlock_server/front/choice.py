@@ -37,6 +37,9 @@ class _Echo:
     def converse(self, call: Conversation) -> None:
         raise TypeError(f"{call.method} is no conversation")
 
+    def settle(self) -> None:
+        pass
+
 
 @dataclass(frozen=True, slots=True)
 class _NoLimits:

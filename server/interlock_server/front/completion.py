@@ -17,11 +17,15 @@ NEWEST_KNOWN: Final = (1, 86)
 OLDEST_KNOWN: Final = (1, 80)
 
 _NO_FLAGS: Final = 0
+_LONG_AGO: Final = 0.0
+_SHUTDOWN: Final = cygrpc.CompletionType.queue_shutdown
+_NO_EVENT: Final = (cygrpc.CompletionType.queue_timeout, _SHUTDOWN)
 _OK: Final = grpc.StatusCode.OK.value[0]
 _FOREVER_S: Final = 1e12
 """Deadlines beyond this, on the wall clock, mean none."""
 
 Metadata = Sequence[tuple[str, str | bytes]]
+"""As it comes from callers: names that end in `-bin` have bytes."""
 
 
 class Operation(Protocol):
@@ -68,7 +72,7 @@ class Event(Protocol):
 
 
 class _Queue(Protocol):
-    def poll(self) -> Event: ...
+    def poll(self, deadline: float | None = None) -> Event: ...
     def shutdown(self) -> None: ...
 
 
@@ -114,7 +118,12 @@ class CompletionServer:
     def poll(self) -> Event | None:
         """Wait for the next event; None once the queue is shut down and empty."""
         event = self._queue.poll()
-        return None if event.completion_type == cygrpc.CompletionType.queue_shutdown else event
+        return None if event.completion_type == _SHUTDOWN else event
+
+    def poll_now(self) -> Event | None:
+        """Return the next event if there is one already."""
+        event = self._queue.poll(_LONG_AGO)
+        return None if event.completion_type in _NO_EVENT else event
 
     def shut_down(self, tag: Callable[[Event], None]) -> None:
         """Send GOAWAY and take no new calls; the tag's event comes when the last call has ended."""
@@ -130,9 +139,13 @@ class CompletionServer:
         self._queue.shutdown()
 
 
+_NO_METADATA: Final = cast(Operation, cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS))
+"""Holds nothing, so that one serves every call."""
+
+
 def send_metadata() -> Operation:
     """Begin the answer."""
-    return cast(Operation, cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS))
+    return _NO_METADATA
 
 
 def send_message(data: bytes) -> Operation:

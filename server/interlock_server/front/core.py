@@ -33,7 +33,6 @@ from interlock_server.front.limits import (
     COUNTED,
     LARGE,
     LARGE_AT_ONCE,
-    OVER,
     WALL,
     Room,
     check_size,
@@ -43,8 +42,10 @@ from interlock_server.front.seam import Arity, Handler, Limits
 
 log = logging.getLogger("interlock.front")
 
-_ARMED: Final = 32
+_ARMED: Final = 64
 """Calls that may begin between two looks at the queue without waiting for one."""
+_TOGETHER: Final = 256
+"""Events that are taken before what was kept back is seen to: whoever came first waits no longer for company."""
 
 
 class CoreFront:
@@ -62,6 +63,8 @@ class CoreFront:
         self._room: Final = Room(limits.max_in_flight_bytes)
         self._large = ThreadPoolExecutor(LARGE_AT_ONCE, thread_name_prefix="large requests")
         self._stopping = False
+        self._unsettled: list[UnaryCall] = []
+        self._spoken = False
         self._busy_since = 0.0
         self._drained = threading.Event()
 
@@ -101,15 +104,37 @@ class CoreFront:
         self._large.shutdown(wait=False, cancel_futures=True)
 
     def _poll(self, server: CompletionServer) -> None:
+        """Take events, and after those that are there together see to what the handler kept back."""
         while (event := server.poll()) is not None:
-            self._busy_since = time.monotonic()
-            try:
-                event.tag(event)
-            except Exception:
-                log.exception("an event of a call could not be handled")
-            self._busy_since = 0.0
+            self._pass_on(event)
+            left = _TOGETHER
+            while (self._unsettled or self._spoken) and left and (event := server.poll_now()) is not None:
+                self._pass_on(event)
+                left -= 1
             # What an event refers to must not live on until the next one comes.
             del event
+            if self._unsettled or self._spoken:
+                self._settle()
+            self._busy_since = 0.0
+
+    def _pass_on(self, event: Event) -> None:
+        self._busy_since = time.monotonic()
+        try:
+            event.tag(event)
+        except Exception:
+            log.exception("an event of a call could not be handled")
+
+    def _settle(self) -> None:
+        assert self._handler is not None
+        self._spoken = False
+        self._busy_since = time.monotonic()
+        try:
+            self._handler.settle()
+        except Exception:
+            log.exception("calls that came together could not be handled")
+        for call in self._unsettled:
+            call.watch()
+        self._unsettled.clear()
 
     # --- a call begins ---
 
@@ -146,12 +171,12 @@ class CoreFront:
             self._alarms,
             self._limits.max_message_bytes,
             self._room,
+            self._take_unary,
         )
         if remaining is None or remaining > limit:
-            call.alarm(now + allowed, lambda: call.overdue(OVER))
+            call.alarm(call.deadline, call.overdue)
         self._introduce(call, event)
-        event.call.start_server_batch((receive_close(),), call.on_close)
-        event.call.start_server_batch((receive_message(),), lambda event: self._on_request(call, event))
+        call.receive()
 
     def _begin_stream(self, method: str, event: Event) -> None:
         assert self._alarms is not None
@@ -179,6 +204,8 @@ class CoreFront:
             self._limits.max_message_bytes,
             self._room,
             self._large,
+            self._handler.settle,
+            self._settle_soon,
         )
         self._introduce(call, event)
         event.call.start_server_batch((receive_close(),), call.on_close)
@@ -194,21 +221,48 @@ class CoreFront:
             core = event.call
             call.peer = lambda: certificate_names(authentication_of(core))
 
-    def _on_request(self, call: UnaryCall | StreamCall, event: Event) -> None:
+    def _take_unary(self, call: UnaryCall, request: bytes | None) -> None:
+        if request is None:
+            call.fail(_none_came(call.method))
+            return
+        if not self._held(call, request):
+            return
+        if len(request) > LARGE:
+            call.watch()
+            self._large.submit(self._take_large, call, request)
+        else:
+            self._handle(call, request)
+            self._unsettled.append(call)
+
+    def _take_large(self, call: UnaryCall, request: bytes) -> None:
+        assert self._handler is not None
+        self._handle(call, request)
+        self._handler.settle()
+
+    def _on_request(self, call: StreamCall, event: Event) -> None:
         request = event.batch_operations[0].message()
         if request is None:
-            call.fail(Unimplemented(f"{call.method} takes exactly one message, and none came"))
+            call.fail(_none_came(call.method))
             return
-        try:
-            if len(request) > COUNTED:
-                call.hold(len(request))
-        except ResourceExhausted as error:
-            call.fail(error)
+        if not self._held(call, request):
             return
         if len(request) > LARGE:
             self._large.submit(self._handle, call, request)
         else:
             self._handle(call, request)
+
+    def _held(self, call: UnaryCall | StreamCall, request: bytes) -> bool:
+        """Count a request's bytes as here; where that cannot be, the call ends."""
+        try:
+            if len(request) > COUNTED:
+                call.hold(len(request))
+        except ResourceExhausted as error:
+            call.fail(error)
+            return False
+        return True
+
+    def _settle_soon(self) -> None:
+        self._spoken = True
 
     def _handle(self, call: UnaryCall | StreamCall, request: bytes) -> None:
         assert self._handler is not None
@@ -220,6 +274,10 @@ class CoreFront:
             call.fail(error)
         except Exception as error:  # noqa: BLE001 - it must end as this call's answer, and in the log
             call.fail(opaque(error))
+
+
+def _none_came(method: str) -> Unimplemented:
+    return Unimplemented(f"{method} takes exactly one message, and none came")
 
 
 def _remaining_s(event: Event) -> float | None:

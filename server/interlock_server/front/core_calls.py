@@ -11,24 +11,25 @@ from interlock.errors import Cancelled, InterlockError, ResourceExhausted, TooLa
 from interlock.status import to_wire
 
 from interlock_server.faults import opaque
-from interlock_server.front.alarms import Alarm, Alarms
+from interlock_server.front.alarms import Alarms, Bucket
 from interlock_server.front.completion import (
     Batchable,
     Event,
     Operation,
+    receive_close,
     receive_message,
     send_message,
     send_metadata,
     send_status,
 )
-from interlock_server.front.limits import COUNTED, LARGE, MAX_STREAM_BACKLOG, Room, check_size
+from interlock_server.front.limits import COUNTED, LARGE, MAX_STREAM_BACKLOG, OVER, Room, check_size
 from interlock_server.front.seam import MAX_UNANSWERED, Call, Conversation, Trailing
 
 
 class CoreCall(Call):
     """One RPC on the completion queue; its batches' events come to the methods named `on_…`, on the front's thread."""
 
-    __slots__ = ("_alarm_list", "_alarms", "_closed", "_core", "_ended", "_held", "_most", "_room")
+    __slots__ = ("_alarms", "_closed", "_core", "_ended", "_held", "_most", "_room", "_set_alarms")
 
     def __init__(
         self,
@@ -43,7 +44,7 @@ class CoreCall(Call):
         super().__init__(method, b"", metadata, deadline)
         self._core = core
         self._alarms = alarms
-        self._alarm_list: list[Alarm] = []
+        self._set_alarms: list[tuple[Bucket, Callable[[], None]]] | None = None
         self._most = most
         self._ended = False
         self._closed = False
@@ -61,7 +62,10 @@ class CoreCall(Call):
 
     def alarm(self, at: float, callback: Callable[[], None]) -> None:
         """Have `callback` called at a time of the monotonic clock, unless the call has ended."""
-        self._alarm_list.append(self._alarms.set(at, callback))
+        bucket = self._alarms.set(at, callback)
+        if self._set_alarms is None:
+            self._set_alarms = []
+        self._set_alarms.append((bucket, callback))
 
     def on_close(self, event: Event) -> None:
         """Note that the call is over: by our status, by the caller or by its deadline."""
@@ -70,25 +74,51 @@ class CoreCall(Call):
             held, self._held = self._held, 0
         if held:
             self._room.give(held)
-        for alarm in self._alarm_list:
-            alarm.end()
+        for bucket, callback in self._set_alarms or ():
+            bucket.discard(callback)
         if event.batch_operations[0].cancelled():
             self.cancel()
         self.release()
 
-    def _start(self, *operations: Operation) -> None:
-        self._core.start_server_batch(operations, ignore)
-
-    def _first_end(self) -> bool:
-        with self._lock:
-            first, self._ended = not self._ended, True
-        return first
-
 
 class UnaryCall(CoreCall):
-    """One message in, one out."""
+    """One message in, one out.
 
-    __slots__ = ()
+    Whether its caller has gone away is only watched once the call was not answered at once: that costs an event.
+    """
+
+    __slots__ = ("_take", "_watched")
+
+    def __init__(
+        self,
+        method: str,
+        metadata: Mapping[str, str],
+        deadline: float,
+        core: Batchable,
+        alarms: Alarms,
+        most: int,
+        room: Room,
+        take: Callable[[UnaryCall, bytes | None], None],
+    ) -> None:
+        super().__init__(method, metadata, deadline, core, alarms, most, room)
+        self._take = take
+        self._watched = False
+
+    def receive(self) -> None:
+        """Ask for the message: `take` is called with it."""
+        self._core.start_server_batch((receive_message(),), self.on_request)
+
+    def on_request(self, event: Event) -> None:
+        """Pass the message on."""
+        self._take(self, event.batch_operations[0].message())
+
+    def watch(self) -> None:
+        """Learn when the caller goes away, unless the call was answered meanwhile."""
+        with self._lock:
+            if self._ended or self._watched:
+                return
+            self._watched = True
+        self._core.start_server_batch((receive_close(),), self.on_close)
 
     def message(self, data: bytes) -> None:
         """Refuse: a unary call answers with `done`."""
@@ -96,29 +126,39 @@ class UnaryCall(CoreCall):
 
     def done(self, data: bytes | None = None, trailing: Trailing = ()) -> None:
         """End the call with its answer."""
-        try:
-            check_size("an answer", data or b"", self._most)
-            if data is not None and len(data) > COUNTED:
+        data = data or b""
+        if len(data) > COUNTED or len(data) > self._most:
+            try:
+                check_size("an answer", data, self._most)
                 self.hold(len(data))
-        except (TooLarge, ResourceExhausted) as error:
-            self.fail(error)
-            return
-        if self._first_end():
-            self._start(send_metadata(), send_message(data or b""), send_status(None, "", trailing))
+            except (TooLarge, ResourceExhausted) as error:
+                self.fail(error)
+                return
+        self._end(send_metadata(), send_message(data), send_status(None, "", trailing))
 
-    def overdue(self, why: str) -> None:
+    def overdue(self) -> None:
         """End the call at this server's deadline; by force where its answer is on its way and nobody reads it."""
         with self._lock:
             unread = self._ended and not self._closed
         if unread:
             self._core.cancel()
         else:
-            self.expire(why)
+            self.expire(OVER)
 
     def fail(self, error: InterlockError) -> None:
         """End the call with an error."""
-        if self._first_end():
-            self._start(send_metadata(), status_of(error))
+        self._end(send_metadata(), status_of(error))
+
+    def _end(self, *operations: Operation) -> None:
+        with self._lock:
+            if self._ended:
+                return
+            self._ended = True
+            watched = self._watched
+        if watched:
+            self._core.start_server_batch(operations, ignore)
+        else:
+            self._core.start_server_batch((receive_close(), *operations), self.on_close)
 
 
 class StreamCall(CoreCall):
@@ -196,7 +236,7 @@ def _unheard(data: bytes) -> None:
 class ConversationCall(StreamCall, Conversation):
     """Reads only so far ahead of the answers: what the caller sends beyond that waits on its own side."""
 
-    __slots__ = ("_counted", "_large", "_on_end", "_on_message", "_reading", "_unanswered")
+    __slots__ = ("_counted", "_large", "_on_end", "_on_message", "_reading", "_settle", "_settle_soon", "_unanswered")
 
     def __init__(
         self,
@@ -208,9 +248,14 @@ class ConversationCall(StreamCall, Conversation):
         most: int,
         room: Room,
         large: ThreadPoolExecutor,
+        settle: Callable[[], None],
+        settle_soon: Callable[[], None],
     ) -> None:
+        """Take whom to tell that the handler has a message: on a thread of its own, and on the front's."""
         super().__init__(method, metadata, deadline, core, alarms, most, room, MAX_UNANSWERED + 1)
         self._large = large
+        self._settle = settle
+        self._settle_soon = settle_soon
         self._counted: deque[int] = deque()
         self._on_message: Callable[[bytes], None] = _unheard
         self._on_end: Callable[[], None] = self.done
@@ -238,10 +283,15 @@ class ConversationCall(StreamCall, Conversation):
         except ResourceExhausted as error:
             self.fail(error)
             return
-        if counted > LARGE:
-            self._large.submit(self._take, data, counted)
+        if data is not None and counted > LARGE:
+            self._large.submit(self._take_large, data, counted)
         else:
             self._take(data, counted)
+            self._settle_soon()
+
+    def _take_large(self, data: bytes, counted: int) -> None:
+        self._take(data, counted)
+        self._settle()
 
     def _take(self, data: bytes | None, counted: int) -> None:
         if data is not None:

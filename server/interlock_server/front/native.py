@@ -22,7 +22,7 @@ from interlock.errors import Cancelled, InterlockError, TooLarge, Unavailable
 from interlock.status import DETAILS_KEY, to_wire
 
 from interlock_server.faults import opaque
-from interlock_server.front.alarms import Alarm, Alarms
+from interlock_server.front.alarms import Alarms, Bucket
 from interlock_server.front.limits import LARGE, LARGE_AT_ONCE, OVER, check_size
 from interlock_server.front.seam import Arity, Call, Front, Handler, Limits, Trailing
 
@@ -76,7 +76,7 @@ class _UnaryCall(Call):
         self._number = number
         self._open = open_calls
         self._alarms = alarms
-        self._alarm_list: list[Alarm] = []
+        self._alarm_list: list[tuple[Bucket, Callable[[], None]]] = []
         self._most = most
 
     def message(self, data: bytes) -> None:
@@ -104,19 +104,20 @@ class _UnaryCall(Call):
         self._line.fail(self._number, status.code.value[0], status.message, trailing)
 
     def alarm(self, at: float, callback: Callable[[], None]) -> None:
-        self._alarm_list.append(self._alarms.set(at, callback))
+        self._alarm_list.append((self._alarms.set(at, callback), callback))
 
     def gone(self) -> None:
         """Note that the caller has gone away."""
         if self._first_end():
             self.cancel()
+            self.release()
 
     def _first_end(self) -> bool:
         """Tell whether the call was still open: who takes it out of the open ones ends it."""
         first = self._open.pop(self._number, None) is not None
         if first:
-            for alarm in self._alarm_list:
-                alarm.end()
+            for bucket, callback in self._alarm_list:
+                bucket.discard(callback)
         return first
 
 
@@ -210,6 +211,7 @@ class NativeFront:
                         self._begin(line, number, self._paths[method], request, pairs, remaining_s)
                 except Exception:
                     log.exception("an event of a call could not be handled")
+            self._settle()
             self._busy_since = 0.0
             # What the events refer to must not live on until the next ones come.
             events = None
@@ -245,9 +247,20 @@ class NativeFront:
         if remaining_s is None or remaining_s > limit:
             call.alarm(now + allowed, lambda: call.expire(OVER))
         if len(request) > LARGE:
-            self._large.submit(self._handle, call)
+            self._large.submit(self._take_large, call)
         else:
             self._handle(call)
+
+    def _take_large(self, call: _UnaryCall) -> None:
+        self._handle(call)
+        self._settle()
+
+    def _settle(self) -> None:
+        assert self._handler is not None
+        try:
+            self._handler.settle()
+        except Exception:
+            log.exception("calls that came together could not be handled")
 
     def _handle(self, call: _UnaryCall) -> None:
         assert self._handler is not None

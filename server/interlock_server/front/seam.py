@@ -1,7 +1,8 @@
 """The seam between whatever speaks gRPC and the inference path: (method, bytes, metadata, deadline, reply).
 
 A front turns each RPC into a `Call` and hands it to one `Handler` on one of its threads; the handler must not block.
-The answer may come from any thread. Nothing on the other side of this seam imports grpc.
+When no more calls have come with it, the front says `settle`: until then the handler may keep calls back, so that those
+which came together are run together. The answer may come from any thread. Nothing on the other side imports grpc.
 """
 
 from __future__ import annotations
@@ -154,6 +155,10 @@ class Handler(Protocol):
 
     def converse(self, call: Conversation) -> None:
         """Take a call whose method is a conversation, and listen to it; must neither block nor raise."""
+        ...
+
+    def settle(self) -> None:
+        """See to what was kept back: no more calls have come together with it. Must not raise, and be brief."""
         ...
 
 

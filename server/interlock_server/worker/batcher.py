@@ -1,8 +1,12 @@
-"""The adaptive batcher: one bounded queue and one engine thread per servable.
+"""The adaptive batcher: one bounded queue per servable, and as many lanes as it may have runs at once.
 
 Nothing waits by default. Requests that arrive together, or while the session runs, form the next batch; only
 `max_queue_delay_us` makes a request wait for company. Requests join only where their non-batch sizes and datatypes
 are equal, and only if the version was proven to answer a batch of two like two singles.
+
+A run takes place on an engine thread, one for each lane, or on the thread that received the requests, where runs of
+their size are known to be quick (`pace.py`). That thread first takes all that has come together: `submit` tells whoever
+called it to come back with `run_here`.
 """
 
 from __future__ import annotations
@@ -11,9 +15,9 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, ParamSpec, Protocol
+from typing import Final, Protocol
 
 import numpy as np
 from interlock.errors import Cancelled, DeadlineExceeded, Draining, InterlockError, InternalError, QueueFull
@@ -22,9 +26,13 @@ from interlock.types import Array
 
 from interlock_server.faults import opaque
 from interlock_server.worker.engine import NO_OPTIONAL, Run, RunTerminated
+from interlock_server.worker.pace import Pace
 from interlock_server.worker.watch import Watch
+from interlock_server.worker.work import Ran, Work
 
 log = logging.getLogger("interlock.batcher")
+
+_ANY_SIZE: Final = 1 << 62
 
 
 class Runnable(Protocol):
@@ -36,118 +44,120 @@ class Runnable(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Timing:
-    """Where the time of a request went."""
-
-    queue_s: float
-    run_s: float
-    rows: int
-    """Rows of the batch that it ran in."""
-    input_s: float = 0.0
-    """What joining the batch's inputs took."""
-    first: bool = True
-    """It was the first of its batch: whoever counts runs counts this one."""
-
-
-PRIORITY_LEVELS: Final = 16
-"""Requests of level 1 go first."""
-DEFAULT_PRIORITY: Final = 8
-
-JoinKey = tuple[tuple[object, ...], ...]
-"""Datatype and non-batch sizes of each input: equal ones may run together."""
-
-
-class Work:
-    """One request in the queue. Exactly one of the two callbacks is called: on the engine thread, or by `cancel`."""
-
-    __slots__ = (
-        "cancelled",
-        "deadline",
-        "enqueued",
-        "inputs",
-        "key",
-        "on_error",
-        "on_outputs",
-        "optional",
-        "priority",
-        "rows",
-    )
-
-    def __init__(
-        self,
-        inputs: Sequence[Array],
-        *,
-        rows: int | None,
-        deadline: float,
-        on_outputs: Callable[[list[Array], Timing], None],
-        on_error: Callable[[InterlockError], None],
-        priority: int = DEFAULT_PRIORITY,
-        optional: Mapping[str, Array] = NO_OPTIONAL,
-    ) -> None:
-        """Take arrays in signature order; `rows` is the batch size, None where the request must run alone.
-
-        A request with optional inputs must run alone.
-        """
-        self.inputs: Final = inputs
-        self.rows: Final = rows
-        self.priority: Final = priority
-        self.optional: Final = optional
-        self.deadline: Final = deadline
-        self.on_outputs: Final = on_outputs
-        self.on_error: Final = on_error
-        self.enqueued: Final = time.monotonic()
-        self.cancelled = False
-        self.key: Final[JoinKey] = tuple((array.dtype.str, *array.shape[1:]) for array in inputs)
-
-
-@dataclass(frozen=True, slots=True)
 class Running:
     """One run that is under way."""
 
     run: Run
-    batch: Sequence[Work]
     since: float
     """On the monotonic clock."""
 
 
-class Batcher:
-    """Runs the work of one version. `close()` lets the queue run out, then ends the thread."""
+class Lane:
+    """A place for one run at a time: its batcher's alone, once it has it."""
 
-    def __init__(self, name: str, session: Runnable, config: ServingConfig, watch: Watch | None = None) -> None:
-        """Take the version's name and session; `watch` is told of each run."""
-        self._session: Final = session
+    __slots__ = ("batch", "number", "run", "session", "since", "watch")
+
+    def __init__(self, session: Runnable, watch: Watch | None = None) -> None:
+        """Take a session, which lanes may share if it can have several runs at once; `watch` is told of each run."""
+        self.number = 0
+        self.session: Final = session
+        self.watch: Final = watch or Watch()
+        self.run = Run()
+        self.batch: Sequence[Work] = ()
+        self.since = 0.0
+
+
+class Batcher:
+    """Runs the work of one version. `close()` lets the queue run out, then ends the threads."""
+
+    def __init__(self, name: str, lanes: Sequence[Lane], config: ServingConfig, pace: Pace | None = None) -> None:
+        """Take the version's name, its lanes, and what is known of its runs."""
         self._config: Final = config
+        self._delay_s: Final = config.max_queue_delay_us / 1e6
+        self._preferred: Final = frozenset(config.preferred_batch_sizes)
+        self._pace: Final = pace or Pace()
         self._queue: deque[Work] = deque()
         self._condition = threading.Condition()
         self._closed = False
-        self._running: Running | None = None
-        self._watch: Final = watch or Watch()
+        self._here = False
+        """The thread that receives requests comes for the queue: engine threads leave it alone."""
+        self._lanes: Final = tuple(lanes)
+        for number, lane in enumerate(self._lanes):
+            lane.number = number
+        self._watch: Final = self._lanes[0].watch
+        self._free = list(self._lanes)
         self._run_s = 0.001
         self._name = name
-        self._thread = threading.Thread(target=self._loop, name=f"engine {name}", daemon=True)
-        self._thread.start()
+        self._threads: Final = [
+            threading.Thread(target=self._loop, name=f"engine {name}", daemon=True) for _ in self._lanes
+        ]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def depth(self) -> int:
         """Requests that wait."""
         return len(self._queue)
 
-    def submit(self, work: Work) -> None:
-        """Queue a request; raises QueueFull, Draining, PoisonRequest."""
+    @property
+    def running(self) -> Running | None:
+        """The oldest run that is under way."""
+        with self._condition:
+            busy = [Running(lane.run, lane.since) for lane in self._lanes if lane.batch]
+        return min(busy, key=lambda running: running.since, default=None)
+
+    def submit(self, work: Work) -> bool:
+        """Queue a request; True asks the caller to call `run_here` on this thread soon.
+
+        Raises QueueFull, Draining, PoisonRequest.
+        """
         if self._watch.poison:
             self._watch.admit(work.inputs)
         with self._condition:
             if self._closed:
                 raise Draining
-            if len(self._queue) >= self._config.max_queue_size:
-                model, _, version = self._name.rpartition("@")
-                retry_s = self._run_s * max(1, len(self._queue) // max(1, self._config.max_batch_size))
-                raise QueueFull(model, int(version), self._config.max_queue_size, retry_after_s=retry_s)
-            if not self._queue or self._queue[-1].priority <= work.priority:
-                self._queue.append(work)
+            queue = self._queue
+            if len(queue) >= self._config.max_queue_size:
+                raise self._full()
+            alone = not queue
+            if alone or queue[-1].rank <= work.rank:
+                queue.append(work)
             else:
-                self._queue.insert(_place(self._queue, work.priority), work)
+                queue.insert(_place(queue, work.rank), work)
+            if self._here:
+                return False
+            if alone and self._free and work.size <= self._pace.limit and not self._delay_s:
+                self._here = True
+                return True
             self._condition.notify()
+            return False
+
+    def run_here(self) -> bool:
+        """Run one batch on the calling thread, if it still is a matter for it; True where more of that waits."""
+        with self._condition:
+            if not (self._queue and self._free):
+                return self._leave()
+            now = time.monotonic()
+            expired, batch = self._collect(now, self._pace.limit)
+            lane = self._occupy(batch, now) if batch else None
+        _refuse_dead(expired, now)
+        if lane is None:
+            return self.hand_over() if not expired else bool(self._queue) or self.hand_over()
+        self._execute(lane, batch)
+        with self._condition:
+            self._vacate(lane)
+            return bool(self._queue) or self._leave()
+
+    def hand_over(self) -> bool:
+        """Leave what waits to the engine threads; returns False."""
+        with self._condition:
+            return self._leave()
+
+    def _leave(self) -> bool:
+        self._here = False
+        if self._queue or self._closed:
+            self._condition.notify_all()
+        return False
 
     def cancel(self, work: Work) -> None:
         """Forget a request whose caller has gone: its place is free at once; a run for nobody else is ended."""
@@ -156,78 +166,102 @@ class Batcher:
             queued = work in self._queue
             if queued:
                 self._queue.remove(work)
-            elif self._running is not None:
-                running = self._running
-                if work in running.batch and all(each.cancelled for each in running.batch):
-                    running.run.terminate()
+            else:
+                for lane in self._lanes:
+                    if work in lane.batch and all(each.cancelled for each in lane.batch):
+                        lane.run.terminate()
         if queued:
-            _tell(work.on_error, _why_dead(work, time.monotonic(), _QUEUED))
+            _refuse_dead([work], time.monotonic())
 
     def close(self, timeout_s: float | None = None) -> None:
-        """Take no more work, finish what is queued, end the thread. Idempotent."""
+        """Take no more work, finish what is queued, end the threads. Idempotent."""
         with self._condition:
             self._closed = True
-            self._condition.notify()
-        self._thread.join(timeout_s)
-        if not self._thread.is_alive():
-            self._watch.close()
+            self._condition.notify_all()
+        until = None if timeout_s is None else time.monotonic() + timeout_s
+        for thread in self._threads:
+            thread.join(None if until is None else max(0.0, until - time.monotonic()))
+        if not any(thread.is_alive() for thread in self._threads):
+            for lane in self._lanes:
+                lane.watch.close()
 
-    @property
-    def running(self) -> Running | None:
-        """What runs now."""
-        return self._running
+    def _full(self) -> QueueFull:
+        model, _, version = self._name.rpartition("@")
+        retry_s = self._run_s * max(1, len(self._queue) // max(1, self._config.max_batch_size)) / len(self._lanes)
+        return QueueFull(model, int(version), self._config.max_queue_size, retry_after_s=retry_s)
+
+    # --- an engine thread ---
 
     def _loop(self) -> None:
         while (taken := self._take()) is not None:
-            run, batch = taken
-            if batch:
-                self._execute(run, batch)
-            del taken, run, batch  # waiting for the next one must not keep the arrays of this one
+            lane, batch = taken
+            self._execute(lane, batch)
+            with self._condition:
+                self._vacate(lane)
+            del taken, lane, batch  # waiting for the next one must not keep the arrays of this one
 
-    def _take(self) -> tuple[Run, list[Work]] | None:
-        """Wait for work and return what runs next; an empty batch where all of it has expired, None at the end."""
-        run = Run()
-        with self._condition:
-            while not self._queue:
-                if self._closed:
-                    return None
-                self._condition.wait()
-            if self._config.max_queue_delay_us > 0:
-                self._wait_for_company()
-            now = time.monotonic()
-            expired, batch = self._collect(now)
-            # In one step with taking it off the queue: whoever cancels finds it in one of the two places.
-            self._running = Running(run, batch, now) if batch else None
-        for work in expired:
-            _tell(work.on_error, _why_dead(work, now, _QUEUED))
-        return run, batch
+    def _take(self) -> tuple[Lane, list[Work]] | None:
+        """Wait for work and return what runs next, None at the end."""
+        while True:
+            with self._condition:
+                while not (self._queue and self._free and not self._here):
+                    if self._closed and not self._queue:
+                        return None
+                    self._condition.wait()
+                if self._delay_s > 0 and not self._wait_for_company():
+                    continue
+                now = time.monotonic()
+                expired, batch = self._collect(now, _ANY_SIZE)
+                lane = self._occupy(batch, now) if batch else None
+            _refuse_dead(expired, now)
+            if lane is not None:
+                return lane, batch
+            del expired  # waiting must not keep their arrays
 
-    def _wait_for_company(self) -> None:
-        """Hold the condition until a full batch waits or the delay of the oldest request is over."""
-        if self._queue[0].rows is None:
-            return
-        until = self._queue[0].enqueued + self._config.max_queue_delay_us / 1e6
-        while not self._closed and 0 < sum(work.rows or 1 for work in self._queue) < self._config.max_batch_size:
-            left = until - time.monotonic()
-            if left <= 0 or not self._condition.wait(left):
-                return
+    def _wait_for_company(self) -> bool:
+        """Hold the condition until enough waits or the oldest request's delay is over; False if another took it."""
+        while self._queue and self._free:
+            if self._closed or self._queue[0].rows is None or self._enough():
+                return True
+            left = self._queue[0].enqueued + self._delay_s - time.monotonic()
+            if left <= 0:
+                return True
+            self._condition.wait(left)
+        return False
 
-    def _collect(self, now: float) -> tuple[list[Work], list[Work]]:
-        """Take the next batch off the queue, and what has expired in front of it."""
+    def _enough(self) -> bool:
+        rows = 0
+        for work in self._queue:
+            rows += work.rows or 1
+            if rows in self._preferred or rows >= self._config.max_batch_size:
+                return True
+        return False
+
+    # --- a run ---
+
+    def _collect(self, now: float, limit: int) -> tuple[list[Work], list[Work]]:
+        """Take the next batch of at most `limit` bytes off the queue, and what has expired in front of it."""
         expired: list[Work] = []
         batch: list[Work] = []
-        rows = 0
-        while self._queue:
-            work = self._queue[0]
+        rows = size = best = 0
+        queue = self._queue
+        while queue:
+            work = queue[0]
             if work.cancelled or work.deadline <= now:
-                expired.append(self._queue.popleft())
+                expired.append(queue.popleft())
                 continue
-            if batch and not self._joins(work, batch[0], rows):
+            size += work.size
+            if size > limit or (batch and not self._joins(work, batch[0], rows)):
                 break
-            batch.append(self._queue.popleft())
-            rows += work.rows or 0
+            batch.append(queue.popleft())
             if work.rows is None:
                 break
+            rows += work.rows
+            if rows in self._preferred:
+                best = len(batch)
+        if 0 < best < len(batch):
+            queue.extendleft(reversed(batch[best:]))
+            del batch[best:]
         return expired, batch
 
     def _joins(self, work: Work, first: Work, rows: int) -> bool:
@@ -239,60 +273,84 @@ class Batcher:
             and work.key == first.key
         )
 
-    def _execute(self, run: Run, batch: list[Work]) -> None:
+    def _occupy(self, batch: Sequence[Work], now: float) -> Lane:
+        """Take a free lane. In one step with taking work off the queue: whoever cancels finds it in one of the two."""
+        lane = self._free.pop()
+        lane.batch, lane.since = batch, now
+        return lane
+
+    def _vacate(self, lane: Lane) -> None:
+        lane.batch = ()
+        self._free.append(lane)
+        if self._queue and not self._here:
+            self._condition.notify()
+
+    def _execute(self, lane: Lane, batch: Sequence[Work]) -> None:
         started = time.monotonic()
+        first = batch[0]
         try:
             inputs = _join(batch)
             joined = time.monotonic()
             if len(batch) == 1:
-                self._watch.begin(inputs)
+                lane.watch.begin(inputs)
             else:
-                self._watch.begin_many([work.inputs for work in batch])
+                lane.watch.begin_many([work.inputs for work in batch])
             try:
-                outputs = self._session.run(inputs, run, batch[0].optional)
+                outputs = lane.session.run(inputs, lane.run, first.optional)
             finally:
-                self._watch.end()
+                lane.watch.end()
             ended = time.monotonic()
             answers = [outputs] if len(batch) == 1 else _split(outputs, [work.rows or 0 for work in batch])
         except RunTerminated:
+            self._renew(lane)
             for work in batch:
-                _tell(work.on_error, _why_dead(work, time.monotonic(), "while the request ran"))
+                _refuse(work, _why_dead(work, time.monotonic(), "while the request ran"))
             return
         except InterlockError as error:
-            self._fail(batch, error)
+            self._fail(lane, batch, error)
             return
         except Exception as error:  # noqa: BLE001 - this thread serves every request of the version: it must go on
-            self._fail(batch, opaque(error))
+            self._fail(lane, batch, opaque(error))
             return
-        finally:
-            with self._condition:
-                self._running = None
-        self._run_s = 0.8 * self._run_s + 0.2 * (ended - started)
-        rows = sum(work.rows or 1 for work in batch)
-        first = batch[0]
+        run_s = ended - joined
+        size = rows = 0
+        for work in batch:
+            size += work.size
+            rows += work.rows or 1
+        with self._condition:
+            lane.batch = ()
+            if lane.run.terminated_at is not None:
+                lane.run = Run()
+            self._run_s = 0.8 * self._run_s + 0.2 * (ended - started)
+            self._pace.ran(size, run_s)
+        ran = Ran(started, joined - started, run_s, rows, first, lane.number)
         for work, answer in zip(batch, answers, strict=True):
-            timing = Timing(started - work.enqueued, ended - joined, rows, joined - started, work is first)
-            _tell(work.on_outputs, answer, timing)
+            try:
+                work.answer(answer, ran)
+            except Exception:
+                log.exception("an answer could not be passed on")
 
-    def _fail(self, batch: list[Work], error: InterlockError) -> None:
+    def _renew(self, lane: Lane) -> None:
+        with self._condition:
+            lane.batch = ()
+            lane.run = Run()
+
+    def _fail(self, lane: Lane, batch: Sequence[Work], error: InterlockError) -> None:
         """Pass on why a run failed; the requests of a batch are tried one by one: only one of them may be at fault."""
+        self._renew(lane)
         if len(batch) == 1:
-            _tell(batch[0].on_error, error)
+            _refuse(batch[0], error)
             return
         log.warning("a batch of %d requests failed and is run one by one: %s", len(batch), error.message)
         for work in batch:
-            run = Run()
             with self._condition:
                 now = time.monotonic()
                 dead = work.cancelled or work.deadline <= now
-                self._running = None if dead else Running(run, [work], now)
+                lane.batch, lane.since = () if dead else (work,), now
             if dead:
-                _tell(work.on_error, _why_dead(work, now, _QUEUED))
+                _refuse_dead([work], now)
             else:
-                self._execute(run, [work])
-
-
-_QUEUED: Final = "while the request was queued; it was not run"
+                self._execute(lane, [work])
 
 
 def _why_dead(work: Work, now: float, when: str) -> InterlockError:
@@ -301,28 +359,33 @@ def _why_dead(work: Work, now: float, when: str) -> InterlockError:
     return Cancelled(f"the caller went away {when}")
 
 
-Told = ParamSpec("Told")
+def _refuse_dead(works: Sequence[Work], now: float) -> None:
+    for work in works:
+        _refuse(work, _why_dead(work, now, "while the request was queued; it was not run"))
 
 
-def _tell(callback: Callable[Told, None], *args: Told.args, **kwargs: Told.kwargs) -> None:
-    """Call back; a callback that fails must not end the thread that others' answers come from."""
+def _refuse(work: Work, error: InterlockError) -> None:
+    """Pass a refusal on; one that fails must not end the thread that others' answers come from."""
     try:
-        callback(*args, **kwargs)
+        work.refuse(error)
     except Exception:
-        log.exception("an answer could not be passed on")
+        log.exception("a refusal could not be passed on")
 
 
-def _place(queue: Sequence[Work], priority: int) -> int:
-    """Return where work of a priority goes: behind all that is as urgent or more so."""
+def _place(queue: Sequence[Work], rank: float) -> int:
+    """Return where work of a rank goes: behind all of the same rank or a lower one."""
     place = len(queue)
-    while place and queue[place - 1].priority > priority:
+    while place and queue[place - 1].rank > rank:
         place -= 1
     return place
 
 
 def _join(batch: Sequence[Work]) -> Sequence[Array]:
     if len(batch) == 1:
-        return batch[0].inputs
+        # A view into a request's bytes may begin anywhere; computing on it needs it where its type belongs.
+        return [array if array.flags.aligned else array.copy() for array in batch[0].inputs]
+    if len(batch[0].inputs) == 1:
+        return [np.concatenate([work.inputs[0] for work in batch])]
     return [np.concatenate(arrays) for arrays in zip(*(work.inputs for work in batch), strict=True)]
 
 

@@ -11,8 +11,8 @@ from interlock.protocols import open_inference_pb2 as pb
 from interlock.types import Dim, DType, TensorSpec
 
 from interlock_server.snapshot import VersionSpec
-from interlock_server.worker.batcher import DEFAULT_PRIORITY, PRIORITY_LEVELS
 from interlock_server.worker.routes import Resolved
+from interlock_server.worker.work import DEFAULT_PRIORITY, PRIORITY_LEVELS
 
 PLATFORM: Final = "onnx_onnxv1"
 _BACKEND: Final = "onnxruntime"
@@ -68,7 +68,7 @@ def model_config(resolved: Resolved, versions: Sequence[int]) -> config_pb.Model
         instance_group=[
             group(
                 name=f"{spec.model}_0",
-                count=1,
+                count=spec.config.instances,
                 kind=group.KIND_GPU if on_gpu else group.KIND_CPU,
                 gpus=[0] if on_gpu else [],
             )
@@ -79,6 +79,7 @@ def model_config(resolved: Resolved, versions: Sequence[int]) -> config_pb.Model
     if rows:
         config.dynamic_batching.CopyFrom(
             config_pb.ModelDynamicBatching(
+                preferred_batch_size=spec.config.preferred_batch_sizes,
                 max_queue_delay_microseconds=spec.config.max_queue_delay_us,
                 priority_levels=PRIORITY_LEVELS,
                 default_priority_level=DEFAULT_PRIORITY,

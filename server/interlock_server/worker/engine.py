@@ -12,7 +12,7 @@ from typing import Final, Literal
 import numpy as np
 import onnxruntime as ort
 from interlock.errors import InternalError, StartupRefused
-from interlock.types import Array, DType, Signature
+from interlock.types import Array, DType, Signature, TensorSpec
 from interlock_registry.derived import MAX_FOLDED_BYTES
 
 CPU: Final = "CPU"
@@ -44,7 +44,7 @@ NO_OPTIONAL: Final[Mapping[str, Array]] = {}
 
 
 class Run:
-    """The handle of one run, by which another thread can end it between two nodes."""
+    """The handle of a run, by which another thread can end it between two nodes; one that was ended is used up."""
 
     __slots__ = ("options", "terminated_at")
 
@@ -85,7 +85,7 @@ class Session:
                 feed |= optional
             return [np.asarray(array) for array in self._session.run(self._outputs, feed, run.options)]
         except Exception as error:
-            if run.options.terminate:
+            if run.terminated_at is not None:
                 raise RunTerminated from error
             raise InternalError(f"the model failed while running: {_first_line(error)}") from error
 
@@ -118,6 +118,15 @@ def _bf16_bits(value: ort.OrtValue) -> Array:
 
 def _nothing() -> None:
     """Do nothing."""
+
+
+def for_engine(spec: TensorSpec, array: Array) -> Array:
+    """Turn BYTES into text, which is what ONNX strings are; everything else stays as it is."""
+    if spec.dtype is not DType.BYTES:
+        return array
+    texts = np.empty(array.size, dtype=object)
+    texts[:] = [item.decode() if isinstance(item, bytes) else str(item) for item in array.ravel()]
+    return texts.reshape(array.shape)
 
 
 class Engine:

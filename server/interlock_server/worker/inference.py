@@ -20,6 +20,7 @@ class InferenceHandler:
         self._calls: dict[str, Callable[[Call], None]] = {}
         self._conversations: dict[str, Callable[[Conversation], None]] = {}
         self._arity: dict[str, Arity] = {}
+        self._settle = [part.settle for part in parts if part.settle is not None]
         for part in parts:
             self._unary |= part.unary
             self._calls |= {**part.calls, **part.streams}
@@ -69,6 +70,11 @@ class InferenceHandler:
             call.fail(_no_method(call.method))
             return
         started(call)
+
+    def settle(self) -> None:
+        """See to what the parts kept back."""
+        for settle in self._settle:
+            settle()
 
 
 def _no_method(method: str) -> Unimplemented:

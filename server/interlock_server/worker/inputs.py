@@ -10,8 +10,7 @@ from interlock.errors import InvalidInput, Violation
 from interlock.protocols.open_inference_pb2 import ModelInferRequest
 from interlock.types import Array, DType, Signature, TensorSpec
 
-from interlock_server.worker.engine import NO_OPTIONAL
-from interlock_server.worker.loader import for_engine
+from interlock_server.worker.engine import NO_OPTIONAL, for_engine
 from interlock_server.worker.parameters import SharedSlice, refuse_classification, shared_slice
 
 ReadShared = Callable[[str, SharedSlice], bytes]

@@ -22,10 +22,11 @@ from interlock_registry.derived import Form
 from interlock_registry.derived_store import files_of, graph_of, root_of
 from interlock_registry.manifest import Manifest
 
-from interlock_server.process.notes import Notes, Slot
+from interlock_server.process.notes import Notes
 from interlock_server.snapshot import VersionSpec
-from interlock_server.worker.batcher import Batcher
-from interlock_server.worker.engine import CPU, Engine, Run, Session, give_back_memory
+from interlock_server.worker.batcher import Batcher, Lane
+from interlock_server.worker.engine import CPU, Engine, Run, Session, for_engine, give_back_memory
+from interlock_server.worker.pace import QUICK_S, Pace, depends_on_sizes_alone
 from interlock_server.worker.servable import Servable
 from interlock_server.worker.watch import Watch
 
@@ -34,6 +35,8 @@ log = logging.getLogger("interlock.loader")
 _LOW_PRIORITY: Final = 10
 _GOLDEN_ROWS: Final = 8
 """Golden samples are replayed in slices of so many rows: a large one must not need a large run."""
+_TIMED_RUNS: Final = 8
+_NOT_QUICK_S: Final = 10 * QUICK_S
 _CHUNK: Final = 4 * 1024 * 1024
 
 
@@ -71,11 +74,12 @@ class Loader:
             started = time.monotonic()
             if not servable.advance(ServableState.NEW, ServableState.LOADING):
                 return  # dropped before its turn came
-            watch = Watch(str(spec.key), self._slot(spec), suspect=spec.suspect, poison=spec.poison)
+            watch = self._watch(spec)
             self.loading = Loading(str(spec.key), started)
             watch.begin_loading()
             try:
                 session = self._open(servable)
+                pace = self._pace(spec, session)
             except InterlockError as error:
                 self._give_up(servable, error)
                 watch.close()
@@ -90,7 +94,12 @@ class Loader:
                 self.loading = None
             servable.load_s = time.monotonic() - started
             servable.provider = self._engine.choice.provider
-            batcher = self._maker.submit(Batcher, str(spec.key), session, spec.config, watch).result()
+            # On the CPU one session takes any number of runs at a time; a second one would only cost memory.
+            lanes = [
+                Lane(session, watch),
+                *(Lane(session, self._watch(spec)) for _ in range(spec.config.instances - 1)),
+            ]
+            batcher = self._maker.submit(Batcher, str(spec.key), lanes, spec.config, pace).result()
             servable.transition(ServableState.READY, batcher=batcher)
             log.info("loaded", extra={"version": str(spec.key), "load_s": round(servable.load_s, 4)})
 
@@ -103,8 +112,17 @@ class Loader:
             raise FailedPrecondition(spec.quarantine)
         return self._open_derived(servable) or self._open_artifact(servable)
 
-    def _slot(self, spec: VersionSpec) -> Slot | None:
-        return self._notes.slot(str(spec.key)) if self._notes is not None else None
+    def _watch(self, spec: VersionSpec) -> Watch:
+        slot = self._notes.slot(str(spec.key)) if self._notes is not None else None
+        return Watch(str(spec.key), slot, suspect=spec.suspect, poison=spec.poison)
+
+    def _pace(self, spec: VersionSpec, session: Session) -> Pace:
+        """Measure whether the version's runs are quick, where that can be told at all."""
+        self._verify_blob(spec.manifest_path, spec.digest)
+        manifest = Manifest.from_json(_read(spec.manifest_path, spec.digest).decode())
+        pace = Pace(may_be_quick=not spec.suspect and depends_on_sizes_alone(manifest.operators))
+        measure(spec, session, pace)
+        return pace
 
     def _open_derived(self, servable: Servable) -> Session | None:
         """Return a proven session of the derived form; None where there is none or it is of no use."""
@@ -248,15 +266,6 @@ def _replay(inputs: list[Array], spec: VersionSpec, session: Session) -> list[Ar
     return [np.concatenate(parts) for parts in zip(*slices, strict=True)]
 
 
-def for_engine(spec: TensorSpec, array: Array) -> Array:
-    """Turn BYTES into text, which is what ONNX strings are; everything else stays as it is."""
-    if spec.dtype is not DType.BYTES:
-        return array
-    texts = np.empty(array.size, dtype=object)
-    texts[:] = [item.decode() if isinstance(item, bytes) else str(item) for item in array.ravel()]
-    return texts.reshape(array.shape)
-
-
 def _warm(signature: Signature, session: Session) -> None:
     """Run once on zeros with every dynamic size 1; a model that cannot run on zeros is warmed by its first request."""
     inputs = [_zeros(spec) for spec in signature.inputs]
@@ -264,6 +273,24 @@ def _warm(signature: Signature, session: Session) -> None:
         session.run(inputs, Run())
     except InternalError as error:
         log.warning("warm-up on zeros failed: %s", error.message)
+
+
+def measure(spec: VersionSpec, session: Session, pace: Pace) -> None:
+    """Time the smallest run, again where it is quick: the first ones are slow, and so is a thread that gives way."""
+    if not pace.may_be_quick:
+        return
+    inputs = [_zeros(each) for each in spec.signature.inputs]
+    size = sum(array.nbytes for array in inputs)
+    for _ in range(_TIMED_RUNS):
+        began = time.monotonic()
+        try:
+            session.run(inputs, Run())
+        except InternalError:
+            break  # it cannot run on zeros: its first requests will tell
+        run_s = time.monotonic() - began
+        pace.ran(size, run_s)
+        if run_s > _NOT_QUICK_S or pace.limit >= size:
+            break
 
 
 def _zeros(spec: TensorSpec) -> Array:

@@ -23,6 +23,8 @@ class Methods:
     """One message in, one out, whenever."""
     streams: Mapping[str, Callable[[Call], None]] = field(default_factory=dict)
     conversations: Mapping[str, Callable[[Conversation], None]] = field(default_factory=dict)
+    settle: Callable[[], None] | None = None
+    """Sees to what was kept back, as Handler.settle."""
     extensions: tuple[str, ...] = ()
     """What ServerMetadata lists because of them."""
 

@@ -2,101 +2,114 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
+from itertools import accumulate
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from interlock.model import ServableState
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from interlock_server.worker.batcher import Timing
+from interlock_server.snapshot import VersionKey
 from interlock_server.worker.catalog import Catalog
+from interlock_server.worker.servable import Servable
+from interlock_server.worker.statistics import NOTHING, ROWS, SECONDS, Distribution, Distributions
 
-_SECONDS: Final = (
-    0.0001,
-    0.00025,
-    0.0005,
-    0.001,
-    0.0025,
-    0.005,
-    0.01,
-    0.025,
-    0.05,
-    0.1,
-    0.25,
-    0.5,
-    1.0,
-    2.5,
-    5.0,
-    10.0,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class _Series:
-    """The series of one version asked through one alias: finding them by their labels costs more than counting."""
-
-    requests: Counter
-    request_s: Histogram
-    queue_s: Histogram
-    run_s: Histogram
-    rows: Histogram
+_OK: Final = "OK"
+_VERSION: Final = ("model", "version")
 
 
 class WorkerMetrics:
-    """The worker's Prometheus metrics, in a registry of their own."""
+    """The worker's Prometheus metrics. Requests that were answered are read from the servables' own statistics."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._registry = CollectorRegistry()
-        self._requests = Counter(
-            "interlock_inference_requests",
-            "Inference requests by outcome; code is the gRPC status.",
-            ["model", "version", "alias", "code"],
-            registry=self._registry,
-        )
-        self._request_s = self._histogram("interlock_inference_seconds", "Time in the server, receipt to answer.")
-        self._queue_s = self._histogram("interlock_inference_queue_seconds", "Time in the queue.")
-        self._run_s = self._histogram("interlock_inference_run_seconds", "Time of the run that answered.")
-        self._rows = Histogram(
-            "interlock_inference_batch_rows",
-            "Rows of the run that answered.",
-            ["model", "version"],
-            buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
-            registry=self._registry,
-        )
+        self._lock = threading.Lock()
+        self._watched: set[Servable] = set()
+        self._past: dict[VersionKey, Distributions] = {}
+        self._failed: dict[tuple[str, str, str, str], int] = {}
+        self._registry.register(_Requests(self))
         self._registry.register(_ServableGauges(catalog))
-        self._series: dict[tuple[str, str, str], _Series] = {}
 
-    def _histogram(self, name: str, text: str) -> Histogram:
-        return Histogram(name, text, ["model", "version"], buckets=_SECONDS, registry=self._registry)
-
-    def answered(self, model: str, version: str, alias: str, total_s: float, timing: Timing) -> None:
-        """Count a request that was answered."""
-        key = (model, version, alias)
-        series = self._series.get(key) or self._series.setdefault(key, self._find(model, version, alias))
-        series.requests.inc()
-        series.request_s.observe(total_s)
-        series.queue_s.observe(timing.queue_s)
-        series.run_s.observe(timing.run_s)
-        series.rows.observe(timing.rows)
-
-    def _find(self, model: str, version: str, alias: str) -> _Series:
-        return _Series(
-            requests=self._requests.labels(model, version, alias, "OK"),
-            request_s=self._request_s.labels(model, version),
-            queue_s=self._queue_s.labels(model, version),
-            run_s=self._run_s.labels(model, version),
-            rows=self._rows.labels(model, version),
-        )
+    def watch(self, servable: Servable) -> None:
+        """Count what a servable answers; cheap when that is done already."""
+        if servable not in self._watched:
+            with self._lock:
+                self._watched.add(servable)
 
     def failed(self, model: str, version: str, alias: str, code: str) -> None:
         """Count a request that failed; model and version are "" where they are not known to exist."""
-        self._requests.labels(model, version, alias, code).inc()
+        key = (model, version, alias, code)
+        with self._lock:
+            self._failed[key] = self._failed.get(key, 0) + 1
+
+    def answered(self) -> dict[VersionKey, Distributions]:
+        """Return what each version has answered since the worker began, in all of its servables."""
+        with self._lock:
+            for servable in [each for each in self._watched if each.state is ServableState.UNLOADED]:
+                self._watched.remove(servable)
+                self._past[servable.spec.key] = (
+                    self._past.get(servable.spec.key, NOTHING) + servable.statistics.distributions()
+                )
+            total = dict(self._past)
+            for servable in self._watched:
+                total[servable.spec.key] = total.get(servable.spec.key, NOTHING) + servable.statistics.distributions()
+        return total
+
+    def failures(self) -> dict[tuple[str, str, str, str], int]:
+        """Return the number of failed requests by model, version, alias and code."""
+        with self._lock:
+            return dict(self._failed)
 
     def text(self) -> bytes:
         """Return everything in Prometheus's text form."""
         return generate_latest(self._registry)
+
+
+class _Requests(Collector):
+    """Adds up what was counted when it is scraped."""
+
+    def __init__(self, metrics: WorkerMetrics) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        requests = CounterMetricFamily(
+            "interlock_inference_requests",
+            "Inference requests by outcome; code is the gRPC status.",
+            labels=(*_VERSION, "alias", "code"),
+        )
+        request_s = HistogramMetricFamily(
+            "interlock_inference_seconds", "Time in the server, receipt to answer.", labels=_VERSION
+        )
+        queue_s = HistogramMetricFamily("interlock_inference_queue_seconds", "Time in the queue.", labels=_VERSION)
+        run_s = HistogramMetricFamily(
+            "interlock_inference_run_seconds", "Time of the run that answered.", labels=_VERSION
+        )
+        rows = HistogramMetricFamily(
+            "interlock_inference_batch_rows", "Rows of the run that answered.", labels=_VERSION
+        )
+        for key, found in sorted(self._metrics.answered().items()):
+            labels = (key.model, str(key.version))
+            for alias, count in sorted(found.by_alias.items()):
+                requests.add_metric((*labels, alias, _OK), count)
+            _add(request_s, labels, SECONDS, found.request_s)
+            _add(queue_s, labels, SECONDS, found.queue_s)
+            _add(run_s, labels, SECONDS, found.run_s)
+            _add(rows, labels, ROWS, found.rows)
+        for labels_, count in sorted(self._metrics.failures().items()):
+            requests.add_metric(labels_, count)
+        yield from (requests, request_s, queue_s, run_s, rows)
+
+
+def _add(
+    family: HistogramMetricFamily, labels: tuple[str, str], bounds: tuple[float, ...], found: Distribution
+) -> None:
+    sums = accumulate(found.counts)
+    names = [*(str(float(bound)) for bound in bounds), "+Inf"]
+    family.add_metric(labels, list(zip(names, sums, strict=True)), found.total)
 
 
 class _ServableGauges(Collector):

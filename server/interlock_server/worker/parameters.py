@@ -9,7 +9,7 @@ from typing import Final
 from interlock.errors import InvalidInput, Violation
 from interlock.protocols.open_inference_pb2 import InferParameter, ModelInferRequest
 
-from interlock_server.worker.batcher import DEFAULT_PRIORITY, PRIORITY_LEVELS
+from interlock_server.worker.work import DEFAULT_PRIORITY, PRIORITY_LEVELS
 
 _SEQUENCES: Final = ("sequence_id", "sequence_start", "sequence_end")
 _RESERVED_PREFIX: Final = "triton_"

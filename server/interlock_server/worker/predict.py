@@ -3,37 +3,41 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
 from google.protobuf.message import DecodeError
-from interlock import tensors
 from interlock.errors import InterlockError, InvalidArgument, InvalidInput, NotReady
 from interlock.model import ServableState
-from interlock.protocols.open_inference_pb2 import ModelInferRequest, ModelInferResponse
+from interlock.protocols.open_inference_pb2 import ModelInferRequest
 from interlock.status import codes_of
 from interlock.types import Array, ModelRef
 
 from interlock_server.access.guard import check
 from interlock_server.faults import opaque
-from interlock_server.front.seam import Call, Trailing
-from interlock_server.worker.batcher import Batcher, Timing, Work
+from interlock_server.front.seam import Call
+from interlock_server.worker.batcher import Batcher
 from interlock_server.worker.catalog import Catalog
 from interlock_server.worker.inputs import RequestedOutputs, RequestTensors, read_inputs, read_outputs
 from interlock_server.worker.methods import SERVICE, Methods
 from interlock_server.worker.metrics import WorkerMetrics
-from interlock_server.worker.parameters import read_options
+from interlock_server.worker.parameters import NO_OPTIONS, RequestOptions, read_options
+from interlock_server.worker.patterns import Patterns, pattern_of
 from interlock_server.worker.routes import Resolved
 from interlock_server.worker.servable import Servable
 from interlock_server.worker.shared_memory import SharedMemory
 from interlock_server.worker.tracing import Trace, TraceLevel, Tracer
+from interlock_server.worker.work import JoinKey, Ran, Work
 
 _RESOLVE_TRIES: Final = 8
 """A switch between resolving and leasing is rare, eight in a row are a fault."""
+_HERE_S: Final = 0.002
+"""How long the receiving thread runs requests in one go; what waits longer goes to the engine threads."""
 
 
 class Predictor:
-    """Answers ModelInfer calls. `start` runs on the front's thread, the rest on the version's engine thread."""
+    """Answers ModelInfer calls: `start` takes them, `settle` runs what can run on the thread that received them."""
 
     def __init__(
         self,
@@ -47,9 +51,11 @@ class Predictor:
         """Take the parts; with `always_raw` typed requests are answered in raw form too, as Triton does."""
         self._catalog = catalog
         self._metrics = metrics
-        self._shared = shared
+        self.shared = shared
         self._tracer = tracer
         self._always_raw = always_raw
+        self._patterns = Patterns()
+        self._here: deque[Batcher] = deque()
 
     @property
     def methods(self) -> Methods:
@@ -57,28 +63,53 @@ class Predictor:
         return Methods(
             calls={SERVICE + "ModelInfer": self.start},
             extensions=("binary_tensor_data", "parameters", "schedule_policy"),
+            settle=self.settle,
         )
 
     def start(self, call: Call) -> None:
         """Take a call; it is answered later, or at once if it is refused."""
-        model, version, alias = "", "", ""
+        resolved: Resolved | None = None
         try:
-            request = parse(call.request)
-            check(call.caller, call, request.model_name)
-            ref = ModelRef.from_wire(request.model_name, request.model_version)
+            pattern = self._patterns.find(call.request)
+            if pattern is None:
+                request = parse(call.request)
+                check(call.caller, call, request.model_name)
+                ref = ModelRef.from_wire(request.model_name, request.model_version)
+            else:
+                check(call.caller, call, pattern.ref.model)
+                request, ref = None, pattern.ref
             resolved, batcher = self._lease(ref)
-            servable = resolved.servable
-            model, version, alias = servable.spec.model, servable.wire_version, resolved.alias
             try:
-                self._submit(call, request, resolved, batcher)
+                if pattern is None or pattern.signature is not resolved.servable.spec.signature or self._tracer.active:
+                    inference = self._read(call, request or parse(call.request), ref, resolved, batcher)
+                else:
+                    read = pattern.read(call.request)
+                    inference = Inference(
+                        self, call, resolved, batcher, read, pattern.wanted, key=pattern.key, size=pattern.size
+                    )
+                call.on_cancel(inference.cancel)
+                if batcher.submit(inference):
+                    self._here.append(batcher)
             except BaseException:
-                servable.release()
-                servable.statistics.failed(time.monotonic() - call.received)
+                resolved.servable.release()
+                resolved.servable.statistics.failed(time.monotonic() - call.received)
                 raise
         except InterlockError as error:
-            self._refuse(call, error, model, version, alias)
+            self.refuse(call, error, resolved)
         except Exception as error:  # noqa: BLE001 - a fault of ours must end as this call's answer, and in the log
-            self._refuse(call, opaque(error), model, version, alias)
+            self.refuse(call, opaque(error), resolved)
+
+    def settle(self) -> None:
+        """Run what has come together and is quick, a batch of each version in turn; the engine threads get the rest."""
+        if not self._here:
+            return
+        until = time.monotonic() + _HERE_S
+        while self._here:
+            batcher = self._here.popleft()
+            if time.monotonic() > until:
+                batcher.hand_over()
+            elif batcher.run_here():
+                self._here.append(batcher)
 
     def _lease(self, ref: ModelRef) -> tuple[Resolved, Batcher]:
         for attempt in range(1, _RESOLVE_TRIES + 1):
@@ -91,62 +122,40 @@ class Predictor:
                 raise not_ready(ref, resolved.servable)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def _submit(self, call: Call, request: ModelInferRequest, resolved: Resolved, batcher: Batcher) -> None:
+    def _read(
+        self, call: Call, request: ModelInferRequest, ref: ModelRef, resolved: Resolved, batcher: Batcher
+    ) -> Inference:
+        """Look at a request of which nothing is known; raises InvalidInput."""
         servable = resolved.servable
         signature, config = servable.spec.signature, servable.spec.config
+        self._metrics.watch(servable)
         joinable = servable.spec.joinable and config.max_batch_size > 0
         options = read_options(request)
-        read = read_inputs(request, signature, joinable, self._shared.read)
+        read = read_inputs(request, signature, joinable, self.shared.read)
         wanted = read_outputs(request, signature)
         for position, part in wanted.shared.items():
-            self._shared.check(f"output {signature.outputs[position].name!r}", part)
+            self.shared.check(f"output {signature.outputs[position].name!r}", part)
         if options.timeout_s is not None:
             call.shorten(call.received + options.timeout_s)
-        trace = self._trace(request.id, resolved, read) if self._tracer.active else None
         if read.rows is not None and read.rows > config.max_batch_size:
             raise InvalidInput(
                 f"the request has {read.rows} rows, the version's max_batch_size is {config.max_batch_size}; split it"
             )
-
-        def on_outputs(outputs: list[Array], timing: Timing) -> None:
-            began = time.monotonic()
-            try:
-                data = self._encode(request.id, resolved, outputs, wanted, read)
-                ended = time.monotonic()
-                self._metrics.answered(
-                    servable.spec.model, servable.wire_version, resolved.alias, ended - call.received, timing
-                )
-                servable.statistics.answered(ended - call.received, timing, ended - began, read.rows or 1)
-                if trace is not None:
-                    trace.answered(ended - call.received, timing, ended - began)
-                call.done(data, _trailing(resolved, timing))
-            except InterlockError as error:
-                on_error(error)
-                return
-            except Exception as error:  # noqa: BLE001 - the engine thread serves others too: it must go on
-                on_error(opaque(error))
-                return
-            servable.release()
-
-        def on_error(error: InterlockError) -> None:
-            servable.release()
-            failed_s = time.monotonic() - call.received
-            servable.statistics.failed(failed_s)
-            if trace is not None:
-                trace.failed(codes_of(error).grpc.name, failed_s)
-            self._refuse(call, error, servable.spec.model, servable.wire_version, resolved.alias)
-
-        work = Work(
-            read.arrays,
-            rows=read.rows,
-            deadline=call.deadline,
-            on_outputs=on_outputs,
-            on_error=on_error,
-            priority=options.priority,
-            optional=read.optional,
+        pattern = pattern_of(call.request, request, ref, signature, read, wanted)
+        if pattern is not None:
+            self._patterns.keep(call.request, pattern)
+        return Inference(
+            self,
+            call,
+            resolved,
+            batcher,
+            read,
+            wanted,
+            request_id=request.id,
+            options=options,
+            typed=read.typed and not self._always_raw,
+            trace=self._trace(request.id, resolved, read) if self._tracer.active else None,
         )
-        batcher.submit(work)
-        call.on_cancel(lambda: batcher.cancel(work))
 
     def _trace(self, request_id: str, resolved: Resolved, read: RequestTensors) -> Trace | None:
         spec = resolved.servable.spec
@@ -157,47 +166,98 @@ class Predictor:
         version = resolved.servable.wire_version
         return Trace(level, request_id, spec.model, version, resolved.alias, spec.signature.inputs, shapes)
 
-    def _encode(
-        self,
-        request_id: str,
-        resolved: Resolved,
-        outputs: Sequence[Array],
-        wanted: RequestedOutputs,
-        read: RequestTensors,
-    ) -> bytes:
-        """Serialise an answer: raw, or typed where the request was and every output has a typed form."""
-        servable = resolved.servable
-        specs = servable.spec.signature.outputs
-        response = ModelInferResponse(
-            model_name=servable.spec.model, model_version=servable.wire_version, id=request_id
-        )
-        typed = (
-            read.typed
-            and not self._always_raw
-            and not wanted.shared
-            and all(specs[index].dtype in tensors.TYPED_FIELD for index in wanted.positions)
-        )
-        for index in wanted.positions:
-            spec, array = specs[index], outputs[index]
-            tensor = response.outputs.add(name=spec.name, datatype=spec.dtype.value, shape=array.shape)
-            if typed:
-                tensor.contents.CopyFrom(tensors.encode_typed(array, spec.dtype))
-                continue
-            data = tensors.encode_raw(array, spec.dtype)
-            part = wanted.shared.get(index)
-            if part is not None:
-                self._shared.write(f"output {spec.name!r}", part, data)
-                tensor.parameters["shared_memory_region"].string_param = part.region
-                tensor.parameters["shared_memory_byte_size"].int64_param = len(data)
-                if part.offset:
-                    tensor.parameters["shared_memory_offset"].int64_param = part.offset
-                data = b""  # clients count one entry for each output
-            response.raw_output_contents.append(data)
-        return response.SerializeToString()
-
-    def _refuse(self, call: Call, error: InterlockError, model: str, version: str, alias: str) -> None:
+    def refuse(self, call: Call, error: InterlockError, resolved: Resolved | None) -> None:
+        """End a call with an error; `resolved` is what it asked for, None where that is not known."""
+        model, version, alias = "", "", ""
+        if resolved is not None:
+            model, version, alias = resolved.servable.spec.model, resolved.servable.wire_version, resolved.alias
         self._metrics.failed(model, version, alias, codes_of(error).grpc.name)
         call.fail(error)
+
+
+class Inference(Work):
+    """One request that is held by a lease: its way from the queue to its answer."""
+
+    __slots__ = ("_batcher", "_call", "_predictor", "_request_id", "_resolved", "_trace", "_typed", "_wanted")
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        call: Call,
+        resolved: Resolved,
+        batcher: Batcher,
+        read: RequestTensors,
+        wanted: RequestedOutputs,
+        *,
+        request_id: str = "",
+        options: RequestOptions = NO_OPTIONS,
+        typed: bool = False,
+        trace: Trace | None = None,
+        key: JoinKey | None = None,
+        size: int | None = None,
+    ) -> None:
+        """Take what was read of the request; the rest as Work."""
+        super().__init__(
+            read.arrays,
+            rows=read.rows,
+            deadline=call.deadline,
+            priority=options.priority,
+            optional=read.optional,
+            key=key,
+            size=size,
+        )
+        self._predictor = predictor
+        self._call = call
+        self._resolved = resolved
+        self._batcher = batcher
+        self._wanted = wanted
+        self._request_id = request_id
+        self._typed = typed
+        self._trace = trace
+
+    def cancel(self) -> None:
+        """Give up: the caller has gone away."""
+        self._batcher.cancel(self)
+
+    def answer(self, outputs: Sequence[Array], ran: Ran) -> None:
+        """Encode the outputs, count the request and reply."""
+        began = time.monotonic()
+        call, resolved = self._call, self._resolved
+        servable = resolved.servable
+        try:
+            if self._typed or self._wanted.shared:
+                data = servable.encoder.other(
+                    self._request_id, outputs, self._wanted, self._predictor.shared, typed=self._typed
+                )
+            else:
+                data = servable.encoder.raw(self._request_id, outputs, self._wanted.positions)
+            ended = time.monotonic()
+            total_s, queue_s, output_s = ended - call.received, ran.started - self.enqueued, ended - began
+            servable.statistics.lanes[ran.lane].answered(
+                resolved.alias, total_s, queue_s, output_s, self.rows or 1, ran, first=ran.first is self
+            )
+            if self._trace is not None:
+                self._trace.answered(total_s, queue_s, output_s, ran)
+            queue_us = ("interlock-queue-us", str(int(queue_s * 1e6)))
+            run_us = ("interlock-run-us", str(int(ran.run_s * 1e6)))
+            call.done(data, (*resolved.facts, queue_us, run_us))
+        except InterlockError as error:
+            self.refuse(error)
+            return
+        except Exception as error:  # noqa: BLE001 - the thread serves others too: it must go on
+            self.refuse(opaque(error))
+            return
+        servable.release()
+
+    def refuse(self, error: InterlockError) -> None:
+        """Count the failure and reply."""
+        servable = self._resolved.servable
+        servable.release()
+        failed_s = time.monotonic() - self._call.received
+        servable.statistics.failed(failed_s)
+        if self._trace is not None:
+            self._trace.failed(codes_of(error).grpc.name, failed_s)
+        self._predictor.refuse(self._call, error, self._resolved)
 
 
 def parse(data: bytes) -> ModelInferRequest:
@@ -215,14 +275,4 @@ def not_ready(ref: ModelRef, servable: Servable) -> NotReady:
     return NotReady(
         f"{ref} is not ready: version {servable.spec.version} is {why}",
         facts={"model": ref.model, "version": str(servable.spec.version), "state": state.value},
-    )
-
-
-def _trailing(resolved: Resolved, timing: Timing) -> Trailing:
-    return (
-        ("interlock-alias", resolved.alias),
-        ("interlock-generation", str(resolved.generation)),
-        ("interlock-digest", resolved.servable.spec.digest),
-        ("interlock-queue-us", str(int(timing.queue_s * 1e6))),
-        ("interlock-run-us", str(int(timing.run_s * 1e6))),
     )

@@ -10,6 +10,7 @@ from interlock.errors import AliasNotFound, ModelNotFound, VersionNotLoaded
 from interlock.types import STABLE, ModelRef
 from interlock_registry.domain import Route
 
+from interlock_server.front.seam import Trailing
 from interlock_server.snapshot import VersionKey, primary
 from interlock_server.worker.servable import Servable
 
@@ -22,6 +23,16 @@ class Resolved:
     alias: str
     """"" when it was asked for by number."""
     generation: int
+    facts: Trailing = field(init=False)
+    """What every answer says about it."""
+
+    def __post_init__(self) -> None:
+        facts = (
+            ("interlock-alias", self.alias),
+            ("interlock-generation", str(self.generation)),
+            ("interlock-digest", self.servable.spec.digest),
+        )
+        object.__setattr__(self, "facts", facts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from interlock.model import LoadedFrom, ServableState, ServableStatus
 
 from interlock_server.snapshot import VersionSpec
 from interlock_server.worker.batcher import Batcher, Running
+from interlock_server.worker.encoding import Encoder
 from interlock_server.worker.statistics import Statistics
 
 _NEXT: Final[Mapping[ServableState, frozenset[ServableState]]] = {
@@ -34,7 +35,8 @@ class Servable:
     def __init__(self, spec: VersionSpec) -> None:
         self.spec: Final = spec
         self.wire_version: Final = str(spec.version)
-        self.statistics: Final = Statistics()
+        self.statistics: Final = Statistics(spec.config.instances)
+        self.encoder: Final = Encoder(spec.model, self.wire_version, spec.signature)
         self._state = ServableState.NEW
         self._reason = ""
         self._batcher: Batcher | None = None

@@ -13,7 +13,7 @@ from interlock.errors import InvalidArgument, Violation
 from interlock.types import TensorSpec
 
 from interlock_server.process.logs import TRACES
-from interlock_server.worker.batcher import Timing
+from interlock_server.worker.work import Ran
 
 log = logging.getLogger(TRACES)
 
@@ -146,16 +146,16 @@ class Trace:
     inputs: Sequence[TensorSpec]
     shapes: Sequence[Sequence[int]]
 
-    def answered(self, total_s: float, timing: Timing, output_s: float) -> None:
+    def answered(self, total_s: float, queue_s: float, output_s: float, ran: Ran) -> None:
         """Write the trace of a request that was answered."""
         self._write(
             "OK",
             total_s,
-            queue_us=_us(timing.queue_s),
-            compute_input_us=_us(timing.input_s),
-            compute_infer_us=_us(timing.run_s),
+            queue_us=_us(queue_s),
+            compute_input_us=_us(ran.input_s),
+            compute_infer_us=_us(ran.run_s),
             compute_output_us=_us(output_s),
-            rows_of_run=timing.rows,
+            rows_of_run=ran.rows,
         )
 
     def failed(self, code: str, total_s: float) -> None:

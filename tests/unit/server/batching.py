@@ -5,12 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from interlock.errors import InterlockError
 from interlock.types import Array
-from interlock_server.worker.batcher import DEFAULT_PRIORITY, Batcher, Timing, Work
+from interlock_server.worker.batcher import Batcher
 from interlock_server.worker.engine import NO_OPTIONAL, Run, RunTerminated
+from interlock_server.worker.pace import Pace
+from interlock_server.worker.work import DEFAULT_PRIORITY, Ran, Work
 
 from tests.support import eventually
 
@@ -44,7 +47,8 @@ class Outcome:
     """What one request was told."""
 
     answers: list[Array] = field(default_factory=list)
-    timings: list[Timing] = field(default_factory=list)
+    runs: list[Ran] = field(default_factory=list)
+    threads: list[str] = field(default_factory=list)
     errors: list[InterlockError] = field(default_factory=list)
 
     @property
@@ -57,6 +61,33 @@ class Outcome:
         return self.errors[0]
 
 
+class Elsewhere(Pace):
+    """Has every run on an engine thread."""
+
+    __slots__ = ()
+
+    def ran(self, size: int, run_s: float) -> None:
+        """Learn nothing."""
+
+
+class Asked(Work):
+    """A request whose outcome is kept."""
+
+    __slots__ = ("__weakref__", "outcome")
+
+    def __init__(self, outcome: Outcome, inputs: Sequence[Array], **more: Any) -> None:
+        super().__init__(inputs, **more)
+        self.outcome = outcome
+
+    def answer(self, outputs: Sequence[Array], ran: Ran) -> None:
+        self.outcome.answers.append(outputs[0])
+        self.outcome.runs.append(ran)
+        self.outcome.threads.append(threading.current_thread().name)
+
+    def refuse(self, error: InterlockError) -> None:
+        self.outcome.errors.append(error)
+
+
 def work(
     outcome: Outcome,
     value: float = 1.0,
@@ -64,20 +95,9 @@ def work(
     deadline: float = FOREVER,
     width: int = 2,
     priority: int = DEFAULT_PRIORITY,
-) -> Work:
-    def on_outputs(outputs: list[Array], timing: Timing) -> None:
-        outcome.answers.append(outputs[0])
-        outcome.timings.append(timing)
-
+) -> Asked:
     inputs = [np.full((1 if rows is None else rows, width), value, np.float32)]
-    return Work(
-        inputs,
-        rows=rows,
-        deadline=deadline,
-        on_outputs=on_outputs,
-        on_error=outcome.errors.append,
-        priority=priority,
-    )
+    return Asked(outcome, inputs, rows=rows, deadline=deadline, priority=priority)
 
 
 @dataclass
@@ -95,7 +115,7 @@ class Bench:
         assert self.session.entered.acquire(timeout=10)
         return outcome
 
-    def submit(self, *outcomes: Outcome) -> list[Work]:
+    def submit(self, *outcomes: Outcome) -> list[Asked]:
         works = [work(outcome) for outcome in outcomes]
         for each in works:
             self.batcher.submit(each)

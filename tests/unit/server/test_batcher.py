@@ -5,29 +5,33 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 from interlock.errors import Cancelled, DeadlineExceeded, Draining, InternalError, QueueFull
 from interlock.model import ServingConfig
 from interlock.types import Array
-from interlock_server.worker.batcher import Batcher, Timing, Work
+from interlock_server.worker.batcher import Batcher, Lane
 from interlock_server.worker.engine import NO_OPTIONAL, Run
+from interlock_server.worker.pace import Pace
+from interlock_server.worker.work import Ran, rank_of
 
 from tests.support import eventually
-from tests.unit.server.batching import FOREVER, Bench, Doubler, Outcome, Picky, settle, work
+from tests.unit.server.batching import FOREVER, Asked, Bench, Doubler, Elsewhere, Outcome, Picky, settle, work
 
 Make = Callable[..., Bench]
-OnOutputs = Callable[[list[Array], Timing], None]
 
 
 @pytest.fixture
 def make() -> Iterator[Make]:
     made: list[Bench] = []
 
-    def build(session: Doubler | None = None, **config: int) -> Bench:
-        session = session or Doubler()
-        bench = Bench(session, Batcher("m@1", session, ServingConfig(**config)))
+    def build(session: Doubler | None = None, *, pace: Pace | None = None, **config: Any) -> Bench:
+        session, made_of = session or Doubler(), ServingConfig(**config)
+        bench = Bench(
+            session, Batcher("m@1", [Lane(session) for _ in range(made_of.instances)], made_of, pace or Elsewhere())
+        )
         made.append(bench)
         return bench
 
@@ -35,7 +39,7 @@ def make() -> Iterator[Make]:
     for bench in made:
         bench.session.gate.set()
         bench.batcher.close(10)
-        assert not bench.batcher._thread.is_alive()
+        assert not any(thread.is_alive() for thread in bench.batcher._threads)
 
 
 def test_one_request_is_answered_with_its_own_rows(make: Make) -> None:
@@ -43,8 +47,8 @@ def test_one_request_is_answered_with_its_own_rows(make: Make) -> None:
     bench.batcher.submit(work(outcome, 3.0, rows=2))
     settle(outcome)
     np.testing.assert_array_equal(outcome.answers[0], np.full((2, 2), 6.0))
-    assert outcome.timings[0].rows == 2
-    assert outcome.timings[0].queue_s >= 0 and outcome.timings[0].run_s >= 0
+    assert outcome.runs[0].rows == 2
+    assert outcome.runs[0].started > 0 and outcome.runs[0].run_s >= 0
 
 
 def test_what_arrives_while_the_session_runs_is_joined_and_dealt_back(make: Make) -> None:
@@ -58,7 +62,7 @@ def test_what_arrives_while_the_session_runs_is_joined_and_dealt_back(make: Make
     assert bench.session.runs == [1, 6]
     for index, outcome in enumerate(outcomes):
         np.testing.assert_array_equal(outcome.answers[0], np.full((index + 1, 2), 2.0 * index))
-        assert outcome.timings[0].rows == 6
+        assert outcome.runs[0].rows == 6
 
 
 def test_a_batch_never_has_more_rows_than_max_batch_size(make: Make) -> None:
@@ -89,10 +93,7 @@ def test_requests_that_cannot_share_a_run_do_not(make: Make, second: dict[str, i
 def test_other_datatypes_do_not_join(make: Make) -> None:
     bench = make()
     first, a, b = bench.occupy(), Outcome(), Outcome()
-    other = work(b)
-    wide = Work(
-        [np.ones((1, 2), np.float64)], rows=1, deadline=FOREVER, on_outputs=other.on_outputs, on_error=other.on_error
-    )
+    wide = Asked(b, [np.ones((1, 2), np.float64)], rows=1, deadline=FOREVER)
     bench.batcher.submit(work(a))
     bench.batcher.submit(wide)
     bench.let_go()
@@ -103,49 +104,32 @@ def test_other_datatypes_do_not_join(make: Make) -> None:
 def test_requests_run_in_the_order_in_which_they_came(make: Make) -> None:
     bench = make(max_batch_size=1)
     first = bench.occupy()
-    order: list[int] = []
-    for index in range(20):
-        bench.batcher.submit(
-            Work(
-                [np.ones((1, 2), np.float32)],
-                rows=1,
-                deadline=FOREVER,
-                on_outputs=lambda outputs, timing, index=index: order.append(index),  # type: ignore[misc]
-                on_error=lambda error: order.append(-1),
-            )
-        )
+    outcomes = [Outcome() for _ in range(20)]
+    bench.submit(*outcomes)
     bench.let_go()
-    settle(first)
-    eventually(lambda: len(order) == 20, "all were answered")
-    assert order == list(range(20))
+    settle(first, *outcomes)
+    started = [outcome.runs[0].started for outcome in outcomes]
+    assert started == sorted(started)
 
 
 def test_urgent_requests_go_first_and_equally_urgent_ones_as_they_came(make: Make) -> None:
     bench = make(max_batch_size=0)
     first = bench.occupy()
-    done: list[int] = []
     outcomes = [Outcome() for _ in range(6)]
-    for index, (outcome, priority) in enumerate(zip(outcomes, [8, 8, 1, 16, 1, 8], strict=True)):
-        submitted = work(outcome, rows=None, priority=priority)
-        told = submitted.on_outputs
-
-        def note(outputs: list[Array], timing: Timing, index: int = index, told: OnOutputs = told) -> None:
-            done.append(index)
-            told(outputs, timing)
-
-        bench.batcher.submit(
-            Work(
-                submitted.inputs,
-                rows=None,
-                deadline=FOREVER,
-                on_outputs=note,
-                on_error=submitted.on_error,
-                priority=priority,
-            )
-        )
+    for outcome, priority in zip(outcomes, [8, 8, 1, 16, 1, 8], strict=True):
+        bench.batcher.submit(work(outcome, rows=None, priority=priority))
     bench.let_go()
     settle(first, *outcomes)
-    assert done == [2, 4, 0, 1, 5, 3]
+    assert sorted(range(6), key=lambda index: outcomes[index].runs[0].started) == [2, 4, 0, 1, 5, 3]
+
+
+@pytest.mark.parametrize(
+    ("earlier_s", "less_urgent", "first"),
+    [(0.0, 1, "urgent"), (0.05, 1, "urgent"), (0.15, 1, "waiting"), (1.4, 15, "urgent"), (1.6, 15, "waiting")],
+)
+def test_nothing_waits_for_ever_behind_what_is_more_urgent(earlier_s: float, less_urgent: int, first: str) -> None:
+    waiting, urgent = rank_of(10.0, 1 + less_urgent), rank_of(10.0 + earlier_s, 1)
+    assert ("waiting" if waiting < urgent else "urgent") == first
 
 
 def test_a_batch_is_counted_once_and_its_joining_is_timed(make: Make) -> None:
@@ -156,10 +140,9 @@ def test_a_batch_is_counted_once_and_its_joining_is_timed(make: Make) -> None:
         bench.batcher.submit(work(outcome))
     bench.let_go()
     settle(first, *outcomes)
-    timings = [first.timings[0], *(outcome.timings[0] for outcome in outcomes)]
-    assert [timing.first for timing in timings] == [True, True, False, False]
-    assert len({timing.input_s for timing in timings[1:]}) == 1
-    assert all(timing.input_s >= 0 for timing in timings)
+    assert len({id(outcome.runs[0]) for outcome in outcomes}) == 1
+    assert isinstance(outcomes[0].runs[0].first, Asked) and outcomes[0].runs[0].first.outcome is outcomes[0]
+    assert outcomes[0].runs[0].input_s > 0
 
 
 def test_a_full_queue_refuses_and_says_when_to_come_again(make: Make) -> None:
@@ -268,9 +251,9 @@ def test_a_delay_makes_a_lone_request_wait_for_company(make: Make) -> None:
 
 def test_a_delay_ends(make: Make) -> None:
     bench, outcome = make(max_queue_delay_us=1000), Outcome()
-    bench.submit(outcome)
+    (asked,) = bench.submit(outcome)
     settle(outcome)
-    assert outcome.timings[0].queue_s >= 0.001
+    assert outcome.runs[0].started - asked.enqueued >= 0.001
 
 
 def test_a_request_that_must_run_alone_waits_for_no_company(make: Make) -> None:
@@ -351,12 +334,11 @@ def test_a_callback_that_fails_ends_neither_the_thread_nor_its_neighbours(make: 
     bench = make()
     first, fine, later = bench.occupy(), Outcome(), Outcome()
 
-    def broken(*_: object) -> None:
-        raise RuntimeError("the loop is closed")
+    class Broken(Asked):
+        def answer(self, outputs: Sequence[Array], ran: Ran) -> None:
+            raise RuntimeError("the loop is closed")
 
-    bench.batcher.submit(
-        Work([np.ones((1, 2), np.float32)], rows=1, deadline=FOREVER, on_outputs=broken, on_error=broken)
-    )
+    bench.batcher.submit(Broken(Outcome(), [np.ones((1, 2), np.float32)], rows=1, deadline=FOREVER))
     bench.submit(fine)
     bench.let_go()
     settle(first, fine)
@@ -372,6 +354,7 @@ def test_an_idle_batcher_keeps_nothing_of_what_it_ran(make: Make) -> None:
     array = weakref.ref(each.inputs[0])
     del each
     outcome.answers.clear()
+    outcome.runs.clear()
     eventually(lambda: gc.collect() >= 0 and array() is None, "the request's arrays are gone")
 
 

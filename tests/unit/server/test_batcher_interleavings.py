@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from interlock.errors import Cancelled, DeadlineExceeded, InternalError, QueueFull
 from interlock.model import ServingConfig
-from interlock_server.worker.batcher import Batcher, Work
+from interlock_server.worker.batcher import Batcher, Lane
+from interlock_server.worker.pace import Pace
 
-from tests.unit.server.batching import FOREVER, Outcome, Picky, work
+from tests.unit.server.batching import FOREVER, Asked, Outcome, Picky, work
 
 STEPS = st.lists(
     st.one_of(
@@ -21,20 +22,48 @@ STEPS = st.lists(
         st.tuples(st.just("cancel"), st.integers(0, 30)),
         st.tuples(st.just("hold"), st.just(0)),
         st.tuples(st.just("let go"), st.just(0)),
+        st.tuples(st.just("settle"), st.just(0)),
     ),
     max_size=40,
 )
 
 
 @settings(max_examples=150, deadline=None)
-@given(steps=STEPS, max_batch_size=st.integers(1, 6), delay_us=st.sampled_from([0, 0, 300]))
+@given(
+    steps=STEPS,
+    max_batch_size=st.integers(1, 6),
+    delay_us=st.sampled_from([0, 0, 300]),
+    instances=st.integers(1, 2),
+    preferred=st.sampled_from([(), (2,), (3, 5)]),
+    quick_bytes=st.sampled_from([-1, 8, 24, 1000]),
+)
 def test_whatever_happens_each_request_is_told_exactly_once_and_nothing_wrong(
-    steps: list[tuple[str, int]], max_batch_size: int, delay_us: int
+    steps: list[tuple[str, int]],
+    max_batch_size: int,
+    delay_us: int,
+    instances: int,
+    preferred: tuple[int, ...],
+    quick_bytes: int,
 ) -> None:
     session = Picky(InternalError("13"))
-    config = ServingConfig(max_batch_size=max_batch_size, max_queue_delay_us=delay_us, max_queue_size=8)
-    batcher = Batcher("m@1", session, config)
-    asked: list[tuple[str, Work, Outcome, float]] = []
+    config = ServingConfig(
+        max_batch_size=max_batch_size,
+        max_queue_delay_us=delay_us,
+        max_queue_size=8,
+        preferred_batch_sizes=preferred,
+        instances=instances,
+    )
+    pace = Pace()
+    pace.limit = quick_bytes
+    batcher = Batcher("m@1", [Lane(session) for _ in range(instances)], config, pace)
+    here = False
+
+    def settle_() -> None:
+        session.gate.set()  # a session that is held would hold this thread
+        while batcher.run_here():
+            pass
+
+    asked: list[tuple[str, Asked, Outcome, float]] = []
     refused = 0
     cancelled: Counter[int] = Counter()
     for index, (step, number) in enumerate(steps):
@@ -42,6 +71,10 @@ def test_whatever_happens_each_request_is_told_exactly_once_and_nothing_wrong(
             session.gate.clear()
         elif step == "let go":
             session.gate.set()
+        elif step == "settle":
+            if here:
+                settle_()
+                here = False
         elif step == "cancel":
             if asked:
                 chosen = number % len(asked)
@@ -54,13 +87,15 @@ def test_whatever_happens_each_request_is_told_exactly_once_and_nothing_wrong(
             deadline = time.monotonic() if step == "expired" else FOREVER
             each = work(outcome, value, rows, deadline)
             try:
-                batcher.submit(each)
+                here = batcher.submit(each) or here
             except QueueFull:
                 refused += 1
                 assert outcome.told == 0
             else:
                 asked.append((step, each, outcome, value))
     session.gate.set()
+    if here:
+        settle_()
     batcher.close(10)
 
     assert all(rows <= max_batch_size for rows in session.runs)

@@ -7,19 +7,18 @@ import weakref
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from interlock.errors import AliasNotFound, ModelNotFound, NotReady, VersionNotLoaded
 from interlock.model import ServableState
 from interlock.types import ModelRef
 from interlock_registry.domain import Route, Target
 from interlock_server.snapshot import VersionKey, VersionSpec, primary
-from interlock_server.worker.batcher import Work
 from interlock_server.worker.catalog import Catalog
 from interlock_server.worker.routes import RouteTable
 from interlock_server.worker.servable import Servable
 
 from tests.support import eventually
+from tests.unit.server.batching import Outcome, settle, work
 from tests.unit.server.builders import bare_spec, route, snapshot, version_spec
 from tests.unit.server.conftest import NewCatalog
 
@@ -30,19 +29,16 @@ def settled(catalog: Catalog) -> None:
 
 def ask(catalog: Catalog, ref: str) -> float:
     """Run [1, 1] through what a ref means."""
-    found: list[float] = []
+    outcome = Outcome()
     servable = catalog.resolve(ModelRef.parse(ref)).servable
     batcher = servable.lease()
     assert batcher is not None, servable.status()
 
-    def answered(outputs: list[np.ndarray[tuple[int, ...], np.dtype[np.generic]]], _: object) -> None:
-        servable.release()
-        found.append(float(outputs[0].ravel()[0]))
-
-    one = np.ones((1, 2), np.float32)
-    batcher.submit(Work([one], rows=1, deadline=float("inf"), on_outputs=answered, on_error=lambda error: None))
-    eventually(lambda: bool(found), "an answer came")
-    return found[0]
+    if batcher.submit(work(outcome)):
+        batcher.run_here()
+    settle(outcome)
+    servable.release()
+    return float(outcome.answers[0].ravel()[0])
 
 
 def stuck_spec(folder: Path, version: int) -> VersionSpec:

@@ -7,10 +7,11 @@ import pytest
 from interlock.errors import InvalidArgument
 from interlock.protocols import open_inference_pb2 as pb
 from interlock_server.process import logs
-from interlock_server.worker.batcher import Timing
 from interlock_server.worker.diagnostics import log_settings
 from interlock_server.worker.tracing import Trace, TraceLevel, Tracer, TraceSetting
+from interlock_server.worker.work import Ran
 
+from tests.unit.server.batching import Outcome, work
 from tests.unit.server.builders import signature
 
 Value = pb.LogSettingsRequest.SettingValue
@@ -152,7 +153,7 @@ def test_a_trace_says_where_the_time_went(caplog: pytest.LogCaptureFixture) -> N
     caplog.set_level(logging.INFO, logger="interlock.trace")
     spec = signature()
     trace = Trace(TraceLevel.TENSORS, "r-1", "m", "3", "stable", spec.inputs, [(4, 2)])
-    trace.answered(0.010, Timing(0.001, 0.005, 8, 0.0005), 0.002)
+    trace.answered(0.010, 0.001, 0.002, Ran(1.0, 0.0005, 0.005, 8, work(Outcome()), 0))
     trace.failed("DEADLINE_EXCEEDED", 0.5)
     answered, failed = (record.__dict__ for record in caplog.records)
     expected = {"request_id": "r-1", "model": "m", "version": "3", "alias": "stable", "code": "OK", "total_us": 10_000}

@@ -8,7 +8,7 @@ import grpc
 import pytest
 from interlock.errors import StartupRefused
 from interlock_server.front import choice, completion, native
-from interlock_server.front.alarms import Alarms
+from interlock_server.front.alarms import Alarms, tick_of
 from interlock_server.front.choice import choose, self_check
 from interlock_server.settings import Settings
 
@@ -90,19 +90,35 @@ def test_an_alarm_that_was_ended_does_not_ring_and_one_that_fails_stops_no_other
     def fail() -> None:
         raise ValueError("odd")
 
-    ended = alarms.set(now + 0.01, lambda: pytest.fail("it was ended"))
-    ended.end()
-    ended.end()
+    def never() -> None:
+        rung_too_many.append("it was ended")
+
+    rung_too_many: list[str] = []
+    alarms.set(now + 0.01, never).discard(never)
     alarms.set(now + 0.02, fail)
     alarms.set(now + 0.03, rung.set)
     assert rung.wait(10)
+    assert not rung_too_many
     alarms.close()
     alarms.close()
 
 
-def test_alarms_that_ended_long_before_their_time_are_cleared_out() -> None:
+def test_alarms_that_ended_keep_nothing() -> None:
     alarms = Alarms()
-    for _ in range(10_000):
-        alarms.set(time.monotonic() + 3600, lambda: None).end()
-    assert alarms.waiting < 2048
+
+    def ring() -> None:
+        """Never, in this test."""
+
+    for _ in range(1000):
+        alarms.set(time.monotonic() + 3600, ring).discard(ring)
+    assert alarms.waiting == 0
+    alarms.set(time.monotonic() + 3600, ring)
+    assert alarms.waiting == 1
     alarms.close()
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.001, 0.5, 4.999, 5.0, 60.0, 3600.0])
+def test_an_alarm_rings_never_before_its_time_and_soon_after(after_s: float) -> None:
+    now = 1234.5678
+    late_s = tick_of(now + after_s, now) / 100 - (now + after_s)
+    assert 0 < late_s <= (0.02 if after_s < 5 else 0.26)

@@ -45,6 +45,7 @@ class Scripted:
 
     def __init__(self, act: Callable[[Call], None]) -> None:
         self.calls: list[Call] = []
+        self.settled = 0
         self._act = act
 
     @property
@@ -57,6 +58,9 @@ class Scripted:
 
     def converse(self, call: Conversation) -> None:
         self.handle(call)
+
+    def settle(self) -> None:
+        self.settled += 1
 
 
 @dataclass

@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 from interlock.errors import InvalidInput
 from interlock.protocols.open_inference_pb2 import InferParameter, ModelInferRequest
-from interlock_server.worker.batcher import DEFAULT_PRIORITY
 from interlock_server.worker.parameters import (
     NO_OPTIONS,
     RequestOptions,
@@ -12,6 +11,7 @@ from interlock_server.worker.parameters import (
     refuse_classification,
     shared_slice,
 )
+from interlock_server.worker.work import DEFAULT_PRIORITY
 
 P = InferParameter
 

@@ -66,6 +66,7 @@ def predict(catalog: Catalog, metrics: WorkerMetrics) -> Callable[[ModelInferReq
         data = request if isinstance(request, bytes) else request.SerializeToString()
         call = RecordingCall("/inference.GRPCInferenceService/ModelInfer", data, deadline=deadline)
         predictor.start(call)
+        predictor.settle()
         eventually(lambda: call.ended > 0, "the call was answered")
         assert call.ended == 1
         return call

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pytest
 from interlock.model import ServableState, ServingConfig
 from interlock.types import Array
-from interlock_server.worker.batcher import Batcher
+from interlock_server.worker.batcher import Batcher, Lane
 from interlock_server.worker.engine import NO_OPTIONAL, Run
 from interlock_server.worker.servable import IllegalTransition, Servable
 
@@ -30,13 +30,13 @@ LEGAL = {
 class Echo:
     """A session that gives back what it gets."""
 
-    def run(self, inputs: list[Array], run: Run, optional: Mapping[str, Array] = NO_OPTIONAL) -> list[Array]:
+    def run(self, inputs: Sequence[Array], run: Run, optional: Mapping[str, Array] = NO_OPTIONAL) -> list[Array]:
         return list(inputs)
 
 
 def ready() -> Servable:
     servable = servable_in(S.WARMING, bare_spec())
-    servable.transition(S.READY, batcher=Batcher("m@1", Echo(), ServingConfig()))  # type: ignore[arg-type]
+    servable.transition(S.READY, batcher=Batcher("m@1", [Lane(Echo())], ServingConfig()))
     return servable
 
 

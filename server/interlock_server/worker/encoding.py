@@ -1,0 +1,116 @@
+"""From outputs to the bytes of an answer. What is the same in every answer of a version is written once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from interlock import tensors
+from interlock.protocols.open_inference_pb2 import ModelInferResponse
+from interlock.types import Array, DType, Signature
+
+from interlock_server.worker.inputs import RequestedOutputs
+from interlock_server.worker.shared_memory import SharedMemory
+
+_MOST: Final = 256
+"""Skeletons that are kept; then all are forgotten and written again."""
+_ID_TAG: Final = b"\x1a"
+"""ModelInferResponse.id, length-delimited."""
+_TENSORS_TAG: Final = b"\x32"
+"""ModelInferResponse.raw_output_contents, length-delimited."""
+
+_Skeleton = tuple[bytes, ...]
+"""What stands between an answer's id and its first tensor, and then between its tensors."""
+
+
+class Encoder:
+    """Writes the answers of one version. Thread-safe: every change is one step of the interpreter."""
+
+    def __init__(self, model: str, version: str, signature: Signature) -> None:
+        self._model: Final = model
+        self._version: Final = version
+        self._specs: Final = signature.outputs
+        self._head: Final = ModelInferResponse(model_name=model, model_version=version).SerializeToString()
+        self._skeletons: dict[tuple[object, ...], _Skeleton] = {}
+
+    def raw(self, request_id: str, outputs: Sequence[Array], positions: tuple[int, ...]) -> bytes:
+        """Return an answer with these outputs in raw form; a tensor's bytes are copied once."""
+        buffers = [_buffer(outputs[index], self._specs[index].dtype) for index in positions]
+        key = (positions, *[outputs[index].shape for index in positions], *map(_size, buffers))
+        skeleton = self._skeletons.get(key)
+        if skeleton is None:
+            if len(self._skeletons) >= _MOST:
+                self._skeletons = {}
+            skeleton = self._skeletons[key] = self._skeleton(outputs, positions, [_size(each) for each in buffers])
+        pieces: list[bytes | memoryview] = [self._head]
+        if request_id:
+            name = request_id.encode()
+            pieces += (_ID_TAG, varint(len(name)), name)
+        pieces.append(skeleton[0])
+        for buffer, after in zip(buffers, skeleton[1:], strict=True):
+            pieces.append(buffer)
+            pieces.append(after)
+        return b"".join(pieces)
+
+    def _skeleton(self, outputs: Sequence[Array], positions: Sequence[int], sizes: Sequence[int]) -> _Skeleton:
+        described = ModelInferResponse()
+        for index in positions:
+            spec = self._specs[index]
+            described.outputs.add(name=spec.name, datatype=spec.dtype.value, shape=outputs[index].shape)
+        heads = [_TENSORS_TAG + varint(size) for size in sizes]
+        return (described.SerializeToString() + heads[0], *heads[1:], b"")
+
+    def other(
+        self,
+        request_id: str,
+        outputs: Sequence[Array],
+        wanted: RequestedOutputs,
+        shared: SharedMemory,
+        *,
+        typed: bool,
+    ) -> bytes:
+        """Return an answer with outputs in typed form where all have one, or in shared memory."""
+        response = ModelInferResponse(model_name=self._model, model_version=self._version, id=request_id)
+        typed = (
+            typed
+            and not wanted.shared
+            and all(self._specs[index].dtype in tensors.TYPED_FIELD for index in wanted.positions)
+        )
+        for index in wanted.positions:
+            spec, array = self._specs[index], outputs[index]
+            tensor = response.outputs.add(name=spec.name, datatype=spec.dtype.value, shape=array.shape)
+            if typed:
+                tensor.contents.CopyFrom(tensors.encode_typed(array, spec.dtype))
+                continue
+            data = tensors.encode_raw(array, spec.dtype)
+            part = wanted.shared.get(index)
+            if part is not None:
+                shared.write(f"output {spec.name!r}", part, data)
+                tensor.parameters["shared_memory_region"].string_param = part.region
+                tensor.parameters["shared_memory_byte_size"].int64_param = len(data)
+                if part.offset:
+                    tensor.parameters["shared_memory_offset"].int64_param = part.offset
+                data = b""  # clients count one entry for each output
+            response.raw_output_contents.append(data)
+        return response.SerializeToString()
+
+
+def _buffer(array: Array, dtype: DType) -> bytes | memoryview:
+    """Return a tensor's raw bytes, without a copy where they lie in memory as they go out."""
+    if dtype is DType.BYTES or array.dtype != dtype.numpy or not array.flags.c_contiguous:
+        return tensors.encode_raw(array, dtype)
+    return array.data
+
+
+def _size(buffer: bytes | memoryview) -> int:
+    return buffer.nbytes if isinstance(buffer, memoryview) else len(buffer)
+
+
+def varint(value: int) -> bytes:
+    """Return a number as protobuf writes it."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
