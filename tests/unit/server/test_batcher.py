@@ -377,3 +377,93 @@ def test_many_threads_that_submit_and_cancel_leave_no_request_untold(make: Make)
     settle(*everyone)
     bench.batcher.close(10)
     assert {outcome.told for outcome in everyone} == {1}
+
+
+# --- on the thread that receives requests ---
+
+
+def quick(limit: int = 8 * 8) -> Pace:
+    """Expect runs of so many bytes to be quick, whatever they are."""
+    pace = Elsewhere()
+    pace.limit = limit
+    return pace
+
+
+def test_what_came_together_and_is_quick_runs_as_one_batch_on_the_thread_that_comes_for_it(make: Make) -> None:
+    bench, outcomes = make(pace=quick()), [Outcome() for _ in range(3)]
+    asked_back = [bench.batcher.submit(work(outcome)) for outcome in outcomes]
+    assert asked_back == [True, False, False], "once is enough"
+    assert not bench.session.runs
+    assert not bench.batcher.run_here()
+    assert bench.session.runs == [3]
+    assert {outcome.threads[0] for outcome in outcomes} == {threading.current_thread().name}
+
+
+def test_more_than_one_batch_runs_in_turns(make: Make) -> None:
+    bench, outcomes = make(pace=quick(), max_batch_size=2), [Outcome() for _ in range(3)]
+    for outcome in outcomes:
+        bench.batcher.submit(work(outcome))
+    assert bench.batcher.run_here()
+    assert not bench.batcher.run_here()
+    assert bench.session.runs == [2, 1]
+
+
+@pytest.mark.parametrize("why", ["it is larger than what is quick", "a run of it is under way", "it waits for company"])
+def test_an_engine_thread_runs_what_is_not_for_the_receiving_one(make: Make, why: str) -> None:
+    pace, outcome, first = quick(limit=-1), Outcome(), Outcome()
+    bench = make(pace=pace, max_queue_delay_us=1000 if why == "it waits for company" else 0)
+    if why == "a run of it is under way":
+        first = bench.occupy()
+    pace.limit = 8
+    assert bench.batcher.submit(work(outcome, rows=2 if why == "it is larger than what is quick" else 1)) is False
+    bench.let_go()
+    settle(outcome)
+    assert outcome.threads[0].startswith("engine"), why
+    assert first.told <= 1
+
+
+def test_what_is_handed_over_runs_on_an_engine_thread(make: Make) -> None:
+    bench, outcome = make(pace=quick()), Outcome()
+    assert bench.batcher.submit(work(outcome))
+    bench.batcher.hand_over()
+    settle(outcome)
+    assert outcome.threads[0].startswith("engine")
+
+
+def test_a_batch_that_would_be_too_large_to_be_quick_is_taken_in_parts(make: Make) -> None:
+    bench, outcomes = make(pace=quick(limit=16)), [Outcome() for _ in range(3)]
+    for outcome in outcomes:
+        bench.batcher.submit(work(outcome))
+    while bench.batcher.run_here():
+        pass
+    assert bench.session.runs == [2, 1]
+
+
+# --- sizes and lanes ---
+
+
+def test_a_run_has_the_largest_preferred_size_that_can_be_filled(make: Make) -> None:
+    bench = make(max_batch_size=8, preferred_batch_sizes=(2, 4))
+    first, outcomes = bench.occupy(), [Outcome() for _ in range(7)]
+    bench.submit(*outcomes)
+    bench.let_go()
+    settle(first, *outcomes)
+    assert bench.session.runs == [1, 4, 2, 1]
+
+
+def test_a_delay_ends_when_a_preferred_size_can_be_filled(make: Make) -> None:
+    bench = make(max_batch_size=8, preferred_batch_sizes=(2,), max_queue_delay_us=60_000_000)
+    outcomes = [Outcome() for _ in range(2)]
+    bench.submit(*outcomes)
+    settle(*outcomes)
+    assert bench.session.runs == [2]
+
+
+def test_as_many_runs_take_place_at_once_as_there_are_instances(make: Make) -> None:
+    bench = make(instances=2, max_batch_size=1)
+    first, second, third = bench.occupy(), bench.occupy(), Outcome()
+    bench.submit(third)
+    assert bench.batcher.depth == 1, "both lanes are taken"
+    bench.let_go()
+    settle(first, second, third)
+    assert {first.runs[0].lane, second.runs[0].lane} == {0, 1}
