@@ -97,8 +97,13 @@ class Call(ABC):
 
     def expire(self, why: str) -> None:
         """End the call at a deadline that only this server knows of: the caller's own one is gRPC's business."""
+        # Once the call has failed, gRPC may be through with it at once, and `release` come before the worker was told.
+        with self._lock:
+            self._cancelled = True
+            callback, self._on_cancel = self._on_cancel, None
         self.fail(DeadlineExceeded(why))
-        self.cancel()
+        if callback is not None:
+            callback()
 
     @property
     def cancelled(self) -> bool:
