@@ -38,6 +38,10 @@ class GuardedHandler:
         if self._admitted(call):
             self._handler.converse(call)
 
+    def settle(self) -> None:
+        """Have the handler see to what it kept back."""
+        self._handler.settle()
+
     def _admitted(self, call: Call) -> bool:
         try:
             caller = self._gate.meet(call.metadata.get("authorization"), call.identities())

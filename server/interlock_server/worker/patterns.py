@@ -1,7 +1,7 @@
 """The patterns of requests: what a request is, apart from the bytes in its tensors.
 
 Callers send the same model the same kind of request over and over: only the tensors' bytes differ. What was found out
-about the first of a pattern holds for all of it: what it asks for, that it fits the signature, and where its tensors lie.
+about the first of a pattern holds for all: what they ask for, that they fit the signature, and where tensors lie.
 A request belongs to a pattern if it is as long and has the same bytes everywhere but in the tensors; that is compared.
 """
 
