@@ -28,6 +28,9 @@ class Echo:
         """Refuse."""
         raise TypeError(f"{call.method} is no conversation")
 
+    def settle(self) -> None:
+        """Nothing is kept back."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
