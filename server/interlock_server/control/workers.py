@@ -252,8 +252,11 @@ class Workers:
         return False
 
     async def prepare(self, spec: VersionSpec) -> Prepared:
-        """Have every worker load and prove a version; raises PrepareFailed, WorkerUnavailable."""
-        reachable = [worker for worker in self._workers if worker.reachable]
+        """Have every worker load and prove a version that snapshots keep; raises PrepareFailed, WorkerUnavailable."""
+        # A snapshot on its way may have been made before this version was held, and would drop it again if it came
+        # after. Those that are made from now on keep it.
+        async with self._sync_lock:
+            reachable = [worker for worker in self._workers if worker.reachable]
         if not reachable:
             raise WorkerUnavailable("no serving worker answers, so nothing can be loaded; try again in a moment")
         if not self._ready(spec.key):

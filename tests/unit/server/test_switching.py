@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from interlock.errors import (
@@ -23,6 +24,7 @@ from interlock_registry.manifest import Blob
 from interlock_registry.registry import Registry
 from interlock_server.control.admission import Room
 from interlock_server.control.workers import Prepared
+from interlock_server.rpc.worker_link import WorkerReport
 from interlock_server.snapshot import VersionKey, VersionSpec
 
 from tests.support import eventually_async
@@ -218,6 +220,33 @@ async def test_a_candidate_stays_loaded_whatever_else_is_switched_meanwhile(rig:
     assert seen == [ServableState.READY]
     assert (rig.live(), rig.live("other")) == (second, other)
     assert rig.catalog.resolve(ModelRef("m")).servable.state is ServableState.READY
+
+
+async def test_a_snapshot_on_its_way_does_not_drop_a_candidate_that_it_does_not_know(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for scale in (1.0, 2.0):
+        await rig.add(scale=scale)
+    await rig.promote(1)
+    link = rig.workers._workers[0].link
+    apply, under_way, arrives = link.apply, asyncio.Event(), asyncio.Event()
+
+    async def late(*given: Any, **named: Any) -> WorkerReport:
+        under_way.set()
+        await arrives.wait()
+        return await apply(*given, **named)
+
+    monkeypatch.setattr(link, "apply", late)
+    syncing = asyncio.create_task(rig.workers.sync())
+    await under_way.wait()
+    promoting = asyncio.create_task(rig.promote(2))
+    await asyncio.wait({promoting}, timeout=0.5)  # long enough for the candidate to be loaded, if it were asked for
+    seen: list[ServableState] = []
+    rig.catalog.subscribe(lambda: seen.append(rig.catalog.resolve(ModelRef("m")).servable.state))
+    arrives.set()
+    await asyncio.gather(syncing, promoting)
+    assert rig.live() == 2
+    assert set(seen) == {ServableState.READY}
 
 
 async def test_of_two_promotes_of_one_alias_one_wins_and_the_other_is_told(rig: Rig) -> None:
