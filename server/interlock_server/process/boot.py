@@ -53,7 +53,7 @@ def worker_socket(runtime_dir: str, index: int) -> str:
 
 def switch_socket(worker_socket: str) -> str:
     """Return the path of the unix socket on which a worker takes snapshots, beside the one that it has."""
-    return f"{worker_socket.removesuffix('.sock')}-switch.sock"
+    return f"{worker_socket.removesuffix('.sock')}.swap"
 
 
 def control_socket(runtime_dir: str) -> str:

@@ -261,4 +261,4 @@ def test_a_child_ends_with_its_supervisor() -> None:
 
 def test_workers_sockets_lie_in_the_runtime_directory() -> None:
     assert worker_socket("/run/x", 3) == "/run/x/worker-3.sock"
-    assert switch_socket(worker_socket("/run/x", 3)) == "/run/x/worker-3-switch.sock"
+    assert switch_socket(worker_socket("/run/x", 3)) == "/run/x/worker-3.swap"
