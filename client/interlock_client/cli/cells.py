@@ -10,13 +10,15 @@ from rich import box
 from rich.table import Table
 
 _NUMERIC: Final = frozenset({"version", "versions", "newest", "size", "seq", "in flight", "generation", "from", "to"})
+_WHOLE: Final = frozenset({"servable"})
+"""What is copied into commands, and is not to be broken on a narrow terminal."""
 
 
 def rows(columns: Sequence[str], lines: Iterable[Sequence[object]]) -> Table:
     """Return a table with a head."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in columns:
-        table.add_column(name, justify="right" if name in _NUMERIC else "left")
+        table.add_column(name, justify="right" if name in _NUMERIC else "left", no_wrap=name in _WHOLE)
     for line in lines:
         table.add_row(*(clean(cell) for cell in line))
     return table

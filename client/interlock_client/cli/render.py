@@ -234,7 +234,7 @@ def status(found: ReplicaStatus) -> Sequence[RenderableType]:
         )
     )
     servables = _rows(
-        ("worker", "pid", "provider", "servable", "state", "in flight", "loaded in", "from", "reason"),
+        ("worker", "pid", "provider", "servable", "state", "in flight", "loaded", "reason"),
         (
             (
                 worker.index if worker.reachable else f"{worker.index} (UNREACHABLE)",
@@ -243,8 +243,8 @@ def status(found: ReplicaStatus) -> Sequence[RenderableType]:
                 f"{servable.model}@{servable.version}",
                 servable.state.value,
                 servable.in_flight,
-                f"{servable.load_s * 1000:.0f} ms",
-                servable.loaded_from.value.lower() if servable.loaded_from else "-",
+                f"{servable.load_s * 1000:.0f} ms"
+                + (f" from {servable.loaded_from.value.lower()}" if servable.loaded_from else ""),
                 servable.reason,
             )
             for worker in found.workers

@@ -141,14 +141,17 @@ def test_a_watch_on_a_terminal_redraws_the_status(server: ScriptedServer) -> Non
     with subprocess.Popen(command, stdout=screen, stderr=subprocess.DEVNULL) as process:
         os.close(screen)
         shown = b""
-        with open(watched, "rb", buffering=0) as file:
-            while b"digits@3" not in shown:
-                shown += file.read(4096)
-            server.stop()
-            while b"no server answers" not in shown:
-                shown += file.read(4096)
-            process.send_signal(signal.SIGINT)
-            with contextlib.suppress(OSError):
-                while file.read(4096):
-                    pass
-        assert process.wait(30) == 130
+        try:
+            with open(watched, "rb", buffering=0) as file:
+                while b"digits@3" not in shown:
+                    shown += file.read(4096)
+                server.stop()
+                while b"no server answers" not in shown:
+                    shown += file.read(4096)
+                process.send_signal(signal.SIGINT)
+                with contextlib.suppress(OSError):
+                    while file.read(4096):
+                        pass
+            assert process.wait(30) == 130
+        finally:
+            process.kill()
