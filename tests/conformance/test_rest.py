@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from multiprocessing.shared_memory import SharedMemory
 from typing import Any
 
 import httpx
@@ -14,6 +15,7 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
 from tests.server import Server
+from tests.support import eventually
 
 ONES: dict[str, Any] = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1.0, 1.0]}]}
 
@@ -176,21 +178,94 @@ def test_load_and_unload_change_nothing_that_the_registry_wants(http: httpx.Clie
     assert http.post("/v2/models/m/infer", json=ONES).status_code == 200
 
 
-def test_the_openapi_document_is_valid_and_complete(http: httpx.Client) -> None:
+def test_traces_are_set_for_a_model_and_given_back(served: Server, http: httpx.Client) -> None:
+    path = "/v2/models/m/trace/setting"
+    common = http.get("/v2/trace/setting").json()
+    assert (common["trace_level"], common["trace_rate"], common["trace_count"]) == (["OFF"], "1000", "-1")
+    changed = http.post(path, json={"trace_level": ["TIMESTAMPS"], "trace_rate": 1, "trace_count": "1"}).json()
+    assert (changed["trace_level"], changed["trace_rate"], changed["trace_count"]) == (["TIMESTAMPS"], "1", "1")
+    assert http.get("/v2/trace/setting").json() == common
+    http.post("/v2/models/m/infer", json=ONES | {"id": "traced over REST"})
+    assert http.get(path).json()["trace_count"] == "0"
+    assert http.post(path, json=dict.fromkeys(("trace_level", "trace_rate", "trace_count"))).json() == common
+    eventually(lambda: "traced over REST" in served.log(), "the trace is written")
+    for wrong in ({"trace_level": ["LOUD"]}, {"trace_rate": 1.5}, {"trace_rate": True}):
+        refused = http.post("/v2/trace/setting", json=wrong)
+        assert refused.status_code == 400 and refused.json()["violations"], refused.text
+    assert http.post("/v2/models/nobody/trace/setting", json={}).status_code == 404
+
+
+def test_log_settings_are_told_and_changed(http: httpx.Client) -> None:
+    before = http.get("/v2/logging").json()
+    assert (before["log_info"], before["log_verbose_level"], before["log_format"]) == (True, 0, "default")
+    try:
+        assert http.post("/v2/logging", json={"log_verbose_level": 1}).json() == before | {"log_verbose_level": 1}
+        refused = http.post("/v2/logging", json={"log_info": False, "log_file": "elsewhere"})
+        assert refused.status_code == 400 and "can not be updated" in refused.json()["error"]
+    finally:
+        assert http.post("/v2/logging", json={"log_verbose_level": 0}).json() == before
+
+
+@pytest.fixture
+def region(http: httpx.Client) -> Iterator[memoryview]:
+    """A shared memory object, registered under the name `region`."""
+    shared = SharedMemory(create=True, size=64)
+    made = http.post("/v2/systemsharedmemory/region/region/register", json={"key": shared.name, "byte_size": 64})
+    assert (made.status_code, made.json()) == (200, {}), made.text
+    assert shared.buf is not None
+    yield shared.buf
+    http.post("/v2/systemsharedmemory/unregister")
+    shared.close()
+    shared.unlink()
+
+
+def test_tensors_go_through_shared_memory(http: httpx.Client, region: memoryview) -> None:
+    region[:8] = np.array([1, 2], np.float32).tobytes()
+    (told,) = http.get("/v2/systemsharedmemory/status").json()
+    assert (told["name"], told["offset"], told["byte_size"]) == ("region", 0, 64)
+    assert http.get("/v2/systemsharedmemory/region/region/status").json() == [told]
+
+    def at(offset: int) -> dict[str, object]:
+        place = {"region": "region", "byte_size": 8, "offset": offset}
+        return {"parameters": {f"shared_memory_{name}": value for name, value in place.items()}}
+
+    body = {
+        "inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], **at(0)}],
+        "outputs": [{"name": "y", **at(8)}],
+    }
+    answer = http.post("/v2/models/m/infer", json=body)
+    assert answer.status_code == 200 and "data" not in answer.json()["outputs"][0], answer.text
+    assert bytes(region[8:16]) == np.array([3, 6], np.float32).tobytes()
+    assert http.post("/v2/systemsharedmemory/region/region/unregister").json() == {}
+    assert http.get("/v2/systemsharedmemory/status").json() == []
+    assert http.post("/v2/models/m/infer", json=body).status_code == 404
+    for wrong in ({"byte_size": 8}, {"key": "/none", "byte_size": 8}, {"key": "/none", "byte_size": -1}):
+        assert http.post("/v2/systemsharedmemory/region/other/register", json=wrong).status_code == 400
+
+
+def test_cuda_regions_are_answered_as_without_a_gpu(http: httpx.Client) -> None:
+    assert http.get("/v2/cudasharedmemory/status").json() == []
+    handle = {"raw_handle": {"b64": "aGFuZGxl"}, "device_id": 0, "byte_size": 64}
+    refused = http.post("/v2/cudasharedmemory/region/gpu/register", json=handle)
+    assert refused.status_code == 400 and "GPUs not supported" in refused.json()["error"]
+    assert http.post("/v2/cudasharedmemory/unregister").json() == {}
+
+
+def test_the_openapi_document_is_valid_and_complete(http: httpx.Client, region: memoryview) -> None:
     document = http.get("/openapi.json").json()
     validate(document)
     assert document["info"]["version"] == interlock.__version__
     for path, methods in document["paths"].items():
         for method in methods.keys() - {"parameters"}:
-            asked = http.request(method, path.format(model="m", version="1"))
+            asked = http.request(method, path.format(model="m", version="1", region="region"))
             assert asked.status_code not in (404, 405), (path, method)
 
 
-def test_answers_are_as_the_openapi_document_says(http: httpx.Client) -> None:
+def test_answers_are_as_the_openapi_document_says(http: httpx.Client, region: memoryview) -> None:
     document = http.get("/openapi.json").json()
     for path, methods in document["paths"].items():
         if path != "/openapi.json" and "get" in methods:
-            body = http.get(path.format(model="m", version="1")).json()
+            body = http.get(path.format(model="m", version="1", region="region")).json()
             schema = methods["get"]["responses"]["200"]["content"]["application/json"]["schema"]
             check(document, schema, body)
     inferred = http.post("/v2/models/m/infer", json=ONES).json()

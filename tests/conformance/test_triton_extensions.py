@@ -331,7 +331,7 @@ def test_a_traced_request_is_in_the_log(served: Server, client: Any) -> None:
         client.infer("m", [tensor("x", ONE)], request_id=f"traced-{number}")
     client.update_trace_settings("m", {"trace_level": None, "trace_rate": None, "trace_count": None})
     eventually(lambda: "traced-0" in served.log(), "the trace is written")
-    (line,) = (line for line in served.log().splitlines() if "traced request" in line)
+    (line,) = (line for line in served.log().splitlines() if '"traced-' in line)
     traced = json.loads(line)
     assert (traced["request_id"], traced["model"], traced["version"], traced["code"]) == ("traced-0", "m", "2", "OK")
     assert traced["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [1, 2]}]

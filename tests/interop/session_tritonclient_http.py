@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import tritonclient.http as triton
+import tritonclient.utils.shared_memory as shm
 from tritonclient.utils import InferenceServerException
 
 ONE = np.ones((1, 2), np.float32)
@@ -80,6 +82,38 @@ def errors(client: Any) -> None:
     assert (result.get_response()["model_version"], result.get_response()["id"]) == ("1", "r")
 
 
+def settings(client: Any) -> None:
+    assert client.get_trace_settings()["trace_level"] == ["OFF"]
+    own = client.update_trace_settings("m", {"trace_level": ["TIMESTAMPS"], "trace_rate": "5"})
+    assert (own["trace_level"], own["trace_rate"]) == (["TIMESTAMPS"], "5")
+    assert client.get_trace_settings("m")["trace_rate"] == "5"
+    assert client.update_trace_settings("m", {"trace_level": None, "trace_rate": None})["trace_level"] == ["OFF"]
+    assert client.update_log_settings({"log_verbose_level": 0})["log_info"] is True
+    assert "log_file" in refused(lambda: client.update_log_settings({"log_file": "elsewhere"})).message()
+
+
+def shared_memory(client: Any) -> None:
+    name = f"/interlock-http-{os.getpid()}"
+    handle = shm.create_shared_memory_region("region", name, 64)
+    try:
+        shm.set_shared_memory_region(handle, [2 * ONE])
+        client.unregister_system_shared_memory()
+        client.register_system_shared_memory("region", name, 64)
+        (told,) = client.get_system_shared_memory_status()
+        assert (told["name"], told["key"], told["byte_size"]) == ("region", name, 64)
+        given, wanted = triton.InferInput("x", [1, 2], "FP32"), triton.InferRequestedOutput("y", binary_data=True)
+        given.set_shared_memory("region", 8)
+        wanted.set_shared_memory("region", 8, 32)
+        client.infer("m", [given], outputs=[wanted])
+        np.testing.assert_array_equal(shm.get_contents_as_numpy(handle, np.float32, [1, 2], 32), 6 * ONE)
+        client.unregister_system_shared_memory("region")
+        assert client.get_system_shared_memory_status() == []
+        client.unregister_cuda_shared_memory()
+        assert client.get_cuda_shared_memory_status() == []
+    finally:
+        shm.destroy_shared_memory_region(handle)
+
+
 def asynchronous(client: Any) -> None:
     asked = [client.async_infer("m", [tensor("x", number * ONE)]) for number in range(20)]
     for number, each in enumerate(asked):
@@ -88,7 +122,7 @@ def asynchronous(client: Any) -> None:
 
 def main(address: str) -> None:
     with triton.InferenceServerClient(address, concurrency=4) as client:
-        for part in (described, tensors, packed, errors, asynchronous):
+        for part in (described, tensors, packed, errors, settings, shared_memory, asynchronous):
             part(client)
             print(f"  {part.__name__}: right", flush=True)
 

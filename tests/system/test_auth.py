@@ -173,7 +173,7 @@ def test_no_route_answers_without_being_known_or_without_a_role(locked: Locked) 
     with locked.web() as nobody, locked.web(token) as narrow:
         for name, rule in ROUTES.items():
             method, _, path = name.partition(" ")
-            path = path.format(model="m", version="1")
+            path = path.format(model="m", version="1", region="r")
             refused = nobody.request(method, path)
             assert (refused.status_code, refused.json()["reason"]) == (401, "UNAUTHENTICATED"), name
             assert refused.headers["WWW-Authenticate"] == "Bearer"

@@ -137,6 +137,23 @@ def test_settings_are_those_of_all_workers(serving: Server, askers: list[Asker])
     assert all(agreed(asker) for asker in askers)
 
 
+def test_so_many_requests_are_traced_whichever_workers_take_them(serving: Server, askers: list[Asker]) -> None:
+    traces = pb.TraceSettingRequest(model_name="m")
+    for name, value in (("trace_level", "TIMESTAMPS"), ("trace_rate", "1"), ("trace_count", "3")):
+        traces.settings[name].value.append(value)
+    askers[0].stub.TraceSetting(traces)
+    for asker in askers * 3:
+        asker.infer()
+    for asker in askers:
+        told = asker.stub.TraceSetting(pb.TraceSettingRequest(model_name="m")).settings
+        assert list(told["trace_count"].value) == ["0"]
+    for name in traces.settings:
+        del traces.settings[name].value[:]
+    askers[-1].stub.TraceSetting(traces)
+    eventually(lambda: serving.log().count("traced request") >= 3, "the traces are written")
+    assert serving.log().count("traced request") == 3
+
+
 def test_the_index_and_readiness_are_those_of_all_workers(serving: Server, askers: list[Asker]) -> None:
     found = [asker.stub.RepositoryIndex(pb.RepositoryIndexRequest()) for asker in askers]
     assert all(each == found[0] for each in found)

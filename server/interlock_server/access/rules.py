@@ -109,6 +109,17 @@ _OF_MODEL: Final[Mapping[str, Rule]] = {
         ("POST", "/infer", Permission.ASK),
     )
 }
+_REGIONS: Final[Mapping[str, Rule]] = {
+    f"{method} /v2/{kind}sharedmemory{what}": _SHARE
+    for kind in ("system", "cuda")
+    for method, what in (
+        ("GET", "/status"),
+        ("GET", "/region/{region}/status"),
+        ("POST", "/region/{region}/register"),
+        ("POST", "/unregister"),
+        ("POST", "/region/{region}/unregister"),
+    )
+}
 ROUTES: Final[Mapping[str, Rule]] = {
     "GET /healthz": _PROBE,
     "GET /readyz": _PROBE,
@@ -122,6 +133,13 @@ ROUTES: Final[Mapping[str, Rule]] = {
     "POST /v2/repository/models/{model}/load": Rule(Permission.SWITCH, Scope.MODEL, "model"),
     "POST /v2/repository/models/{model}/unload": Rule(Permission.SWITCH, Scope.MODEL, "model"),
     **_OF_MODEL,
+    "GET /v2/trace/setting": _RULE_SERVER,
+    "POST /v2/trace/setting": _RULE_SERVER,
+    "GET /v2/models/{model}/trace/setting": _RULE_SERVER,
+    "POST /v2/models/{model}/trace/setting": _RULE_SERVER,
+    "GET /v2/logging": _RULE_SERVER,
+    "POST /v2/logging": _RULE_SERVER,
+    **_REGIONS,
 }
 
 

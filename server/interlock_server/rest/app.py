@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
-from google.protobuf.message import Message
-from interlock.errors import Cancelled, InterlockError
+from interlock.errors import Cancelled
 from interlock.protocols import open_inference_pb2 as pb
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from interlock_server.faults import opaque
 from interlock_server.rest.answers import Rendered, plain, render_infer
 from interlock_server.rest.body import HEADER_LENGTH, Bodies, Body, Limits, split
-from interlock_server.rest.failures import Json, failed
+from interlock_server.rest.calls import Answer, Backend, Calls, answering, model_in, version_in
+from interlock_server.rest.extensions import Extensions
+from interlock_server.rest.failures import Json
 from interlock_server.rest.openapi import document
 from interlock_server.rest.repository import read_index, read_load, read_unload
 from interlock_server.rest.requests import InferRequest, read_infer
@@ -29,30 +28,6 @@ _LARGE: Final = 64 * 1024
 _LARGE_AT_ONCE: Final = 2
 
 Result = TypeVar("Result")
-Reply = TypeVar("Reply", bound=Message)
-Endpoint = Callable[[Request], Awaitable[Response]]
-
-
-class Answer(Protocol):
-    """What a worker answers."""
-
-    @property
-    def data(self) -> bytes:
-        """The message."""
-        ...
-
-    @property
-    def trailing(self) -> Sequence[tuple[str, str]]:
-        """What it says besides."""
-        ...
-
-
-class Backend(Protocol):
-    """The inference methods of the serving workers."""
-
-    def call(self, method: str, request: bytes) -> Coroutine[object, object, Answer]:
-        """Call a method of inference.GRPCInferenceService; raises InterlockError."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +45,8 @@ class Rest:
         self._backend = backend
         self._ready = ready
         self._bodies = Bodies(limits)
+        self._calls = Calls(backend, self._bodies)
+        self._extensions = Extensions(self._calls)
         self._large = ThreadPoolExecutor(_LARGE_AT_ONCE, thread_name_prefix="large HTTP bodies")
 
     def routes(self) -> list[Route]:
@@ -78,23 +55,23 @@ class Rest:
         version = f"{model}/versions/{{version}}"
         routes = [
             Route("/openapi.json", self._openapi, methods=["GET"]),
-            Route("/v2", _answering(self._server_metadata), methods=["GET"]),
+            Route("/v2", answering(self._server_metadata), methods=["GET"]),
             Route("/v2/health/live", self._live, methods=["GET"]),
             Route("/v2/health/ready", self._server_ready, methods=["GET"]),
-            Route("/v2/models/stats", _answering(self._statistics), methods=["GET"]),
-            Route("/v2/repository/index", _answering(self._index), methods=["POST"]),
-            Route("/v2/repository/models/{model}/load", _answering(self._load), methods=["POST"]),
-            Route("/v2/repository/models/{model}/unload", _answering(self._unload), methods=["POST"]),
+            Route("/v2/models/stats", answering(self._statistics), methods=["GET"]),
+            Route("/v2/repository/index", answering(self._index), methods=["POST"]),
+            Route("/v2/repository/models/{model}/load", answering(self._load), methods=["POST"]),
+            Route("/v2/repository/models/{model}/unload", answering(self._unload), methods=["POST"]),
         ]
         for path in (model, version):
             routes += [
-                Route(path, _answering(self._model_metadata), methods=["GET"]),
-                Route(f"{path}/ready", _answering(self._model_ready), methods=["GET"]),
-                Route(f"{path}/config", _answering(self._model_config), methods=["GET"]),
-                Route(f"{path}/stats", _answering(self._statistics), methods=["GET"]),
-                Route(f"{path}/infer", _answering(self._infer), methods=["POST"]),
+                Route(path, answering(self._model_metadata), methods=["GET"]),
+                Route(f"{path}/ready", answering(self._model_ready), methods=["GET"]),
+                Route(f"{path}/config", answering(self._model_config), methods=["GET"]),
+                Route(f"{path}/stats", answering(self._statistics), methods=["GET"]),
+                Route(f"{path}/infer", answering(self._infer), methods=["POST"]),
             ]
-        return routes
+        return [*routes, *self._extensions.routes()]
 
     def close(self) -> None:
         """End the threads for large bodies. Idempotent."""
@@ -111,47 +88,41 @@ class Rest:
         return Json({"ready": ready}, 200 if ready else 503)
 
     async def _server_metadata(self, request: Request) -> Response:
-        return Json(plain(await self._ask("ServerMetadata", pb.ServerMetadataRequest(), pb.ServerMetadataResponse)))
+        return Json(
+            plain(await self._calls.ask("ServerMetadata", pb.ServerMetadataRequest(), pb.ServerMetadataResponse))
+        )
 
     async def _model_metadata(self, request: Request) -> Response:
-        asked = pb.ModelMetadataRequest(name=_model(request), version=_version(request))
-        return Json(plain(await self._ask("ModelMetadata", asked, pb.ModelMetadataResponse)))
+        asked = pb.ModelMetadataRequest(name=model_in(request), version=version_in(request))
+        return Json(plain(await self._calls.ask("ModelMetadata", asked, pb.ModelMetadataResponse)))
 
     async def _model_ready(self, request: Request) -> Response:
-        asked = pb.ModelReadyRequest(name=_model(request), version=_version(request))
-        ready = (await self._ask("ModelReady", asked, pb.ModelReadyResponse)).ready
-        return Json({"name": _model(request), "ready": ready}, 200 if ready else 503)
+        asked = pb.ModelReadyRequest(name=model_in(request), version=version_in(request))
+        ready = (await self._calls.ask("ModelReady", asked, pb.ModelReadyResponse)).ready
+        return Json({"name": model_in(request), "ready": ready}, 200 if ready else 503)
 
     async def _model_config(self, request: Request) -> Response:
-        asked = pb.ModelConfigRequest(name=_model(request), version=_version(request))
-        return Json(plain((await self._ask("ModelConfig", asked, pb.ModelConfigResponse)).config))
+        asked = pb.ModelConfigRequest(name=model_in(request), version=version_in(request))
+        return Json(plain((await self._calls.ask("ModelConfig", asked, pb.ModelConfigResponse)).config))
 
     async def _statistics(self, request: Request) -> Response:
-        asked = pb.ModelStatisticsRequest(name=_model(request), version=_version(request))
-        return Json(plain(await self._ask("ModelStatistics", asked, pb.ModelStatisticsResponse)))
+        asked = pb.ModelStatisticsRequest(name=model_in(request), version=version_in(request))
+        return Json(plain(await self._calls.ask("ModelStatistics", asked, pb.ModelStatisticsResponse)))
 
     async def _index(self, request: Request) -> Response:
-        asked = pb.RepositoryIndexRequest(ready=read_index(await self._read_json(request)))
-        index = await self._ask("RepositoryIndex", asked, pb.RepositoryIndexResponse)
+        asked = pb.RepositoryIndexRequest(ready=read_index(await self._calls.read_json(request)))
+        index = await self._calls.ask("RepositoryIndex", asked, pb.RepositoryIndexResponse)
         return Json([plain(each) for each in index.models])
 
     async def _load(self, request: Request) -> Response:
-        asked = read_load(_model(request), await self._read_json(request))
-        await self._ask("RepositoryModelLoad", asked, pb.RepositoryModelLoadResponse)
+        asked = read_load(model_in(request), await self._calls.read_json(request))
+        await self._calls.ask("RepositoryModelLoad", asked, pb.RepositoryModelLoadResponse)
         return Json({})
 
     async def _unload(self, request: Request) -> Response:
-        asked = read_unload(_model(request), await self._read_json(request))
-        await self._ask("RepositoryModelUnload", asked, pb.RepositoryModelUnloadResponse)
+        asked = read_unload(model_in(request), await self._calls.read_json(request))
+        await self._calls.ask("RepositoryModelUnload", asked, pb.RepositoryModelUnloadResponse)
         return Json({})
-
-    async def _ask(self, method: str, asked: Message, kind: type[Reply]) -> Reply:
-        reply = await self._backend.call(method, asked.SerializeToString())
-        return kind.FromString(reply.data)
-
-    async def _read_json(self, request: Request) -> memoryview:
-        with self._bodies.admit() as body:
-            return split(await body.read(request), None, self._bodies.limits.max_json_bytes).json
 
     async def _infer(self, request: Request) -> Response:
         with self._bodies.admit() as body:
@@ -169,7 +140,7 @@ class Rest:
 
         def read() -> _Asked:
             parts = split(data, request.headers.get(HEADER_LENGTH), self._bodies.limits.max_json_bytes)
-            found = read_infer(_model(request), _version(request), parts)
+            found = read_infer(model_in(request), version_in(request), parts)
             return _Asked(found, found.message.SerializeToString())
 
         return await self._off_loop(len(data), read)
@@ -182,29 +153,6 @@ class Rest:
 
 def _render(request: InferRequest, data: bytes) -> Rendered:
     return render_infer(pb.ModelInferResponse.FromString(data), request)
-
-
-def _model(request: Request) -> str:
-    return str(request.path_params.get("model", ""))
-
-
-def _version(request: Request) -> str:
-    return str(request.path_params.get("version", ""))
-
-
-def _answering(endpoint: Endpoint) -> Endpoint:
-    """Make every error of an endpoint the answer that tells of it."""
-
-    @functools.wraps(endpoint)
-    async def answer(request: Request) -> Response:
-        try:
-            return await endpoint(request)
-        except InterlockError as error:
-            return failed(error)
-        except Exception as error:  # noqa: BLE001 - it must end as this request's answer, and in the log
-            return failed(opaque(error))
-
-    return answer
 
 
 async def _while_connected(request: Request, work: Coroutine[object, object, Answer]) -> Answer:

@@ -11,12 +11,12 @@ from interlock.protocols.open_inference_pb2 import (
 )
 
 from interlock_server.rest.body import invalid
-from interlock_server.rest.requests import Object, read_object
+from interlock_server.rest.requests import Object, read_optional_object
 
 
 def read_index(body: memoryview) -> bool:
     """Return whether only ready versions are asked for; raises InvalidArgument."""
-    ready = _object(body).get("ready", False)
+    ready = read_optional_object(body).get("ready", False)
     if not isinstance(ready, bool):
         raise invalid("ready", f"ready is {ready!r}; it must be true or false")
     return ready
@@ -25,19 +25,15 @@ def read_index(body: memoryview) -> bool:
 def read_load(model: str, body: memoryview) -> RepositoryModelLoadRequest:
     """Read a request to load a model; raises InvalidArgument."""
     request = RepositoryModelLoadRequest(model_name=model)
-    _set_parameters(request.parameters, _object(body))
+    _set_parameters(request.parameters, read_optional_object(body))
     return request
 
 
 def read_unload(model: str, body: memoryview) -> RepositoryModelUnloadRequest:
     """Read a request to unload a model; raises InvalidArgument."""
     request = RepositoryModelUnloadRequest(model_name=model)
-    _set_parameters(request.parameters, _object(body))
+    _set_parameters(request.parameters, read_optional_object(body))
     return request
-
-
-def _object(body: memoryview) -> Object:
-    return read_object(body) if body else {}
 
 
 def _set_parameters(target: Mapping[str, ModelRepositoryParameter], body: Object) -> None:

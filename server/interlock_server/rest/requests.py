@@ -72,6 +72,11 @@ def read_object(data: memoryview) -> Object:
     return _object(body, "body")
 
 
+def read_optional_object(data: memoryview) -> Object:
+    """Read a body that is a JSON object or empty, which is an object without members; raises InvalidArgument."""
+    return read_object(data) if data else {}
+
+
 def _read_input(message: ModelInferRequest, item: object, where: str, binary: memoryview, used: int) -> int:
     """Append one input and return how many binary bytes are used up after it."""
     given = _object(item, where)

@@ -35,11 +35,12 @@ def inference_handler(
 
     `wide` is what makes several workers answer alike.
     """
-    tracer = Tracer()
+    among_others = wide is not None and wide.among_others
+    tracer = Tracer(None if wide is None else wide.trace_budget())
     predictor = Predictor(catalog, metrics, shared, tracer, always_raw=settings.typed_replies == "raw")
     models = ModelAnswers(catalog, health)
     regions = RegionAnswers(shared)
-    diagnostics = DiagnosticAnswers(catalog, tracer)
+    diagnostics = DiagnosticAnswers(catalog, tracer, among_others=among_others)
     parts = [
         predictor.methods,
         StreamInference(predictor.start, settings).methods,

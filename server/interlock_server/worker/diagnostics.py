@@ -46,22 +46,25 @@ _TRACES: Final = SERVICE + "TraceSetting"
 class DiagnosticAnswers:
     """Changes what this worker logs and which requests it traces."""
 
-    def __init__(self, catalog: Catalog, tracer: Tracer) -> None:
+    def __init__(self, catalog: Catalog, tracer: Tracer, *, among_others: bool = False) -> None:
+        """Take what is served and traced, and whether other workers have the same settings."""
         self._catalog = catalog
         self._tracer = tracer
+        self._among_others = among_others
 
     @property
     def methods(self) -> Methods:
         """What it answers."""
+        alone = not self._among_others
         return Methods(
-            unary=self.agreed,
+            unary={_LOGS: log_settings, _TRACES: self._begin_traces if alone else self._follow_traces},
             extensions=("logging", "trace"),
         )
 
     @property
     def agreed(self) -> Mapping[str, Callable[[bytes], Message]]:
-        """What changes the settings."""
-        return {_LOGS: log_settings, _TRACES: self._trace_setting}
+        """What changes the settings, in the worker that was asked; it has the others follow."""
+        return {_LOGS: log_settings, _TRACES: self._begin_traces}
 
     def state(self) -> Sequence[Asked]:
         """Return the calls that bring another worker to the same settings."""
@@ -83,32 +86,44 @@ class DiagnosticAnswers:
         if asked.method == _LOGS:
             log_settings(asked.request)
         else:
-            self._change(pb.TraceSettingRequest.FromString(asked.request))
+            request = pb.TraceSettingRequest.FromString(asked.request)
+            self._tracer.change(request.model_name, _changes(request))
 
     def undo(self, asked: Asked) -> Asked | None:
         """Return nothing: what one worker takes they all do."""
         return None
 
-    def _trace_setting(self, data: bytes) -> pb.TraceSettingResponse:
+    def _begin_traces(self, data: bytes) -> pb.TraceSettingResponse:
+        request = self._about_known(data)
+        return _told(self._tracer.begin(request.model_name, _changes(request)))
+
+    def _follow_traces(self, data: bytes) -> pb.TraceSettingResponse:
+        request = self._about_known(data)
+        return _told(self._tracer.change(request.model_name, _changes(request)))
+
+    def _about_known(self, data: bytes) -> pb.TraceSettingRequest:
         request = pb.TraceSettingRequest.FromString(data)
         if request.model_name:
             self._catalog.of_model(request.model_name)
-        setting = self._change(request)
-        response = pb.TraceSettingResponse()
-        for name, value in (
-            ("trace_level", setting.level.value),
-            ("trace_rate", str(setting.rate)),
-            ("trace_count", str(setting.count)),
-            ("log_frequency", "0"),
-            ("trace_file", ""),
-            ("trace_mode", "triton"),
-        ):
-            response.settings[name].value.append(value)
-        return response
+        return request
 
-    def _change(self, request: pb.TraceSettingRequest) -> TraceSetting:
-        changes = {name: tuple(setting.value) for name, setting in request.settings.items()}
-        return self._tracer.change(request.model_name, changes)
+
+def _changes(request: pb.TraceSettingRequest) -> Mapping[str, Sequence[str]]:
+    return {name: tuple(setting.value) for name, setting in request.settings.items()}
+
+
+def _told(setting: TraceSetting) -> pb.TraceSettingResponse:
+    response = pb.TraceSettingResponse()
+    for name, value in (
+        ("trace_level", setting.level.value),
+        ("trace_rate", str(setting.rate)),
+        ("trace_count", str(setting.count)),
+        ("log_frequency", "0"),
+        ("trace_file", ""),
+        ("trace_mode", "triton"),
+    ):
+        response.settings[name].value.append(value)
+    return response
 
 
 _FLAGS: Final = {"log_info": "info", "log_warning": "warning", "log_error": "error"}

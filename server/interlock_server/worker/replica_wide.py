@@ -17,6 +17,7 @@ from interlock_server.worker.call_tasks import CallTasks
 from interlock_server.worker.catalog import Catalog
 from interlock_server.worker.methods import SERVICE, Methods
 from interlock_server.worker.peers import Peers
+from interlock_server.worker.trace_budget import Budget, OwnBudget, SharedBudget
 
 _AT_ONCE: Final = 64
 """Calls that may be under way; each waits for the other workers."""
@@ -35,9 +36,18 @@ class ReplicaWide:
         self._tasks = CallTasks("calls that ask all workers", _AT_ONCE)
         self._agreement: Agreement | None = None
 
+    @property
+    def among_others(self) -> bool:
+        """Whether there are other workers."""
+        return len(self._peers) > 0
+
+    def trace_budget(self) -> Budget:
+        """Return what counts the requests that are still to be traced, for all workers together."""
+        return SharedBudget(f"{self._agreed_path}.traces") if self.among_others else OwnBudget()
+
     def over(self, alone: Mapping[str, Callable[[bytes], Message]], parts: Sequence[AgreedPart]) -> Methods:
         """Return what takes the place of methods that this worker answers alone; nothing where it is the only one."""
-        if not len(self._peers):
+        if not self.among_others:
             return Methods()
         agreement = self._agreement = Agreement(self._agreed_path, self._peers, parts)
 

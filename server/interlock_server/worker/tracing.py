@@ -13,6 +13,7 @@ from interlock.errors import InvalidArgument, Violation
 from interlock.types import TensorSpec
 
 from interlock_server.process.logs import TRACES
+from interlock_server.worker.trace_budget import Budget, OwnBudget
 from interlock_server.worker.work import Ran
 
 log = logging.getLogger(TRACES)
@@ -53,7 +54,16 @@ class _Sampling:
     """A setting with its counter."""
 
     setting: TraceSetting
+    budget: str
+    """Whose count it draws from, where the setting has one: its model's, or "" for the common one."""
     seen: int = 0
+    spent: bool = False
+    """Whether nothing is left of its count."""
+
+    @property
+    def is_off(self) -> bool:
+        """Whether no request can be chosen by it."""
+        return self.setting.level is TraceLevel.OFF or self.setting.count == 0 or self.spent
 
 
 def _text(value: TraceLevel | int) -> str:
@@ -63,13 +73,24 @@ def _text(value: TraceLevel | int) -> str:
 class Tracer:
     """Chooses requests and writes their traces. Thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, budget: Budget | None = None) -> None:
+        """Take what counts the requests that are still to be traced; without it this worker counts its own."""
         self._lock = threading.Lock()
-        self._common = _Sampling(TraceSetting())
+        self._budget = OwnBudget() if budget is None else budget
+        self._common = _Sampling(TraceSetting(), "")
         self._own: dict[str, dict[str, TraceLevel | int]] = {}
         self._by_model: dict[str, _Sampling] = {}
         self.active = False
         """Whether any request may be traced: what is asked for each of them."""
+
+    def begin(self, model: str, changes: Mapping[str, Sequence[str]]) -> TraceSetting:
+        """Change a setting as `change` does, and count its trace_count from the start."""
+        read = {name: _read(name, values) for name, values in changes.items()}
+        count = read.get("trace_count")
+        if isinstance(count, int) and count >= 0:
+            with self._lock:
+                self._budget.put(model, count)
+        return self.change(model, changes)
 
     def change(self, model: str, changes: Mapping[str, Sequence[str]]) -> TraceSetting:
         """Change the setting of a model, "" for all that have none of their own, and return what it is now.
@@ -91,11 +112,10 @@ class Tracer:
                 common = self._common.setting
                 for name, value in read:
                     common = _with(common, name, _BUILT_IN[name] if value is None else value)
-                self._common = _Sampling(common)
-            self._by_model = {name: _Sampling(self._derived(values)) for name, values in self._own.items()}
-            settings = [self._common.setting, *(each.setting for each in self._by_model.values())]
-            self.active = any(each.level is not TraceLevel.OFF and each.count != 0 for each in settings)
-            return self._by_model.get(model, self._common).setting
+                self._common = _Sampling(common, "")
+            self._by_model = {name: self._derived(name, values) for name, values in self._own.items()}
+            self._look()
+            return self._now(self._by_model.get(model, self._common))
 
     def own(self) -> tuple[OwnSetting, ...]:
         """Return what was set: for all models first, then for single ones."""
@@ -111,27 +131,33 @@ class Tracer:
                 for model, own in {"": values, **self._own}.items()
             )
 
-    def _derived(self, values: Mapping[str, TraceLevel | int]) -> TraceSetting:
+    def _derived(self, model: str, values: Mapping[str, TraceLevel | int]) -> _Sampling:
         setting = self._common.setting
         for name, value in values.items():
             setting = _with(setting, name, value)
-        return setting
+        return _Sampling(setting, model if "trace_count" in values else "")
+
+    def _now(self, sampling: _Sampling) -> TraceSetting:
+        setting = sampling.setting
+        return setting if setting.count < 0 else replace(setting, count=self._budget.left(sampling.budget))
+
+    def _look(self) -> None:
+        self.active = not all(each.is_off for each in (self._common, *self._by_model.values()))
 
     def sample(self, model: str) -> TraceLevel:
         """Return how the next request of a model is traced; OFF where it is not."""
         with self._lock:
             sampling = self._by_model.get(model, self._common)
-            setting = sampling.setting
-            if setting.level is TraceLevel.OFF or setting.count == 0:
+            if sampling.is_off:
                 return TraceLevel.OFF
             sampling.seen += 1
-            if sampling.seen % setting.rate:
+            if sampling.seen % sampling.setting.rate:
                 return TraceLevel.OFF
-            if setting.count > 0:
-                sampling.setting = replace(setting, count=setting.count - 1)
-                if "trace_count" in self._own.get(model, {}):
-                    self._own[model]["trace_count"] = setting.count - 1
-            return setting.level
+            if sampling.setting.count > 0 and not self._budget.take(sampling.budget):
+                sampling.spent = self._budget.left(sampling.budget) <= 0
+                self._look()
+                return TraceLevel.OFF
+            return sampling.setting.level
 
 
 @dataclass(frozen=True, slots=True)

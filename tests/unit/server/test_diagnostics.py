@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
 from interlock.errors import InvalidArgument
 from interlock.protocols import open_inference_pb2 as pb
 from interlock_server.process import logs
 from interlock_server.worker.diagnostics import log_settings
+from interlock_server.worker.trace_budget import SharedBudget
 from interlock_server.worker.tracing import Trace, TraceLevel, Tracer, TraceSetting
 from interlock_server.worker.work import Ran
 
@@ -104,7 +106,7 @@ def test_nothing_is_traced_until_somebody_asks() -> None:
 
 def test_every_nth_request_is_traced_and_no_more_than_so_many() -> None:
     tracer = Tracer()
-    setting = tracer.change("", {"trace_level": ["TIMESTAMPS"], "trace_rate": ["10"], "trace_count": ["7"]})
+    setting = tracer.begin("", {"trace_level": ["TIMESTAMPS"], "trace_rate": ["10"], "trace_count": ["7"]})
     assert setting == TraceSetting(TraceLevel.TIMESTAMPS, 10, 7)
     assert tracer.active
     assert sampled(tracer, "m", 50) == 5
@@ -121,12 +123,39 @@ def test_a_model_may_have_settings_of_its_own_and_give_them_back() -> None:
     assert (sampled(tracer, "m", 10), sampled(tracer, "other", 10)) == (5, 0)
     tracer.change("", {"trace_rate": ["5"]})
     assert tracer.change("m", {}).rate == 5, "what the model does not say itself follows the common setting"
-    tracer.change("m", {"trace_count": ["1"]})
+    tracer.begin("m", {"trace_count": ["1"]})
     assert sampled(tracer, "m", 100) == 1
     tracer.change("other", {"trace_level": ["OFF"]})
     assert tracer.change("m", {}).count == 0, "what is used up stays so when another model's setting changes"
     assert tracer.change("m", {"trace_level": [], "trace_count": []}) == tracer.change("", {})
     assert not tracer.active
+
+
+def test_a_count_is_that_of_all_workers_whichever_of_them_is_asked(tmp_path: Path) -> None:
+    folder = str(tmp_path / "traces")
+    first, second = Tracer(SharedBudget(folder)), Tracer(SharedBudget(folder))
+    changes = {"trace_level": ["TIMESTAMPS"], "trace_rate": ["1"], "trace_count": ["7"]}
+    assert first.begin("m", changes).count == second.change("m", changes).count == 7
+    assert sampled(first, "m", 3) + sampled(second, "m", 3) == 6
+    assert first.change("m", {}).count == second.change("m", {}).count == 1
+    assert sampled(second, "m", 3) == 1
+    assert sampled(first, "m", 3) == 0
+    assert not first.active and not second.active, "requests go their usual way again when all is traced"
+    late = Tracer(SharedBudget(folder))
+    for own in first.own():
+        late.change(own.model, {name: (value,) for name, value in own.values.items()})
+    assert sampled(late, "m", 3) == 0, "whoever joins later does not count from the start"
+    second.begin("m", {"trace_count": ["2"]})
+    first.change("m", {"trace_count": ["2"]})
+    assert sampled(first, "m", 9) == 2
+    assert sampled(first, "other", 9) == 0
+
+
+def test_models_without_a_count_of_their_own_share_the_common_one() -> None:
+    tracer = Tracer()
+    tracer.begin("", {"trace_level": ["TIMESTAMPS"], "trace_rate": ["1"], "trace_count": ["5"]})
+    tracer.change("m", {"trace_level": ["TENSORS"]})
+    assert sampled(tracer, "m", 2) + sampled(tracer, "other", 9) == 5
 
 
 BAD = [

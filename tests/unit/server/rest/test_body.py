@@ -13,8 +13,9 @@ import httpx
 import pytest
 from interlock.errors import InvalidArgument, TooLarge
 from interlock.protocols.open_inference_pb2 import ModelInferRequest, ModelInferResponse
-from interlock_server.rest.app import Answer, Rest
+from interlock_server.rest.app import Rest
 from interlock_server.rest.body import Limits, split
+from interlock_server.rest.calls import Answer
 from starlette.applications import Starlette
 
 from tests.support import eventually_async

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Coroutine, Mapping
 
-from interlock_server.rest.app import Answer, Rest
+from interlock_server.rest.app import Rest
 from interlock_server.rest.body import Limits
+from interlock_server.rest.calls import Answer
 from interlock_server.rest.openapi import document
 
 
