@@ -5,6 +5,7 @@ roll back and read history on the admin port. Errors are those of `interlock.err
 """
 
 from interlock import __version__
+from interlock.approval import Approval, ApprovalState
 from interlock.chain import ChainHead, ChainReport
 from interlock.diff import (
     AnswerComparison,
@@ -23,6 +24,7 @@ from interlock.errors import (
     Aborted,
     AliasNotFound,
     AlreadyExists,
+    ApprovalRequired,
     Cancelled,
     DataLoss,
     DeadlineExceeded,
@@ -102,6 +104,9 @@ __all__ = [
     "AlreadyExists",
     "AnswerComparison",
     "AnswerDifference",
+    "Approval",
+    "ApprovalRequired",
+    "ApprovalState",
     "AsyncAdmin",
     "AsyncClient",
     "Cancelled",

@@ -9,8 +9,9 @@ import uuid
 from collections.abc import Sequence
 from typing import Final
 
-from interlock import convert, convert_diff
+from interlock import convert, convert_approval, convert_diff
 from interlock import model as m
+from interlock.approval import Approval
 from interlock.diff import VersionDiff
 from interlock.errors import InvalidArgument
 from interlock.types import ModelRef, alias_name, model_name
@@ -133,6 +134,38 @@ def delete(model: str, version: int, mutation: m.MutationOptions) -> Flow[m.Vers
     )
     answer = yield from ask("DeleteVersion", request, pb.DeleteVersionResponse)
     return convert.from_version(answer.message.version)
+
+
+def approve(model: str, version: int, alias: str, mutation: m.MutationOptions) -> Flow[Approval]:
+    """Agree that an alias may move on to a version."""
+    request = pb.ApproveVersionRequest(
+        model=model_name(model), version=_number(version), alias=alias_name(alias), options=convert.options(mutation)
+    )
+    answer = yield from ask("ApproveVersion", request, pb.ApproveVersionResponse)
+    return convert_approval.from_approval(answer.message.approval)
+
+
+def withdraw_approval(model: str, version: int, alias: str, mutation: m.MutationOptions) -> Flow[Approval]:
+    """Take an own approval back."""
+    request = pb.WithdrawApprovalRequest(
+        model=model_name(model), version=_number(version), alias=alias_name(alias), options=convert.options(mutation)
+    )
+    answer = yield from ask("WithdrawApproval", request, pb.WithdrawApprovalResponse)
+    return convert_approval.from_approval(answer.message.approval)
+
+
+def approvals(model: str | None) -> Flow[list[Approval]]:
+    """List approvals, newest first, page by page."""
+    found: list[Approval] = []
+    token = ""
+    while True:
+        request = pb.ListApprovalsRequest(
+            model="" if model is None else model_name(model), page_size=_PAGE, page_token=token
+        )
+        answer = yield from ask("ListApprovals", request, pb.ListApprovalsResponse)
+        found += map(convert_approval.from_approval, answer.message.approvals)
+        if not (token := following("ListApprovals", token, answer.message.next_page_token)):
+            return found
 
 
 def models() -> Flow[list[m.Model]]:

@@ -10,6 +10,7 @@ from typing import Final, Self
 
 import grpc
 from interlock import convert
+from interlock.approval import Approval
 from interlock.chain import START, ChainHead, ChainReport
 from interlock.diff import VersionDiff
 from interlock.model import AliasAt, Event, EventFilter, Model, ReplicaStatus, ServingConfig, Switch, Version
@@ -186,6 +187,7 @@ class Admin:
         Raises:
             PrepareFailed: it did not load or answered wrongly; the alias did not move.
             IncompatibleSignature: callers of the serving version would break; `allow_breaking` accepts that.
+            ApprovalRequired: too few others have approved it.
             GenerationConflict, Preempted: somebody else moved the alias.
         """
         mutation = _admin.options(
@@ -275,6 +277,40 @@ class Admin:
         """Turn a retired version into a tombstone; its number is never used again."""
         mutation = _admin.options(reason=reason, idempotency_key=idempotency_key)
         return self._connection.run(_admin.delete(model, version, mutation), seconds(timeout, self._timeout_s))
+
+    def approve(
+        self,
+        model: str,
+        version: int,
+        *,
+        alias: str = STABLE,
+        reason: str = "",
+        idempotency_key: str = "",
+        timeout: float | None = None,
+    ) -> Approval:
+        """Agree that an alias may move on to a version; raises PermissionDenied where the version is one's own."""
+        mutation = _admin.options(reason=reason, idempotency_key=idempotency_key)
+        flow = _admin.approve(model, version, alias, mutation)
+        return self._connection.run(flow, seconds(timeout, self._timeout_s))
+
+    def withdraw_approval(
+        self,
+        model: str,
+        version: int,
+        *,
+        alias: str = STABLE,
+        reason: str = "",
+        idempotency_key: str = "",
+        timeout: float | None = None,
+    ) -> Approval:
+        """Take one's own approval back; raises NotFound where there is none that has not expired."""
+        mutation = _admin.options(reason=reason, idempotency_key=idempotency_key)
+        flow = _admin.withdraw_approval(model, version, alias, mutation)
+        return self._connection.run(flow, seconds(timeout, self._timeout_s))
+
+    def approvals(self, model: str | None = None, *, timeout: float | None = None) -> list[Approval]:
+        """Return the approvals of a model, or of all that the caller may see, newest first."""
+        return self._connection.run(_admin.approvals(model), seconds(timeout, self._timeout_s))
 
     def models(self, *, timeout: float | None = None) -> list[Model]:
         """Return every model with its aliases."""

@@ -5,8 +5,8 @@
     ├── NotFound              ModelNotFound · VersionNotFound · AliasNotFound
     ├── AlreadyExists         IdempotencyKeyReused
     ├── FailedPrecondition    VersionNotLoaded · VersionNotServable · VersionInUse · IncompatibleSignature ·
-    │                         NothingToRollBack · NotInStack · PrepareFailed · NotProven · StartupRefused ·
-    │                         ExportRefused
+    │                         NothingToRollBack · NotInStack · PrepareFailed · NotProven · ApprovalRequired ·
+    │                         StartupRefused · ExportRefused
     ├── Aborted               GenerationConflict · Preempted
     ├── ResourceExhausted     QueueFull · TooLarge · StorageFull
     ├── Unavailable           ServerUnreachable · NotReady · Draining · RegistryUnavailable · WorkerUnavailable
@@ -309,6 +309,30 @@ class NotProven(FailedPrecondition):
             f"this server takes no version without golden samples; register {model!r} with --golden FILE.npz "
             "(`interlock_client.torch.export` writes one)",
             facts={"model": model},
+        )
+
+
+class ApprovalRequired(FailedPrecondition):
+    """Policy asks that others approve a version before an alias moves on to it, and too few have."""
+
+    reason = "APPROVAL_REQUIRED"
+
+    def __init__(
+        self, model: str, version: int, alias: str, *, needed: int, have: Sequence[str], author: str, requester: str
+    ) -> None:
+        others = " and ".join(dict.fromkeys((author, requester)))
+        given = f"has those of {', '.join(have)}" if have else "has none"
+        super().__init__(
+            f"alias {alias!r} of {model!r} moves on to version {version} with {needed} "
+            f"{'approval' if needed == 1 else 'approvals'} by others than {others}, and it {given}; "
+            f"`interlock approve {model} {version} --alias {alias}` gives one",
+            facts={
+                "model": model,
+                "version": str(version),
+                "alias": alias,
+                "needed": str(needed),
+                "approved_by": ", ".join(have),
+            },
         )
 
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from interlock.errors import (
     AlreadyExists,
+    ApprovalRequired,
     FailedPrecondition,
     IdempotencyKeyReused,
     InterlockError,
@@ -44,8 +45,8 @@ def is_storable(attempt: Attempt) -> bool:
 
 def is_final(error: InterlockError) -> bool:
     """Tell whether the domain itself refused: only such refusals are kept under idempotency keys."""
-    if isinstance(error, IdempotencyKeyReused | PrepareFailed):
-        return False
+    if isinstance(error, IdempotencyKeyReused | PrepareFailed | ApprovalRequired):
+        return False  # the same request may well succeed later
     return isinstance(error, InvalidArgument | NotFound | AlreadyExists | FailedPrecondition)
 
 

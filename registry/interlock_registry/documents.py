@@ -136,6 +136,25 @@ class VersionAnswer:
             raise _damaged("answer", text, error) from error
 
 
+@dataclass(frozen=True, slots=True)
+class ApprovalAnswer:
+    """What is kept under an idempotency key of an approval: the event that gave it; the rest is read again."""
+
+    seq: int
+
+    def to_json(self) -> str:
+        """Return the canonical JSON."""
+        return canonical.dumps({"seq": self.seq})
+
+    @classmethod
+    def from_json(cls, text: str) -> ApprovalAnswer:
+        """Read an answer; raises DataLoss."""
+        try:
+            return cls(int(json.loads(text)["seq"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise _damaged("answer", text, error) from error
+
+
 def _specs(specs: Sequence[TensorSpec]) -> list[dict[str, object]]:
     return [{"name": spec.name, "dtype": spec.dtype.value, "shape": list(spec.shape)} for spec in specs]
 

@@ -40,6 +40,8 @@ class Action(Enum):
     REVOKE_TOKEN = "token.revoke"
     ALLOW_IDENTITY = "identity.allow"
     REVOKE_IDENTITY = "identity.revoke"
+    APPROVE = "approve"
+    WITHDRAW = "approval.withdraw"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +58,23 @@ class Attempt:
     idempotency_key: str = ""
     request_hash: str = ""
     """Tells requests under one key apart; equal requests have equal hashes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenApproval:
+    """An approval as it was given; whether it counts depends on the moment."""
+
+    seq: int
+    """The event by which it was given."""
+    model: str
+    version: int
+    alias: str
+    digest: str
+    approver: str
+    reason: str
+    given_at: datetime
+    expires_at: datetime
+    withdrawn_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

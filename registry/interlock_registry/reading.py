@@ -7,11 +7,12 @@ from typing import Final
 
 from interlock import chain
 from interlock.chain import ChainReport
-from interlock.errors import AliasNotFound, IdempotencyKeyReused, ModelNotFound
+from interlock.errors import AliasNotFound, ModelNotFound
 from interlock.model import Alias, AliasAt, Event, EventFilter, Model, Version
 from interlock.types import STABLE, ModelRef, alias_name
 
-from interlock_registry import documents, paging, planning
+from interlock_registry import paging, planning
+from interlock_registry.approvals import Consent, check_consent
 from interlock_registry.domain import (
     AliasRecord,
     Attempt,
@@ -26,6 +27,7 @@ from interlock_registry.domain import (
     Page,
     Recalled,
 )
+from interlock_registry.keys import recalled
 from interlock_registry.manifest import Manifest
 from interlock_registry.sql.database import Database
 from interlock_registry.sql.reader import Reader
@@ -175,18 +177,21 @@ class RegistryReader:
         *,
         expected_generation: int | None = None,
         allow_breaking: bool = False,
+        consent: Consent | None = None,
     ) -> Move:
         """Say what a promote would do, and change nothing.
 
-        Raises ModelNotFound, VersionNotFound, InvalidName, GenerationConflict, VersionNotServable,
-        IncompatibleSignature.
+        `consent` is what policy asks of others. Raises ModelNotFound, VersionNotFound, InvalidName, GenerationConflict,
+        VersionNotServable, IncompatibleSignature, ApprovalRequired.
         """
         alias_name(alias)
 
         def work(reader: Reader) -> Move:
             record = reader.alias_record(model, alias)
             planning.check_generation(record, expected_generation)
-            return plan(reader, record, planning.after_promote(record, version), allow_breaking=allow_breaking)
+            move = plan(reader, record, planning.after_promote(record, version), allow_breaking=allow_breaking)
+            check_consent(reader, record, version, consent, datetime.now(UTC))
+            return move
 
         return self._database.read(work)
 
@@ -210,16 +215,6 @@ class RegistryReader:
             return plan(reader, record, planning.after_rollback(record, to_version), allow_breaking=allow_breaking)
 
         return self._database.read(work)
-
-
-def recalled(reader: Reader, attempt: Attempt) -> Recalled | None:
-    """Read what is kept under an attempt's key; raises IdempotencyKeyReused."""
-    kept = reader.recall(attempt) if attempt.idempotency_key else None
-    if kept is None:
-        return None
-    if kept.request_hash != attempt.request_hash:
-        raise IdempotencyKeyReused(attempt.idempotency_key)
-    return Recalled(refusal=documents.read_refusal(kept.answer)) if kept.refused else Recalled(kept.answer)
 
 
 def plan(reader: Reader, record: AliasRecord, after: Position, *, allow_breaking: bool) -> Move:

@@ -17,7 +17,6 @@ from interlock.errors import (
     AliasNotFound,
     AlreadyExists,
     GenerationConflict,
-    IdempotencyKeyReused,
     InterlockError,
     NotFound,
     VersionInUse,
@@ -26,7 +25,8 @@ from interlock.errors import (
 from interlock.model import Version, VersionState
 from interlock.types import model_name
 
-from interlock_registry import attempts, documents, planning
+from interlock_registry import attempts, documents, keys, planning
+from interlock_registry.approvals import Approvals, Consent, check_consent
 from interlock_registry.credentials import Credentials
 from interlock_registry.documents import VersionAnswer
 from interlock_registry.domain import (
@@ -45,7 +45,8 @@ from interlock_registry.examining import examine
 from interlock_registry.fleet_registry import Fence, Fleet, guard
 from interlock_registry.fsck import Finding
 from interlock_registry.inventory import HELD_S, Inventory
-from interlock_registry.reading import RegistryReader, plan, recalled
+from interlock_registry.keys import recalled
+from interlock_registry.reading import RegistryReader, plan
 from interlock_registry.sql.database import Database
 from interlock_registry.sql.writer import Writer
 
@@ -74,6 +75,8 @@ class Registry(RegistryReader):
         """What the replicas on this registry tell each other."""
         self.credentials = Credentials(database, clock)
         """Who is known to the servers on this registry."""
+        self.approvals = Approvals(database, clock)
+        """Who has approved which moves of aliases."""
         self.blobs = Inventory(database, clock)
         """What is known of blobs: who needs them, which are damaged."""
 
@@ -170,11 +173,19 @@ class Registry(RegistryReader):
 
     # --- aliases ---
 
-    def commit_move(self, move: Move, attempt: Attempt, answer: str, fence: Fence | None = None) -> Committed:
+    def commit_move(
+        self,
+        move: Move,
+        attempt: Attempt,
+        answer: str,
+        fence: Fence | None = None,
+        consent: Consent | None = None,
+    ) -> Committed:
         """Move an alias as planned: the point of no return of a promote or a rollback.
 
         `answer` (JSON) is what the attempt's idempotency key will recall. Raises GenerationConflict where the alias
-        has moved since, VersionNotServable where the target was retired since, and what the `fence` of a fleet does.
+        has moved since, VersionNotServable where the target was retired since, ApprovalRequired where the `consent`
+        that policy asks for is not there (any more), and what the `fence` of a fleet does.
         """
 
         def work(writer: Writer) -> Committed:
@@ -184,6 +195,7 @@ class Registry(RegistryReader):
                 raise VersionNotServable(move.model, move.to_version, target.state.value)
             record = writer.alias_record(move.model, move.alias)
             planning.check_generation(record, move.generation_before)
+            check_consent(writer, record, move.to_version, consent, now)
             if fence is not None:
                 guard(writer, move, fence)
             if not move.is_noop and not writer.move_alias(move, record, now):
@@ -363,16 +375,7 @@ class Registry(RegistryReader):
     # --- inside ---
 
     def _begin(self, writer: Writer, attempt: Attempt) -> datetime:
-        attempts.check(attempt)
-        kept = writer.recall(attempt) if attempt.idempotency_key else None
-        if kept is not None and kept.request_hash != attempt.request_hash:
-            raise IdempotencyKeyReused(attempt.idempotency_key)
-        if kept is not None:
-            raise Aborted(
-                f"the request with idempotency key {attempt.idempotency_key!r} was answered meanwhile, by another "
-                "replica; repeat it to get that answer",
-                facts={"key": attempt.idempotency_key},
-            )
+        keys.check_fresh(writer, attempt)
         return self._clock()
 
     def _step(self, writer: Writer, attempt: Attempt, now: datetime, *, to: VersionState) -> Version:

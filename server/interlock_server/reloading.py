@@ -28,6 +28,7 @@ log = logging.getLogger("interlock.settings")
 
 RELOADABLE: Final = frozenset(
     {
+        "approval_expires_s",
         "default_deadline_s",
         "diff_timeout_s",
         "drain_grace_s",
@@ -45,6 +46,7 @@ RELOADABLE: Final = frozenset(
         "memory_reserve_bytes",
         "overdue_run_s",
         "quantize_max_share",
+        "require_approvals",
         "require_golden",
         "validate_cpu_s",
         "validate_memory_bytes",

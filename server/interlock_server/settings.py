@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import quote
 
-from interlock.errors import StartupRefused
+from interlock.approval import ApprovalRule, parse_rules
+from interlock.errors import InvalidArgument, StartupRefused
 from interlock.golden import Tolerance
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
@@ -74,6 +75,12 @@ class Settings(BaseSettings):
     max_atol: float = Field(5e-2, gt=0, description="Cap on the absolute tolerance that golden samples may ask for.")
     max_rtol: float = Field(5e-2, gt=0, description="Cap on the relative tolerance that golden samples may ask for.")
 
+    require_approvals: str = Field(
+        "",
+        description="Which aliases move on only with approvals by others: MODELS:ALIAS=COUNT with commas between, "
+        "patterns both, such as `fraud-*:stable=2`; needs auth on.",
+    )
+    approval_expires_s: float = Field(604800.0, gt=0, description="How long an approval counts.")
     quantize_max_share: float = Field(
         0.25,
         gt=0,
@@ -180,6 +187,11 @@ class Settings(BaseSettings):
             raise ValueError("tls_client_ca is set without tls_cert and tls_key; TLS needs both")
         if not self.insecure and not _is_loopback(self.host):
             self._check_protected()
+        if self.approval_rules and self.auth == "off":
+            raise ValueError(
+                f"require_approvals is {self.require_approvals!r} and auth is 'off', but whoever may call himself "
+                "anything can approve his own; use --auth on"
+            )
         if self.max_deadline_s < self.default_deadline_s:
             raise ValueError(
                 f"max_deadline_s {self.max_deadline_s} is under default_deadline_s {self.default_deadline_s}"
@@ -208,6 +220,14 @@ class Settings(BaseSettings):
         if self.tls_cert is None or self.tls_key is None:
             return None
         return CertificateFiles(self.tls_cert, self.tls_key, self.tls_client_ca)
+
+    @property
+    def approval_rules(self) -> tuple[ApprovalRule, ...]:
+        """Which aliases want how many approvals; raises ValueError."""
+        try:
+            return parse_rules(self.require_approvals)
+        except InvalidArgument as error:
+            raise ValueError(f"require_approvals: {error.message}") from error
 
     @property
     def database_url(self) -> str:

@@ -15,7 +15,7 @@ import httpx
 import numpy as np
 import pytest
 from interlock.access import Grant, Permission, Proof, token_key
-from interlock.errors import PermissionDenied, Unauthenticated
+from interlock.errors import ApprovalRequired, PermissionDenied, Unauthenticated
 from interlock.protocols import open_inference_pb2 as pb
 from interlock.protocols.open_inference_pb2_grpc import GRPCInferenceServiceStub
 from interlock.status import from_wire
@@ -100,7 +100,8 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Locked]:
     run("identity", "allow", "trainer@example.org", "--role", "publisher", "--data", str(folder / "data"))
     flags = ("--auth", "on", "--tls-cert", str(files.cert), "--tls-key", str(files.key))
     registry = Registry.open(f"sqlite:///{folder / 'data' / 'registry.db'}")
-    with Server(folder / "data", *flags, "--tls-client-ca", str(authority.path)) as server:
+    env = {"INTERLOCK_REQUIRE_APPROVALS": "guarded-*:stable"}
+    with Server(folder / "data", *flags, "--tls-client-ca", str(authority.path), env=env) as server:
         found = Locked(server, registry, authority, stranger, trainer, boss)
         with found.admin(boss) as admin:
             for name in ("m", "fraud-1"):
@@ -152,7 +153,9 @@ def streamed(locked: Locked, token: str, model: str) -> str:
 
 def open_paths(rule_scope: Scope, permission: Permission) -> bool:
     """Whether a viewer of one model that does not exist may make an empty call."""
-    return rule_scope is Scope.SOME and permission in (Permission.PROBE, Permission.DESCRIBE)
+    return rule_scope is Scope.VISIBLE or (
+        rule_scope is Scope.SOME and permission in (Permission.PROBE, Permission.DESCRIBE)
+    )
 
 
 def test_nobody_calls_any_rpc_without_being_known(locked: Locked) -> None:
@@ -199,7 +202,6 @@ def test_a_role_on_some_models_opens_these_and_no_others(locked: Locked) -> None
             lambda: client.metadata("m"),
             lambda: admin.show("m@1"),
             lambda: admin.versions("m"),
-            lambda: admin.models(),
             lambda: admin.status(),
             lambda: admin.promote("m", 1, reason="for fun"),
             lambda: admin.rollback("m"),
@@ -231,6 +233,35 @@ def test_who_did_it_is_who_was_known(locked: Locked) -> None:
         client.server_live()
     with locked.admin(locked.boss) as admin:
         assert {each.actor for each in admin.log("m")} >= {"token:boss"}
+
+
+def test_what_others_must_approve_is_promoted_when_they_have(locked: Locked) -> None:
+    upload = locked.server.data.parent / "m.onnx"
+    author = locked.issue("author", "publisher:guarded-*", "operator:guarded-*", "approver:guarded-*")
+    reviewer = locked.issue("reviewer", "approver:guarded-*")
+    with locked.admin(author) as admin, locked.admin(reviewer) as other:
+        assert admin.register("guarded-1", upload).version == 1
+        with pytest.raises(ApprovalRequired, match="interlock approve guarded-1 1 --alias stable"):
+            admin.promote("guarded-1", 1)
+        with pytest.raises(PermissionDenied, match="cannot approve it"):
+            admin.approve("guarded-1", 1)
+        with pytest.raises(PermissionDenied, match="token:reviewer may not approve model 'm'"):
+            other.approve("m", 1)
+        given = other.approve("guarded-1", 1, reason="looks right", idempotency_key="once")
+        assert other.approve("guarded-1", 1, reason="looks right", idempotency_key="once") == given
+        assert admin.promote("guarded-1", 1).to_version == 1
+        assert admin.approvals() == admin.approvals("guarded-1") == [given]
+        assert [each.name for each in other.models()] == ["guarded-1"], "others are not told of"
+        with pytest.raises(PermissionDenied):
+            other.approvals("m")
+        events = [(each.action, each.outcome, each.actor) for each in admin.log("guarded-1")]
+    assert events == [
+        ("promote", "ok", "token:author"),
+        ("approve", "ok", "token:reviewer"),
+        ("approve", "PERMISSION_DENIED", "token:author"),
+        ("promote", "APPROVAL_REQUIRED", "token:author"),
+        ("register", "ok", "token:author"),
+    ]
 
 
 def test_a_revoked_token_opens_no_port_any_more(locked: Locked) -> None:

@@ -24,6 +24,8 @@ _COMMANDS: Final[Mapping[str, str]] = {
     "diff": "difference",
     "promote": "change",
     "rollback": "change",
+    "approve": "approval",
+    "approvals": "approval",
     "alias": "change",
     "pin": "change",
     "unpin": "change",

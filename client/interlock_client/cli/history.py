@@ -19,7 +19,19 @@ from interlock_client.cli.session import Session, admin_address, output_option
 _PERIOD_S: Final = 1.0
 _TAIL: Final = 10
 _LIMIT: Final = 100
-_ACTIONS: Final = ("register", "quantize", "promote", "rollback", "alias.remove", "pin", "unpin", "retire", "delete")
+_ACTIONS: Final = (
+    "register",
+    "quantize",
+    "approve",
+    "approval.withdraw",
+    "promote",
+    "rollback",
+    "alias.remove",
+    "pin",
+    "unpin",
+    "retire",
+    "delete",
+)
 
 
 @click.command()

@@ -13,6 +13,7 @@ from rich.console import RenderableType
 
 from interlock_client import (
     AliasAt,
+    Approval,
     ChainReport,
     Event,
     InferResult,
@@ -72,6 +73,26 @@ def versions(found: Sequence[Version]) -> RenderableType:
         for each in found
     )
     return _rows(("version", "state", "used by", "proven", "size", "digest", "created", "by", "note"), rows)
+
+
+def approvals(found: Sequence[Approval]) -> RenderableType:
+    """Return approvals as a table."""
+    if not found:
+        return "nothing has been approved; `interlock approve MODEL VERSION --alias ALIAS` does that"
+    rows = (
+        (
+            f"{each.model}:{each.alias}",
+            each.version,
+            each.state.value,
+            each.approver,
+            _time(each.given_at),
+            _time(each.expires_at),
+            each.digest[:12],
+            each.reason,
+        )
+        for each in found
+    )
+    return _rows(("alias", "version", "state", "by", "given", "expires", "digest", "reason"), rows)
 
 
 def _state(version: Version) -> str:

@@ -79,6 +79,16 @@ class AdminServiceStub(object):
                 request_serializer=interlock_dot_v1_dot_admin__pb2.DeleteVersionRequest.SerializeToString,
                 response_deserializer=interlock_dot_v1_dot_admin__pb2.DeleteVersionResponse.FromString,
                 _registered_method=True)
+        self.ApproveVersion = channel.unary_unary(
+                '/interlock.v1.AdminService/ApproveVersion',
+                request_serializer=interlock_dot_v1_dot_admin__pb2.ApproveVersionRequest.SerializeToString,
+                response_deserializer=interlock_dot_v1_dot_admin__pb2.ApproveVersionResponse.FromString,
+                _registered_method=True)
+        self.WithdrawApproval = channel.unary_unary(
+                '/interlock.v1.AdminService/WithdrawApproval',
+                request_serializer=interlock_dot_v1_dot_admin__pb2.WithdrawApprovalRequest.SerializeToString,
+                response_deserializer=interlock_dot_v1_dot_admin__pb2.WithdrawApprovalResponse.FromString,
+                _registered_method=True)
         self.DownloadVersion = channel.unary_stream(
                 '/interlock.v1.AdminService/DownloadVersion',
                 request_serializer=interlock_dot_v1_dot_admin__pb2.DownloadVersionRequest.SerializeToString,
@@ -98,6 +108,11 @@ class AdminServiceStub(object):
                 '/interlock.v1.AdminService/GetVersion',
                 request_serializer=interlock_dot_v1_dot_admin__pb2.GetVersionRequest.SerializeToString,
                 response_deserializer=interlock_dot_v1_dot_admin__pb2.GetVersionResponse.FromString,
+                _registered_method=True)
+        self.ListApprovals = channel.unary_unary(
+                '/interlock.v1.AdminService/ListApprovals',
+                request_serializer=interlock_dot_v1_dot_admin__pb2.ListApprovalsRequest.SerializeToString,
+                response_deserializer=interlock_dot_v1_dot_admin__pb2.ListApprovalsResponse.FromString,
                 _registered_method=True)
         self.DiffVersions = channel.unary_unary(
                 '/interlock.v1.AdminService/DiffVersions',
@@ -190,6 +205,20 @@ class AdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ApproveVersion(self, request, context):
+        """Agrees that an alias may move on to a version: whoever calls may, unless the version is his own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WithdrawApproval(self, request, context):
+        """Takes the caller's own approval back.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DownloadVersion(self, request, context):
         """Gives a version back as files: a header, then chunks of at most 1 MiB in the header's file order.
         """
@@ -211,6 +240,13 @@ class AdminServiceServicer(object):
 
     def GetVersion(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListApprovals(self, request, context):
+        """What was approved, and whether it still counts.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -297,6 +333,16 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     request_deserializer=interlock_dot_v1_dot_admin__pb2.DeleteVersionRequest.FromString,
                     response_serializer=interlock_dot_v1_dot_admin__pb2.DeleteVersionResponse.SerializeToString,
             ),
+            'ApproveVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApproveVersion,
+                    request_deserializer=interlock_dot_v1_dot_admin__pb2.ApproveVersionRequest.FromString,
+                    response_serializer=interlock_dot_v1_dot_admin__pb2.ApproveVersionResponse.SerializeToString,
+            ),
+            'WithdrawApproval': grpc.unary_unary_rpc_method_handler(
+                    servicer.WithdrawApproval,
+                    request_deserializer=interlock_dot_v1_dot_admin__pb2.WithdrawApprovalRequest.FromString,
+                    response_serializer=interlock_dot_v1_dot_admin__pb2.WithdrawApprovalResponse.SerializeToString,
+            ),
             'DownloadVersion': grpc.unary_stream_rpc_method_handler(
                     servicer.DownloadVersion,
                     request_deserializer=interlock_dot_v1_dot_admin__pb2.DownloadVersionRequest.FromString,
@@ -316,6 +362,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.GetVersion,
                     request_deserializer=interlock_dot_v1_dot_admin__pb2.GetVersionRequest.FromString,
                     response_serializer=interlock_dot_v1_dot_admin__pb2.GetVersionResponse.SerializeToString,
+            ),
+            'ListApprovals': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListApprovals,
+                    request_deserializer=interlock_dot_v1_dot_admin__pb2.ListApprovalsRequest.FromString,
+                    response_serializer=interlock_dot_v1_dot_admin__pb2.ListApprovalsResponse.SerializeToString,
             ),
             'DiffVersions': grpc.unary_unary_rpc_method_handler(
                     servicer.DiffVersions,
@@ -597,6 +648,60 @@ class AdminService(object):
             _registered_method=True)
 
     @staticmethod
+    def ApproveVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/interlock.v1.AdminService/ApproveVersion',
+            interlock_dot_v1_dot_admin__pb2.ApproveVersionRequest.SerializeToString,
+            interlock_dot_v1_dot_admin__pb2.ApproveVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WithdrawApproval(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/interlock.v1.AdminService/WithdrawApproval',
+            interlock_dot_v1_dot_admin__pb2.WithdrawApprovalRequest.SerializeToString,
+            interlock_dot_v1_dot_admin__pb2.WithdrawApprovalResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def DownloadVersion(request,
             target,
             options=(),
@@ -694,6 +799,33 @@ class AdminService(object):
             '/interlock.v1.AdminService/GetVersion',
             interlock_dot_v1_dot_admin__pb2.GetVersionRequest.SerializeToString,
             interlock_dot_v1_dot_admin__pb2.GetVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListApprovals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/interlock.v1.AdminService/ListApprovals',
+            interlock_dot_v1_dot_admin__pb2.ListApprovalsRequest.SerializeToString,
+            interlock_dot_v1_dot_admin__pb2.ListApprovalsResponse.FromString,
             options,
             channel_credentials,
             insecure,

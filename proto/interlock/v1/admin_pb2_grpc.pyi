@@ -47,11 +47,17 @@ class AdminServiceStub:
     """Takes a version out of use for good; refused while anything refers to it."""
     DeleteVersion: _grpc.UnaryUnaryMultiCallable[_admin_pb2.DeleteVersionRequest, _admin_pb2.DeleteVersionResponse]
     """Turns a retired version into a tombstone: its number is never used again."""
+    ApproveVersion: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ApproveVersionRequest, _admin_pb2.ApproveVersionResponse]
+    """Agrees that an alias may move on to a version: whoever calls may, unless the version is his own."""
+    WithdrawApproval: _grpc.UnaryUnaryMultiCallable[_admin_pb2.WithdrawApprovalRequest, _admin_pb2.WithdrawApprovalResponse]
+    """Takes the caller's own approval back."""
     DownloadVersion: _grpc.UnaryStreamMultiCallable[_admin_pb2.DownloadVersionRequest, _admin_pb2.DownloadVersionResponse]
     """Gives a version back as files: a header, then chunks of at most 1 MiB in the header's file order."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListModelsRequest, _admin_pb2.ListModelsResponse]
     ListVersions: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListVersionsRequest, _admin_pb2.ListVersionsResponse]
     GetVersion: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetVersionRequest, _admin_pb2.GetVersionResponse]
+    ListApprovals: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListApprovalsRequest, _admin_pb2.ListApprovalsResponse]
+    """What was approved, and whether it still counts."""
     DiffVersions: _grpc.UnaryUnaryMultiCallable[_admin_pb2.DiffVersionsRequest, _admin_pb2.DiffVersionsResponse]
     """Tells in what two versions of a model differ. It reads their weights and runs one of them: give it minutes."""
     ListEvents: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListEventsRequest, _admin_pb2.ListEventsResponse]
@@ -81,11 +87,17 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Takes a version out of use for good; refused while anything refers to it."""
     DeleteVersion: _aio.UnaryUnaryMultiCallable[_admin_pb2.DeleteVersionRequest, _admin_pb2.DeleteVersionResponse]  # type: ignore[assignment]
     """Turns a retired version into a tombstone: its number is never used again."""
+    ApproveVersion: _aio.UnaryUnaryMultiCallable[_admin_pb2.ApproveVersionRequest, _admin_pb2.ApproveVersionResponse]  # type: ignore[assignment]
+    """Agrees that an alias may move on to a version: whoever calls may, unless the version is his own."""
+    WithdrawApproval: _aio.UnaryUnaryMultiCallable[_admin_pb2.WithdrawApprovalRequest, _admin_pb2.WithdrawApprovalResponse]  # type: ignore[assignment]
+    """Takes the caller's own approval back."""
     DownloadVersion: _aio.UnaryStreamMultiCallable[_admin_pb2.DownloadVersionRequest, _admin_pb2.DownloadVersionResponse]  # type: ignore[assignment]
     """Gives a version back as files: a header, then chunks of at most 1 MiB in the header's file order."""
     ListModels: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListModelsRequest, _admin_pb2.ListModelsResponse]  # type: ignore[assignment]
     ListVersions: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListVersionsRequest, _admin_pb2.ListVersionsResponse]  # type: ignore[assignment]
     GetVersion: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetVersionRequest, _admin_pb2.GetVersionResponse]  # type: ignore[assignment]
+    ListApprovals: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListApprovalsRequest, _admin_pb2.ListApprovalsResponse]  # type: ignore[assignment]
+    """What was approved, and whether it still counts."""
     DiffVersions: _aio.UnaryUnaryMultiCallable[_admin_pb2.DiffVersionsRequest, _admin_pb2.DiffVersionsResponse]  # type: ignore[assignment]
     """Tells in what two versions of a model differ. It reads their weights and runs one of them: give it minutes."""
     ListEvents: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListEventsRequest, _admin_pb2.ListEventsResponse]  # type: ignore[assignment]
@@ -168,6 +180,22 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         """Turns a retired version into a tombstone: its number is never used again."""
 
     @_abc_1.abstractmethod
+    def ApproveVersion(
+        self,
+        request: _admin_pb2.ApproveVersionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ApproveVersionResponse, _abc.Awaitable[_admin_pb2.ApproveVersionResponse]]:
+        """Agrees that an alias may move on to a version: whoever calls may, unless the version is his own."""
+
+    @_abc_1.abstractmethod
+    def WithdrawApproval(
+        self,
+        request: _admin_pb2.WithdrawApprovalRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.WithdrawApprovalResponse, _abc.Awaitable[_admin_pb2.WithdrawApprovalResponse]]:
+        """Takes the caller's own approval back."""
+
+    @_abc_1.abstractmethod
     def DownloadVersion(
         self,
         request: _admin_pb2.DownloadVersionRequest,
@@ -195,6 +223,14 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.GetVersionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.GetVersionResponse, _abc.Awaitable[_admin_pb2.GetVersionResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListApprovals(
+        self,
+        request: _admin_pb2.ListApprovalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ListApprovalsResponse, _abc.Awaitable[_admin_pb2.ListApprovalsResponse]]:
+        """What was approved, and whether it still counts."""
 
     @_abc_1.abstractmethod
     def DiffVersions(

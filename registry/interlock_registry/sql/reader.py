@@ -30,6 +30,7 @@ from interlock_registry.keep import keep_set
 from interlock_registry.manifest import Manifest
 from interlock_registry.sql import queries as q
 from interlock_registry.sql import rows
+from interlock_registry.sql.approvals import ApprovalRows
 from interlock_registry.sql.blobs import BlobReader
 from interlock_registry.sql.credentials import CredentialRows
 from interlock_registry.sql.examination import Examination
@@ -63,6 +64,11 @@ class Reader:
     def credentials(self) -> CredentialRows:
         """Who is known."""
         return CredentialRows(self._connection)
+
+    @property
+    def approvals(self) -> ApprovalRows:
+        """What was approved."""
+        return ApprovalRows(self._connection)
 
     @property
     def examination(self) -> Examination:

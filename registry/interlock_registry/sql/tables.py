@@ -318,6 +318,24 @@ credentials = Table(
     Index(None, "proof", "key"),
 )
 
+approvals = Table(
+    "approvals",
+    metadata,
+    # The event by which it was given.
+    Column("seq", _SEQUENCE, primary_key=True, autoincrement=False),
+    Column("model", _NAME, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("alias", _ALIAS, nullable=False),
+    Column("digest", _DIGEST, nullable=False),
+    Column("approver", String(256), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("given_at", Moment, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+    Column("withdrawn_at", Moment),
+    ForeignKeyConstraint(["model", "version"], ["versions.model", "versions.version"]),
+    Index(None, "model", "version", "alias"),
+)
+
 # One row. Every write begins by locking it, which puts all writers in one order on every database.
 epoch = Table(
     "epoch",

@@ -106,7 +106,7 @@ def admit(caller: Caller, rule: Rule | None, model: str = "") -> None:
     if rule is None:
         raise PermissionDenied("nobody may call this: the server has no rule for it", facts={"caller": caller.name})
     needed, powers = rule.permission, caller.powers
-    if rule.scope in (Scope.SOME, Scope.HANDLER):
+    if rule.scope in (Scope.SOME, Scope.HANDLER, Scope.VISIBLE):
         allowed = powers.somewhere(needed)
     elif rule.scope is Scope.MODEL and model:
         allowed = powers.on(needed, model_of(model))
@@ -119,7 +119,7 @@ def admit(caller: Caller, rule: Rule | None, model: str = "") -> None:
 def denied(caller: Caller, permission: Permission, model: str, scope: Scope = Scope.MODEL) -> PermissionDenied:
     """Say what somebody may not do, and what would be needed."""
     roles = ", ".join(role.value for role, held in PERMISSIONS.items() if permission in held)
-    on = "" if scope in (Scope.SOME, Scope.HANDLER) else f" model {model!r}" if model else " every model"
+    on = "" if scope in (Scope.SOME, Scope.HANDLER, Scope.VISIBLE) else f" model {model!r}" if model else " every model"
     return PermissionDenied(
         f"{caller.name} may not {permission.value}{on}: that takes one of the roles {roles}{' on' if on else ''}{on}",
         facts={"caller": caller.name, "permission": permission.value, "model": model, "roles": roles},

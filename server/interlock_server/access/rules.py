@@ -21,6 +21,8 @@ class Scope(enum.Enum):
     """It is about no model: whoever holds it for some model may."""
     EVERY = "every model"
     """It shows or changes everything."""
+    VISIBLE = "each model"
+    """Whoever holds it for some model may, and is told of such models only: the method asks the caller's powers."""
     MODEL = "the model"
     """The one that the request names; one that names none is about every model."""
     HANDLER = "the model, once known"
@@ -50,6 +52,8 @@ _DESCRIBE: Final = Rule(Permission.DESCRIBE)
 _SHARE: Final = Rule(Permission.ASK)
 _SEE_ALL: Final = Rule(Permission.SEE, Scope.EVERY)
 _SEE: Final = Rule(Permission.SEE, Scope.MODEL, "model")
+_SEE_SOME: Final = Rule(Permission.SEE, Scope.VISIBLE)
+_APPROVE: Final = Rule(Permission.APPROVE, Scope.HANDLER)
 _SWITCH: Final = Rule(Permission.SWITCH, Scope.HANDLER)
 _RULE_SERVER: Final = Rule(Permission.ADMINISTER, Scope.EVERY)
 
@@ -87,10 +91,13 @@ RPCS: Final[Mapping[str, Rule]] = {
     _admin("UnpinVersion"): _SWITCH,
     _admin("RetireVersion"): _SWITCH,
     _admin("DeleteVersion"): _SWITCH,
+    _admin("ApproveVersion"): _APPROVE,
+    _admin("WithdrawApproval"): _APPROVE,
     _admin("DownloadVersion"): Rule(Permission.FETCH, Scope.MODEL, "ref"),
-    _admin("ListModels"): _SEE_ALL,
+    _admin("ListModels"): _SEE_SOME,
     _admin("ListVersions"): _SEE,
     _admin("GetVersion"): Rule(Permission.SEE, Scope.MODEL, "ref"),
+    _admin("ListApprovals"): _SEE_SOME,
     _admin("DiffVersions"): _SEE,
     _admin("ListEvents"): _SEE,
     _admin("ListAliasesAt"): _SEE,

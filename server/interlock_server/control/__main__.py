@@ -22,6 +22,7 @@ from interlock_registry.tool import Sandbox
 from interlock_server.access.gate import Gate
 from interlock_server.certificates import Certificates
 from interlock_server.control.admission import Room, available_bytes
+from interlock_server.control.approving import Approving
 from interlock_server.control.caretaking import Caretaker
 from interlock_server.control.database import Database
 from interlock_server.control.deriving import Deriving
@@ -135,6 +136,7 @@ async def run(boot: Boot, settings: Settings) -> int:
     reconciler = Reconciler(database, replica, workers, saved, membership, participant, poll_s=_poll_s(settings))
     rollouts = Rollouts(database, membership, timeout_s=settings.prepare_timeout_s)
     mutations = Mutations(database, metrics)
+    approving = Approving(settings, database, mutations)
     reconciler.subscribe(deriving.look)
     workers.subscribe(deriving.watch)
     switching = Switching(
@@ -148,6 +150,7 @@ async def run(boot: Boot, settings: Settings) -> int:
         deriving,
         reconciler.changed,
         caretaker.pardon,
+        approving.needed,
     )
     uploads = Uploads(settings, data.uploads, metrics)
     registering = Registering(settings, uploads, artifacts, database, mutations, switching, deriving)
@@ -186,7 +189,10 @@ async def run(boot: Boot, settings: Settings) -> int:
         options=server_options(settings, _ADMIN_MESSAGE_BYTES),
     )
     admin_pb2_grpc.add_AdminServiceServicer_to_server(
-        AdminServicer(database, mutations, switching, registering, quantizing, diffing, downloading, standing), admin
+        AdminServicer(
+            database, mutations, switching, registering, quantizing, diffing, downloading, standing, approving
+        ),
+        admin,
     )
     health.add_to(admin)
     if settings.reflection:

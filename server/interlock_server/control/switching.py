@@ -18,6 +18,7 @@ from typing import Final
 from interlock.errors import FailedPrecondition, InterlockError
 from interlock.model import MutationOptions, Switch
 from interlock_registry import attempts
+from interlock_registry.approvals import Consent
 from interlock_registry.domain import Action, Attempt, Committed, Move, Moved, Recalled
 from interlock_registry.fleet_registry import Fence, RolloutIncomplete
 from interlock_registry.registry import Registry
@@ -75,10 +76,12 @@ class Switching:
         deriving: Deriving,
         changed: Callable[[], None],
         pardon: Callable[[VersionKey], None] = lambda _: None,
+        approvals: Callable[[str, str], int] = lambda model, alias: 0,
     ) -> None:
         """Take the parts; `changed` is called after the desired state has moved.
 
         `pardon` is called before a version is prepared that may be quarantined: somebody wants it in spite of that.
+        `approvals` says how many of them a promote of a model's alias takes.
         """
         self._database = database
         self._mutations = mutations
@@ -90,6 +93,7 @@ class Switching:
         self._deriving = deriving
         self._changed = changed
         self._pardon = pardon
+        self._approvals = approvals
         self._overtaking = Overtaking()
 
     async def promote(self, attempt: Attempt, options: MutationOptions) -> Switch:
@@ -102,6 +106,7 @@ class Switching:
                 attempt.alias,
                 expected_generation=options.expected_generation,
                 allow_breaking=options.allow_breaking,
+                consent=self._consent(attempt),
             )
 
         if options.dry_run:
@@ -204,6 +209,11 @@ class Switching:
         by = attempt.actor if attempt.action is Action.ROLLBACK else ""
         return Fence(lead.rollout if lead is not None else None, rolled_back_by=by)
 
+    def _consent(self, attempt: Attempt) -> Consent | None:
+        # Asked for again with each transaction: the rules may change while a version is prepared.
+        count = self._approvals(attempt.model, attempt.alias) if attempt.action is Action.PROMOTE else 0
+        return Consent(count, attempt.actor) if count else None
+
     async def _dry_run(self, attempt: Attempt, plan: Callable[[Registry], Move]) -> Switch:
         attempts.check(attempt)
         move = await self._database.read(plan)
@@ -272,7 +282,10 @@ class Switching:
     async def _commit(self, attempt: Attempt, move: Move, ready: _Ready) -> Switch:
         started = time.monotonic()
         answer, fence = switch_answer(ready.switch), self._fence(attempt, ready.lead)
-        committed = await self._database.write(lambda registry: registry.commit_move(move, attempt, answer, fence))
+        consent = self._consent(attempt)
+        committed = await self._database.write(
+            lambda registry: registry.commit_move(move, attempt, answer, fence, consent)
+        )
         if attempt.action is Action.ROLLBACK:
             self._overtaking.overtake(move, attempt.actor)
         lagging = await self.adopt(committed)

@@ -28,6 +28,10 @@ class Admitted:
         """Refuse where the caller lacks the permission for a model; raises PermissionDenied."""
         self.caller.need(self.rule.permission, model)
 
+    def sees(self, model: str) -> bool:
+        """Whether the caller is told of a model."""
+        return self.caller.powers.on(self.rule.permission, model)
+
 
 _ADMITTED: Final[ContextVar[Admitted | None]] = ContextVar("admitted", default=None)
 

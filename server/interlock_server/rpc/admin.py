@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import re
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 from google.protobuf.message import Message
-from interlock import convert, convert_diff, convert_history
+from interlock import convert, convert_approval, convert_diff, convert_history
 from interlock.convert_quantization import quantization
 from interlock.errors import InvalidArgument
 from interlock.model import MutationOptions
@@ -18,6 +18,7 @@ from interlock.types import STABLE, ModelRef, model_name
 from interlock.v1 import admin_pb2, admin_pb2_grpc
 from interlock_registry.domain import Action, Attempt
 
+from interlock_server.control.approving import Approving
 from interlock_server.control.database import Database
 from interlock_server.control.diffing import Diffing
 from interlock_server.control.downloading import Downloading
@@ -46,6 +47,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         diffing: Diffing,
         downloading: Downloading,
         standing: Standing,
+        approving: Approving,
     ) -> None:
         self._database = database
         self._mutations = mutations
@@ -55,6 +57,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         self._diffing = diffing
         self._downloading = downloading
         self._standing = standing
+        self._approving = approving
 
     async def _permitted(
         self,
@@ -236,6 +239,34 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         version = await self._database.read(lambda registry: registry.version(ref))
         return admin_pb2.DeleteVersionResponse(version=convert.version(version))
 
+    @unary
+    async def ApproveVersion(
+        self,
+        request: admin_pb2.ApproveVersionRequest,
+        context: Context[admin_pb2.ApproveVersionRequest, admin_pb2.ApproveVersionResponse],
+    ) -> admin_pb2.ApproveVersionResponse:
+        """Agree that an alias may move on to a version."""
+        options = convert.from_options(request.options)
+        attempt = await self._permitted(
+            context, Action.APPROVE, request, request.model, options, version=request.version, alias=request.alias
+        )
+        found = await self._approving.approve(attempt, options)
+        return admin_pb2.ApproveVersionResponse(approval=convert_approval.approval(found))
+
+    @unary
+    async def WithdrawApproval(
+        self,
+        request: admin_pb2.WithdrawApprovalRequest,
+        context: Context[admin_pb2.WithdrawApprovalRequest, admin_pb2.WithdrawApprovalResponse],
+    ) -> admin_pb2.WithdrawApprovalResponse:
+        """Take the caller's approval back."""
+        options = convert.from_options(request.options)
+        attempt = await self._permitted(
+            context, Action.WITHDRAW, request, request.model, options, version=request.version, alias=request.alias
+        )
+        found = await self._approving.withdraw(attempt, options)
+        return admin_pb2.WithdrawApprovalResponse(approval=convert_approval.approval(found))
+
     # --- questions ---
 
     @unary
@@ -245,10 +276,11 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         context: Context[admin_pb2.ListModelsRequest, admin_pb2.ListModelsResponse],
     ) -> admin_pb2.ListModelsResponse:
         """List models."""
-        size, token = request.page_size, request.page_token
+        size, token, sees = request.page_size, request.page_token, _sight()
         page = await self._database.read(lambda registry: registry.models(page_size=size, page_token=token))
         return admin_pb2.ListModelsResponse(
-            models=[convert.model(each) for each in page.items], next_page_token=page.next_page_token
+            models=[convert.model(each) for each in page.items if sees(each.name)],
+            next_page_token=page.next_page_token,
         )
 
     @unary
@@ -274,6 +306,23 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         ref = ModelRef.parse(request.ref)
         version = await self._database.read(lambda registry: registry.version(ref))
         return admin_pb2.GetVersionResponse(version=convert.version(version))
+
+    @unary
+    async def ListApprovals(
+        self,
+        request: admin_pb2.ListApprovalsRequest,
+        context: Context[admin_pb2.ListApprovalsRequest, admin_pb2.ListApprovalsResponse],
+    ) -> admin_pb2.ListApprovalsResponse:
+        """List approvals, newest first."""
+        caller, model = admitted(), request.model and model_name(request.model)
+        if model and caller is not None:
+            caller.check(model)
+        page, sees = await self._approving.all(model or None, request.page_size, request.page_token), _sight()
+        return admin_pb2.ListApprovalsResponse(
+            approvals=[convert_approval.approval(each) for each in page.items if sees(each.model)],
+            next_page_token=page.next_page_token,
+            rules=self._approving.rules,
+        )
 
     @unary
     async def DiffVersions(
@@ -339,6 +388,12 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
     ) -> admin_pb2.GetStatusResponse:
         """Tell how this replica stands."""
         return convert.status(self._standing.status())
+
+
+def _sight() -> Callable[[str], bool]:
+    """Return whether whoever calls is told of a model; without authentication everybody is told of all."""
+    caller = admitted()
+    return (lambda model: True) if caller is None else caller.sees
 
 
 async def _chunks(request: AsyncIterator[admin_pb2.RegisterVersionRequest]) -> AsyncIterator[bytes]:

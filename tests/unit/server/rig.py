@@ -21,6 +21,7 @@ from interlock_registry.derived_store import DerivedStore
 from interlock_registry.domain import Action, Attempt, NewVersion
 from interlock_registry.manifest import Blob, Manifest
 from interlock_registry.tool import Sandbox
+from interlock_server.control.approving import Approving
 from interlock_server.control.database import Database
 from interlock_server.control.deriving import Deriving
 from interlock_server.control.diffing import Diffing
@@ -227,10 +228,20 @@ async def running(engine: Engine, root: Path, *, replica_id: str = "r", **change
         )
         rollouts = Rollouts(database, membership, timeout_s=settings.prepare_timeout_s)
         mutations = Mutations(database, metrics)
+        approving = Approving(settings, database, mutations)
         reconciler.subscribe(deriving.look)
         workers.subscribe(deriving.watch)
         switching = Switching(
-            database, mutations, replica, workers, membership, rollouts, metrics, deriving, reconciler.changed
+            database,
+            mutations,
+            replica,
+            workers,
+            membership,
+            rollouts,
+            metrics,
+            deriving,
+            reconciler.changed,
+            approvals=approving.needed,
         )
         uploads = Uploads(settings, data.uploads, metrics)
         registering = Registering(settings, uploads, artifacts, database, mutations, switching, deriving)
@@ -249,7 +260,9 @@ async def running(engine: Engine, root: Path, *, replica_id: str = "r", **change
         health = ReplicaHealth(standing, workers)
         admin = grpc.aio.server()
         admin_pb2_grpc.add_AdminServiceServicer_to_server(
-            AdminServicer(database, mutations, switching, registering, quantizing, diffing, downloading, standing),
+            AdminServicer(
+                database, mutations, switching, registering, quantizing, diffing, downloading, standing, approving
+            ),
             admin,
         )
         health.add_to(admin)

@@ -84,6 +84,8 @@ def test_each_source_gives_what_the_others_leave_open(monkeypatch: pytest.Monkey
         ({"tls_cert": "c"}, "tls_cert is set and tls_key is not"),
         ({"tls_key": "k"}, "tls_key is set and tls_cert is not"),
         ({"tls_client_ca": "a"}, "tls_client_ca is set without"),
+        ({"require_approvals": "m:stable=2"}, "require_approvals is 'm:stable=2' and auth is 'off'"),
+        ({"require_approvals": "m=0", "auth": "on"}, "require_approvals: 'm=0' is no rule of approvals"),
         ({"grpc_port": 65536}, "grpc_port is '65536'"),
         ({"grpc_port": -1}, "grpc_port is '-1'"),
         ({"default_deadline_s": 60.0, "max_deadline_s": 30.0}, "max_deadline_s 30.0 is under default_deadline_s 60.0"),

@@ -6,11 +6,12 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from interlock import convert, convert_history
+from interlock import convert, convert_approval, convert_history
 from interlock.v1 import admin_pb2 as pb
 from interlock_client.cli.entry import run
 
 from tests.unit.client.cli.samples import (
+    APPROVAL,
     EVENT,
     MODEL,
     PAST,
@@ -60,6 +61,9 @@ def registry(server: ScriptedServer) -> ScriptedServer:
         "ListEvents": lambda *_: pb.ListEventsResponse(events=[convert.event(EVENT)]),
         "ListAliasesAt": past_aliases,
         "GetStatus": lambda *_: convert.status(STATUS),
+        "ApproveVersion": lambda *_: pb.ApproveVersionResponse(approval=convert_approval.approval(APPROVAL)),
+        "WithdrawApproval": lambda *_: pb.WithdrawApprovalResponse(approval=convert_approval.approval(APPROVAL)),
+        "ListApprovals": lambda *_: pb.ListApprovalsResponse(approvals=[convert_approval.approval(APPROVAL)]),
         "Promote": lambda *_: pb.PromoteResponse(result=convert.switch(SWITCH)),
         "Rollback": lambda *_: pb.RollbackResponse(result=convert.switch(SWITCH)),
         "RemoveAlias": lambda *_: pb.RemoveAliasResponse(),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from interlock.approval import Approval, ApprovalState
 from interlock.model import (
     Alias,
     AliasAt,
@@ -42,6 +43,19 @@ ALIAS = Alias("digits", "stable", 3, 4, (1, 2), NOON)
 MODEL = Model("digits", NOON, 3, 3, (ALIAS,))
 EVENT = Event(7, NOON, "ann@host", "promote", "digits", "stable", 2, 3, "better", "r1", "ok", "", "ff")
 PAST = AliasAt("digits", "stable", 3, NOON, 7, "promote", "ann@host", "better")
+APPROVAL = Approval(
+    seq=9,
+    model="digits",
+    version=3,
+    alias="stable",
+    digest="ab" * 32,
+    approver="token:bob",
+    reason="looks right",
+    given_at=NOON,
+    expires_at=NOON,
+    withdrawn_at=None,
+    state=ApprovalState.EXPIRED,
+)
 SWITCH = Switch("digits", "stable", 2, 3, 4, (1, 2), (), (), False, True, 0.25, 0.0031)
 STATUS = ReplicaStatus(
     replica="r1",
@@ -154,6 +168,19 @@ EVENT_JSON = {
     "outcome": "ok",
     "detail": "",
     "hash": "ff",
+}
+APPROVAL_JSON = {
+    "seq": 9,
+    "model": "digits",
+    "version": 3,
+    "alias": "stable",
+    "digest": "ab" * 32,
+    "approver": "token:bob",
+    "reason": "looks right",
+    "given_at": "2026-01-31T12:00:00Z",
+    "expires_at": "2026-01-31T12:00:00Z",
+    "withdrawn_at": None,
+    "state": "EXPIRED",
 }
 PAST_JSON = {
     "model": "digits",

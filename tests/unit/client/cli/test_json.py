@@ -6,6 +6,7 @@ from dataclasses import fields
 from typing import Any
 
 import pytest
+from interlock.approval import Approval
 from interlock.model import (
     Alias,
     Event,
@@ -17,6 +18,7 @@ from interlock_client import AliasAt
 
 from tests.unit.client.cli.samples import (
     ALIAS_JSON,
+    APPROVAL_JSON,
     EVENT_JSON,
     PAST_JSON,
     STATUS_JSON,
@@ -46,6 +48,8 @@ from tests.unit.client.scripted import ScriptedServer
         (["show", "digits@3"], VERSION_JSON),
         (["log"], [EVENT_JSON]),
         (["log", "digits", "--at", "2026-01-31T13:00:00Z"], [PAST_JSON]),
+        (["approve", "digits", "3"], APPROVAL_JSON),
+        (["approvals"], [APPROVAL_JSON]),
         (["promote", "digits", "3"], SWITCH_JSON),
         (["rollback", "digits"], SWITCH_JSON),
         (["retire", "digits", "3"], VERSION_JSON),
@@ -69,6 +73,7 @@ def test_the_pinned_shapes_name_every_field() -> None:
         (Switch, SWITCH_JSON),
         (Event, EVENT_JSON),
         (AliasAt, PAST_JSON),
+        (Approval, APPROVAL_JSON),
         (ReplicaStatus, STATUS_JSON),
     ]
     for cls, shape in pinned:
