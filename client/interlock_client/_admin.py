@@ -20,6 +20,7 @@ from interlock.v1 import admin_pb2 as pb
 from interlock_client._channel import is_whole
 from interlock_client._flow import Flow, ask, following
 
+SERVICE: Final = pb.DESCRIPTOR.services_by_name["AdminService"].full_name
 REGISTER_TIMEOUT_S: Final = 600.0
 """An upload, its validation and its golden check."""
 SWITCH_TIMEOUT_S: Final = 300.0

@@ -17,7 +17,6 @@ from interlock.diff import VersionDiff
 from interlock.model import AliasAt, Event, EventFilter, Model, ReplicaStatus, ServingConfig, Switch, Version
 from interlock.quantization import Quantized
 from interlock.types import STABLE, ModelRef
-from interlock.v1.admin_pb2_grpc import AdminServiceStub
 
 from interlock_client import _admin, _history, _quantize
 from interlock_client._access import Tls
@@ -61,7 +60,7 @@ class AsyncAdmin:
     ) -> None:
         self._timeout_s: Final = seconds(timeout, DEFAULT_TIMEOUT_S)
         line = dial(ADMIN, target, retries=retries, tls=tls, credentials=credentials, options=options, token=token)
-        self._connection: Final = AsyncConnection(line, AdminServiceStub, _admin.headers)
+        self._connection: Final = AsyncConnection(line, _admin.SERVICE, _admin.headers)
 
     @property
     def target(self) -> str:

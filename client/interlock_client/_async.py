@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Final, Self
 
 import grpc
-from interlock.protocols.open_inference_pb2_grpc import GRPCInferenceServiceStub
+from interlock.protocols.open_inference_pb2_grpc import SERVICE
 from interlock.types import ModelRef
 
 from interlock_client import _inference
@@ -58,7 +58,7 @@ class AsyncClient:
             connections=connections,
             token=token,
         )
-        self._connection: Final = AsyncConnection(line, GRPCInferenceServiceStub, tuple)
+        self._connection: Final = AsyncConnection(line, SERVICE, tuple)
 
     @property
     def target(self) -> str:

@@ -7,10 +7,9 @@ import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Final, TypeVar, cast
+from typing import Final, Generic, TypeVar, cast
 
 import grpc
-from google.protobuf.message import Message
 from grpc import aio
 from interlock.errors import FailedPrecondition, InterlockError
 from interlock.v1 import admin_pb2, admin_pb2_grpc
@@ -21,6 +20,10 @@ from interlock_client._flow import Answer, Call, Flow
 from interlock_client._upload import Sender
 
 T = TypeVar("T")
+C = TypeVar("C")
+"""A channel, blocking or not."""
+M = TypeVar("M")
+"""What a channel makes calls of a method with."""
 
 Headers = Callable[[], Sequence[tuple[str, str]]]
 """Makes the metadata of one call."""
@@ -28,6 +31,32 @@ Headers = Callable[[], Sequence[tuple[str, str]]]
 
 def _text(trailing: Iterable[tuple[str, str | bytes]] | None) -> Mapping[str, str]:
     return {key: value for key, value in trailing or () if isinstance(value, str)}
+
+
+class _Line(Generic[C, M]):
+    """One channel, and its callables, each made when its method is first called."""
+
+    __slots__ = ("_make", "_methods", "_service", "channel")
+
+    def __init__(self, channel: C, service: str, make: Callable[[C, str], M]) -> None:
+        self.channel: Final = channel
+        self._service: Final = service
+        self._make: Final = make
+        self._methods: Final[dict[str, M]] = {}
+
+    def method(self, name: str) -> M:
+        found = self._methods.get(name)
+        if found is None:
+            found = self._methods[name] = self._make(self.channel, f"/{self._service}/{name}")
+        return found
+
+
+def _blocking(channel: grpc.Channel, path: str) -> grpc.UnaryUnaryMultiCallable[bytes, bytes]:
+    return channel.unary_unary(path)
+
+
+def _asyncio(channel: aio.Channel, path: str) -> aio.UnaryUnaryMultiCallable[bytes, bytes]:
+    return channel.unary_unary(path)
 
 
 class _Guide:
@@ -57,10 +86,10 @@ class _Guide:
 class SyncConnection(_Guide):
     """Blocking channels, which take calls in turn; any number of threads may use them at once."""
 
-    def __init__(self, dial: Dial, stub: Callable[[grpc.Channel], object], headers: Headers) -> None:
+    def __init__(self, dial: Dial, service: str, headers: Headers) -> None:
         super().__init__(dial, headers)
         self._channels: Final = [dial.channel() for _ in range(dial.connections)]
-        self._stubs: Final = itertools.cycle([stub(channel) for channel in self._channels])
+        self._lines: Final = itertools.cycle([_Line(channel, service, _blocking) for channel in self._channels])
 
     def run(self, flow: Flow[T], timeout_s: float) -> T:
         """Run a flow to its end; `timeout_s` covers all of its calls together."""
@@ -78,23 +107,24 @@ class SyncConnection(_Guide):
         except StopIteration as done:
             return cast(T, done.value)
 
-    def _call(self, call: Call, deadline: float, timeout_s: float) -> Answer[Message]:
-        method = cast("grpc.UnaryUnaryMultiCallable[Message, Message]", getattr(next(self._stubs), call.method))
+    def _call(self, call: Call, deadline: float, timeout_s: float) -> Answer:
         try:
-            message, done = method.with_call(
-                call.request, timeout=max(0.0, deadline - time.monotonic()), metadata=self._metadata()
+            data, done = (
+                next(self._lines)
+                .method(call.method)
+                .with_call(call.request, timeout=max(0.0, deadline - time.monotonic()), metadata=self._metadata())
             )
         except grpc.RpcError as error:
             raise self._translate(error, call.method, timeout_s) from error
         except ValueError:
             self._check_open()  # another thread closed it meanwhile: grpc's word for that is a ValueError
             raise
-        return Answer(message, _text(done.trailing_metadata()))
+        return Answer(data, _text(done.trailing_metadata()))
 
     def upload(self, sender: Sender, timeout_s: float) -> admin_pb2.RegisterVersionResponse:
         """Stream an upload and return the answer."""
         self._check_open()
-        stub = cast("admin_pb2_grpc.AdminServiceStub", next(self._stubs))
+        stub = admin_pb2_grpc.AdminServiceStub(next(self._lines).channel)
         try:
             reply = stub.RegisterVersion(iter(sender), timeout=timeout_s, metadata=self._metadata())
         except grpc.RpcError as error:
@@ -106,7 +136,7 @@ class SyncConnection(_Guide):
     def download(self, receiver: Receiver, timeout_s: float) -> Pulled:
         """Have a download written and return what it was."""
         self._check_open()
-        stub = cast("admin_pb2_grpc.AdminServiceStub", next(self._stubs))
+        stub = admin_pb2_grpc.AdminServiceStub(next(self._lines).channel)
         call = stub.DownloadVersion(receiver.request, timeout=timeout_s, metadata=self._metadata())
         try:
             with receiver:
@@ -126,18 +156,18 @@ class SyncConnection(_Guide):
 class AsyncConnection(_Guide):
     """Asyncio channels, which take calls in turn; opened by the first and bound to the event loop that made it."""
 
-    def __init__(self, dial: Dial, stub: Callable[[aio.Channel], object], headers: Headers) -> None:
+    def __init__(self, dial: Dial, service: str, headers: Headers) -> None:
         super().__init__(dial, headers)
-        self._make_stub: Final = stub
+        self._service: Final = service
         self._channels: Final[list[aio.Channel]] = []
-        self._stubs: Iterator[object] = iter(())
-        self._lines: Final[set[SyncConnection]] = set()
+        self._lines: Iterator[_Line[aio.Channel, aio.UnaryUnaryMultiCallable[bytes, bytes]]] = iter(())
+        self._helpers: Final[set[SyncConnection]] = set()
 
     def _open(self) -> None:
         self._check_open()
         if not self._channels:
             self._channels.extend(self._channel() for _ in range(self._dial.connections))
-            self._stubs = itertools.cycle([self._make_stub(channel) for channel in self._channels])
+            self._lines = itertools.cycle([_Line(channel, self._service, _asyncio) for channel in self._channels])
 
     def _channel(self) -> aio.Channel:
         dial = self._dial
@@ -161,18 +191,18 @@ class AsyncConnection(_Guide):
         except StopIteration as done:
             return cast(T, done.value)
 
-    async def _call(self, call: Call, deadline: float, timeout_s: float) -> Answer[Message]:
-        method = cast("aio.UnaryUnaryMultiCallable[Message, Message]", getattr(next(self._stubs), call.method))
+    async def _call(self, call: Call, deadline: float, timeout_s: float) -> Answer:
+        method = next(self._lines).method(call.method)
         try:
             running = method(call.request, timeout=max(0.0, deadline - time.monotonic()), metadata=self._metadata())
-            message = await running
+            data = await running
             trailing = await running.trailing_metadata()
         except grpc.RpcError as error:
             raise self._translate(error, call.method, timeout_s) from error
         except aio.UsageError:
             self._check_open()
             raise
-        return Answer(message, _text(trailing))
+        return Answer(data, _text(trailing))
 
     async def upload(self, sender: Sender, timeout_s: float) -> admin_pb2.RegisterVersionResponse:
         """Stream an upload in a thread, over a connection of its own, and return the answer.
@@ -192,18 +222,18 @@ class AsyncConnection(_Guide):
 
     @contextmanager
     def _own_line(self) -> Iterator[SyncConnection]:
-        line = SyncConnection(self._dial, admin_pb2_grpc.AdminServiceStub, self._headers)
-        self._lines.add(line)
+        line = SyncConnection(self._dial, self._service, self._headers)
+        self._helpers.add(line)
         try:
             yield line
         finally:
-            self._lines.discard(line)
+            self._helpers.discard(line)
             line.close()  # when the task is cancelled, this ends the call and so the thread
 
     async def close(self) -> None:
         """Close the channel; calls in flight are cancelled. May be called again."""
         self._closed = True
-        for line in self._lines:
+        for line in self._helpers:
             line.close()
         for channel in self._channels:
             await channel.close()

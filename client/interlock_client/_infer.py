@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy.typing as npt
+from google.protobuf.message import DecodeError
+from interlock.envelope import REQUEST_TENSORS, open_response, sealed
 from interlock.errors import InternalError, InvalidArgument, InvalidInput, Violation
 from interlock.protocols import open_inference_pb2 as pb
-from interlock.tensors import decode_raw, decode_typed, encode_raw
-from interlock.types import DType, ModelRef, Signature, TensorSpec
+from interlock.tensors import decode_raw, decode_typed, raw_buffer
+from interlock.types import Array, DType, ModelRef, Signature, TensorSpec
 
 from interlock_client._tensor import to_array
 
@@ -37,7 +39,7 @@ class InferResult(Mapping[str, OutputArray]):
     """The answer to one request: a mapping from output names to numpy arrays, and who answered.
 
     FP16 outputs are float16, BF16 outputs their bits in uint16, BYTES outputs object arrays of `bytes`. The arrays
-    are read-only views of what was received; copy one before writing to it.
+    are read-only, as most are views of what was received; copy one before writing to it.
     """
 
     outputs: Mapping[str, OutputArray]
@@ -103,19 +105,23 @@ def infer_request(
     outputs: Sequence[str] | None,
     parameters: Parameters | None,
     request_id: str,
-) -> pb.ModelInferRequest:
-    """Build a request with raw contents, inputs in the signature's order; raises InvalidInput, InvalidArgument."""
+) -> bytes:
+    """Return a serialised request with raw contents, inputs in the signature's order; the one copy of their bytes.
+
+    Raises InvalidInput, InvalidArgument.
+    """
     _check_names(ref, signature, inputs, outputs)
     request = pb.ModelInferRequest(model_name=ref.model, model_version=ref.wire_version, id=request_id)
+    buffers = []
     for spec in (*signature.inputs, *(each for each in signature.optional if each.name in inputs)):
         array = to_array(spec, inputs[spec.name])
         request.inputs.add(name=spec.name, datatype=spec.dtype.value, shape=array.shape)
-        request.raw_input_contents.append(encode_raw(array, spec.dtype))
+        buffers.append(raw_buffer(array, spec.dtype))
     for name in outputs or ():
         request.outputs.add(name=name)
     for key, value in (parameters or {}).items():
         request.parameters[key].CopyFrom(_parameter(key, value))
-    return request
+    return sealed(request.SerializeToString(), REQUEST_TENSORS, buffers)
 
 
 def _check_names(ref: ModelRef, signature: Signature, inputs: Inputs, outputs: Sequence[str] | None) -> None:
@@ -156,9 +162,15 @@ def _parameter(key: str, value: bool | int | float | str) -> pb.InferParameter:
     raise InvalidArgument(f"parameter {key!r} must be bool, int, float or str, got {type(value).__name__}")
 
 
-def infer_result(reply: pb.ModelInferResponse, trailing: Mapping[str, str]) -> InferResult:
-    """Read an answer; raises InternalError where it breaks the protocol."""
-    raw = reply.raw_output_contents
+def infer_result(data: bytes, trailing: Mapping[str, str]) -> InferResult:
+    """Read a serialised answer; raises InternalError where it breaks the protocol."""
+    try:
+        opened = open_response(data)
+    except DecodeError as error:
+        raise InternalError(
+            "the answer to ModelInfer is no inference.ModelInferResponse: its bytes do not parse"
+        ) from error
+    reply, raw = opened.envelope, opened.tensors
     if raw and len(raw) != len(reply.outputs):
         raise InternalError(f"the answer names {len(reply.outputs)} outputs and holds {len(raw)}")
     arrays: dict[str, OutputArray] = {}
@@ -166,7 +178,7 @@ def infer_result(reply: pb.ModelInferResponse, trailing: Mapping[str, str]) -> I
         for index, output in enumerate(reply.outputs):
             dtype, shape = DType(output.datatype), list(output.shape)
             arrays[output.name] = (
-                decode_raw(output.name, dtype, shape, raw[index])
+                _aligned(decode_raw(output.name, dtype, shape, raw[index]))
                 if raw
                 else decode_typed(output.name, dtype, shape, output.contents)
             )
@@ -183,6 +195,15 @@ def infer_result(reply: pb.ModelInferResponse, trailing: Mapping[str, str]) -> I
         )
     except (ValueError, InvalidInput) as error:
         raise InternalError(f"the answer of {reply.model_name!r} cannot be read: {error}") from error
+
+
+def _aligned(array: Array) -> Array:
+    """Return what users may compute on and hand to other libraries: a view may begin where its datatype does not."""
+    if array.flags.aligned:
+        return array
+    copy = array.copy()
+    copy.flags.writeable = False  # as the views are: whether one is a view must not change what may be done with it
+    return copy
 
 
 def _whole(trailing: Mapping[str, str], key: str) -> int | None:

@@ -12,7 +12,7 @@ from interlock.errors import InvalidInput
 from interlock.protocols import open_inference_pb2 as pb
 from interlock.types import ModelRef, Signature
 
-from interlock_client._flow import Flow, ask
+from interlock_client._flow import Call, Flow, ask
 from interlock_client._infer import (
     InferResult,
     Inputs,
@@ -128,8 +128,8 @@ def _attempt(cache: SignatureCache, question: _Question, known: _Known) -> Flow[
         parameters=question.parameters,
         request_id=question.request_id,
     )
-    answer = yield from ask("ModelInfer", request, pb.ModelInferResponse)
-    result = infer_result(answer.message, answer.trailing)
+    answer = yield Call("ModelInfer", request)
+    result = infer_result(answer.data, answer.trailing)
     cache.answered_by(question.ref, result.version)
     return result
 

@@ -17,6 +17,9 @@ from interlock.errors import InvalidInput, Violation
 from interlock.protocols.open_inference_pb2 import InferTensorContents
 from interlock.types import Array, DType
 
+Buffer = bytes | memoryview
+"""A tensor's raw bytes."""
+
 MAX_RANK: Final = 16
 _PIECE: Final = 1 << 14
 """Typed values that are converted at a time: one call over millions of them would keep every other thread waiting."""
@@ -56,20 +59,23 @@ def element_count(name: str, shape: Sequence[int]) -> int:
     return math.prod(shape)
 
 
-def decode_raw(name: str, dtype: DType, shape: Sequence[int], raw: bytes) -> Array:
-    """Return the array that raw bytes hold, without a copy where the datatype allows; raises InvalidInput."""
+def decode_raw(name: str, dtype: DType, shape: Sequence[int], raw: Buffer) -> Array:
+    """Return the array that raw bytes hold, without a copy where the datatype allows; raises InvalidInput.
+
+    It need not begin where its datatype belongs in memory (`Array.flags.aligned`): a view into a message rarely does.
+    """
     count = element_count(name, shape)
     if dtype is DType.BYTES:
         return _decode_bytes(name, shape, count, raw)
     expected = count * dtype.numpy.itemsize
     if len(raw) != expected:
         raise _refuse(name, f"{len(raw)} raw bytes do not match {dtype.value}{list(shape)}, which takes {expected}")
-    if dtype is DType.BOOL and any(raw.translate(None, b"\x00\x01")):
+    if dtype is DType.BOOL and count and np.frombuffer(raw, np.uint8).max() > 1:
         raise _refuse(name, "BOOL bytes must be 0 or 1")
     return np.frombuffer(raw, dtype=dtype.numpy).reshape(shape)
 
 
-def _decode_bytes(name: str, shape: Sequence[int], count: int, raw: bytes) -> Array:
+def _decode_bytes(name: str, shape: Sequence[int], count: int, raw: Buffer) -> Array:
     if count > len(raw) // 4:  # before anything of the claimed size is made
         raise _refuse(name, f"{len(raw)} raw bytes cannot hold {count} BYTES elements")
     items: list[bytes] = []
@@ -81,7 +87,7 @@ def _decode_bytes(name: str, shape: Sequence[int], count: int, raw: bytes) -> Ar
         position += 4
         if position + length > len(raw):
             raise _refuse(name, f"BYTES element {len(items)} claims {length} bytes, {len(raw) - position} are left")
-        items.append(raw[position : position + length])
+        items.append(bytes(raw[position : position + length]))
         position += length
     if len(items) != count:
         raise _refuse(name, f"{len(items)} BYTES elements do not fill shape {list(shape)}, which takes {count}")
@@ -92,6 +98,13 @@ def _objects(items: Sequence[bytes], shape: Sequence[int]) -> Array:
     array = np.empty(len(items), dtype=object)
     array[:] = items
     return array.reshape(shape)
+
+
+def raw_buffer(array: Array, dtype: DType) -> Buffer:
+    """Return an array's elements as raw bytes, without a copy where they lie in memory as they travel."""
+    if dtype is DType.BYTES or array.dtype != dtype.numpy or not array.flags.c_contiguous:
+        return encode_raw(array, dtype)
+    return array.data
 
 
 def encode_raw(array: Array, dtype: DType) -> bytes:

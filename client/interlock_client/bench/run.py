@@ -10,15 +10,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from interlock.protocols import open_inference_pb2 as pb
-from interlock.protocols.open_inference_pb2_grpc import GRPCInferenceServiceStub
+from interlock.protocols.open_inference_pb2_grpc import SERVICE
 from interlock.types import ModelRef
 
 from interlock_client import _inference
 from interlock_client._access import Tls
 from interlock_client._channel import DEFAULT_RETRIES, INFERENCE, dial
 from interlock_client._connection import SyncConnection
-from interlock_client._flow import Flow, ask
+from interlock_client._flow import Call, Flow
 from interlock_client._infer import infer_result
 from interlock_client.bench import statistics
 from interlock_client.bench.fleet import Fleet
@@ -64,7 +63,7 @@ def run(settings: Settings, progress: Progress) -> BenchResult:
         options=(),
         token=settings.token,
     )
-    connection = SyncConnection(line, GRPCInferenceServiceStub, tuple)
+    connection = SyncConnection(line, SERVICE, tuple)
     taken = datetime.now(UTC)
     try:
         known = connection.run(_inference.metadata(settings.ref), _ASK_S)
@@ -110,8 +109,8 @@ def run(settings: Settings, progress: Progress) -> BenchResult:
 
 
 def _once(request: bytes) -> Flow[None]:
-    answer = yield from ask("ModelInfer", pb.ModelInferRequest.FromString(request), pb.ModelInferResponse)
-    infer_result(answer.message, answer.trailing)
+    answer = yield Call("ModelInfer", request)
+    infer_result(answer.data, answer.trailing)
 
 
 def _load(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, cast
 
 import numpy as np
+from interlock.envelope import open_request
 from interlock.errors import InvalidInput
 from interlock.tensors import bf16_bits
 from interlock.types import Array, DType, ModelRef, Signature, TensorSpec
@@ -60,9 +61,10 @@ def questions(
         values = {spec.name: _draw(spec.dtype, sizes[spec.name], generator) for spec in drawn}
         inputs = cast(Inputs, {**given, **values})
         request = infer_request(ref, signature, inputs, outputs=None, parameters=None, request_id="")
-        made.append(request.SerializeToString())
-        sent = tuple(f"{each.name} {each.datatype}{list(each.shape)}" for each in request.inputs)
-        rows = next((int(x.shape[0]) for x in request.inputs if _has_batch(known[x.name])), 1)
+        made.append(request)
+        described = open_request(request).envelope.inputs
+        sent = tuple(f"{each.name} {each.datatype}{list(each.shape)}" for each in described)
+        rows = next((int(x.shape[0]) for x in described if _has_batch(known[x.name])), 1)
     return Questions(tuple(made), rows, sent)
 
 

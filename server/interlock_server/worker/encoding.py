@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from interlock import tensors
+from interlock.envelope import RESPONSE_TENSORS, sealed, varint
 from interlock.protocols.open_inference_pb2 import ModelInferResponse
-from interlock.types import Array, DType, Signature
+from interlock.tensors import Buffer, raw_buffer
+from interlock.types import Array, Signature
 
 from interlock_server.worker.inputs import RequestedOutputs
 from interlock_server.worker.shared_memory import SharedMemory
@@ -16,8 +18,6 @@ _MOST: Final = 256
 """Skeletons that are kept; then all are forgotten and written again."""
 _ID_TAG: Final = b"\x1a"
 """ModelInferResponse.id, length-delimited."""
-_TENSORS_TAG: Final = b"\x32"
-"""ModelInferResponse.raw_output_contents, length-delimited."""
 
 _Skeleton = tuple[bytes, ...]
 """What stands between an answer's id and its first tensor, and then between its tensors."""
@@ -35,14 +35,14 @@ class Encoder:
 
     def raw(self, request_id: str, outputs: Sequence[Array], positions: tuple[int, ...]) -> bytes:
         """Return an answer with these outputs in raw form; a tensor's bytes are copied once."""
-        buffers = [_buffer(outputs[index], self._specs[index].dtype) for index in positions]
+        buffers = [raw_buffer(outputs[index], self._specs[index].dtype) for index in positions]
         key = (positions, *[outputs[index].shape for index in positions], *map(_size, buffers))
         skeleton = self._skeletons.get(key)
         if skeleton is None:
             if len(self._skeletons) >= _MOST:
                 self._skeletons = {}
             skeleton = self._skeletons[key] = self._skeleton(outputs, positions, [_size(each) for each in buffers])
-        pieces: list[bytes | memoryview] = [self._head]
+        pieces: list[Buffer] = [self._head]
         if request_id:
             name = request_id.encode()
             pieces += (_ID_TAG, varint(len(name)), name)
@@ -57,7 +57,7 @@ class Encoder:
         for index in positions:
             spec = self._specs[index]
             described.outputs.add(name=spec.name, datatype=spec.dtype.value, shape=outputs[index].shape)
-        heads = [_TENSORS_TAG + varint(size) for size in sizes]
+        heads = [RESPONSE_TENSORS + varint(size) for size in sizes]
         return (described.SerializeToString() + heads[0], *heads[1:], b"")
 
     def other(
@@ -76,41 +76,25 @@ class Encoder:
             and not wanted.shared
             and all(self._specs[index].dtype in tensors.TYPED_FIELD for index in wanted.positions)
         )
+        buffers: list[Buffer] = []
         for index in wanted.positions:
             spec, array = self._specs[index], outputs[index]
             tensor = response.outputs.add(name=spec.name, datatype=spec.dtype.value, shape=array.shape)
             if typed:
                 tensor.contents.CopyFrom(tensors.encode_typed(array, spec.dtype))
                 continue
-            data = tensors.encode_raw(array, spec.dtype)
+            data = raw_buffer(array, spec.dtype)
             part = wanted.shared.get(index)
             if part is not None:
                 shared.write(f"output {spec.name!r}", part, data)
                 tensor.parameters["shared_memory_region"].string_param = part.region
-                tensor.parameters["shared_memory_byte_size"].int64_param = len(data)
+                tensor.parameters["shared_memory_byte_size"].int64_param = _size(data)
                 if part.offset:
                     tensor.parameters["shared_memory_offset"].int64_param = part.offset
                 data = b""  # clients count one entry for each output
-            response.raw_output_contents.append(data)
-        return response.SerializeToString()
+            buffers.append(data)
+        return sealed(response.SerializeToString(), RESPONSE_TENSORS, buffers)
 
 
-def _buffer(array: Array, dtype: DType) -> bytes | memoryview:
-    """Return a tensor's raw bytes, without a copy where they lie in memory as they go out."""
-    if dtype is DType.BYTES or array.dtype != dtype.numpy or not array.flags.c_contiguous:
-        return tensors.encode_raw(array, dtype)
-    return array.data
-
-
-def _size(buffer: bytes | memoryview) -> int:
+def _size(buffer: Buffer) -> int:
     return buffer.nbytes if isinstance(buffer, memoryview) else len(buffer)
-
-
-def varint(value: int) -> bytes:
-    """Return a number as protobuf writes it."""
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)

@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from interlock import tensors
+from interlock.envelope import Opened
 from interlock.errors import InvalidInput, Violation
 from interlock.protocols.open_inference_pb2 import ModelInferRequest
+from interlock.tensors import Buffer
 from interlock.types import Array, DType, Signature, TensorSpec
 
 from interlock_server.worker.engine import NO_OPTIONAL, for_engine
@@ -42,11 +44,11 @@ class RequestedOutputs:
 
 
 def read_inputs(
-    request: ModelInferRequest, signature: Signature, joinable: bool, read_shared: ReadShared
+    opened: Opened[ModelInferRequest], signature: Signature, joinable: bool, read_shared: ReadShared
 ) -> RequestTensors:
     """Decode and check a request's inputs; raises InvalidInput naming every tensor that is wrong."""
-    by_name = _by_name(request, signature)
-    raw = _raw_by_name(request, read_shared)
+    by_name = _by_name(opened.envelope, signature)
+    raw = _raw_by_name(opened, read_shared)
     arrays = [_array(spec, by_name[spec.name], raw.get(spec.name)) for spec in signature.inputs]
     _check_symbols(signature.inputs, arrays)
     typed = len(raw) < len(by_name)
@@ -57,7 +59,7 @@ def read_inputs(
     return RequestTensors(tuple(arrays), None, typed, optional)
 
 
-def _array(spec: TensorSpec, tensor: ModelInferRequest.InferInputTensor, data: bytes | None) -> Array:
+def _array(spec: TensorSpec, tensor: ModelInferRequest.InferInputTensor, data: Buffer | None) -> Array:
     """Decode one input from its raw bytes, or from its typed contents where there are none."""
     if tensor.datatype != spec.dtype.value:
         raise _refuse(spec, f"is {spec.dtype.value}, the request has {tensor.datatype or 'no datatype'}")
@@ -129,14 +131,15 @@ def _by_name(request: ModelInferRequest, signature: Signature) -> dict[str, Mode
     return given
 
 
-def _raw_by_name(request: ModelInferRequest, read_shared: ReadShared) -> dict[str, bytes]:
+def _raw_by_name(opened: Opened[ModelInferRequest], read_shared: ReadShared) -> Mapping[str, Buffer]:
     """Pair raw contents with inputs; inputs that are not in the result are typed."""
-    contents = request.raw_input_contents
+    request, contents = opened.envelope, opened.tensors
+    raw: dict[str, Buffer]
     if len(contents) == len(request.inputs):
         raw = {tensor.name: data for tensor, data in zip(request.inputs, contents, strict=True)}
         own: Sequence[ModelInferRequest.InferInputTensor] = request.inputs
     else:
-        raw = _shared_by_name(request, read_shared)
+        raw = {**_shared_by_name(request, read_shared)}
         own = [tensor for tensor in request.inputs if tensor.name not in raw]
         if contents:
             raw.update(_paired(request, [tensor.name for tensor in own], contents))
@@ -166,7 +169,7 @@ def _shared_by_name(request: ModelInferRequest, read_shared: ReadShared) -> dict
     return found
 
 
-def _paired(request: ModelInferRequest, names: Sequence[str], contents: Sequence[bytes]) -> dict[str, bytes]:
+def _paired(request: ModelInferRequest, names: Sequence[str], contents: Sequence[Buffer]) -> dict[str, Buffer]:
     if len(contents) > len(names):
         what = f"{len(contents)} raw_input_contents for {len(names)} inputs: one for each is needed"
         raise InvalidInput(what, [Violation("raw_input_contents", what)])

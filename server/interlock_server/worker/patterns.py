@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from interlock.envelope import REQUEST_TENSORS, Opened, Span, tensor_spans
 from interlock.protocols.open_inference_pb2 import ModelInferRequest
 from interlock.types import Array, DType, ModelRef, Signature
 
@@ -24,9 +25,6 @@ _MOST: Final = 1024
 _SAME_LENGTH: Final = 8
 """Patterns of one length that are kept: each is compared."""
 _LONGEST_HEAD: Final = 1024
-_TENSORS_TAG: Final = 7 << 3 | 2
-"""ModelInferRequest.raw_input_contents, length-delimited."""
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _NO_VIEW: Final = frozenset({DType.BOOL, DType.BYTES})
 """Their bytes must be looked at one by one."""
 
@@ -98,26 +96,27 @@ class Patterns:
 
 def pattern_of(
     data: bytes,
-    request: ModelInferRequest,
+    opened: Opened[ModelInferRequest],
     ref: ModelRef,
     signature: Signature,
     read: RequestTensors,
     wanted: RequestedOutputs,
 ) -> Pattern | None:
     """Return the pattern of a request that was read and fits the signature; None where it has parts of its own."""
+    request = opened.envelope
     if request.id or request.parameters or read.typed or read.optional or wanted.shared:
         return None
-    if len(request.raw_input_contents) != len(signature.inputs) or not signature.inputs:
+    if len(opened.tensors) != len(signature.inputs) or not signature.inputs:
         return None  # a tensor of it lies in shared memory
     if any(spec.dtype in _NO_VIEW for spec in signature.inputs) or not all(array.size for array in read.arrays):
         return None
-    spans = tensor_spans(data, len(signature.inputs))
-    if spans is None or spans[0][0] > _LONGEST_HEAD:
+    spans = _last_fields(data)
+    if len(spans) != len(signature.inputs) or spans[0].start > _LONGEST_HEAD:
         return None
     by_name = dict(zip((tensor.name for tensor in request.inputs), spans, strict=True))
     before = dict(zip(by_name, _between(data, spans), strict=True))
     parts = tuple(
-        _Part(before[spec.name], by_name[spec.name][0], array.size, spec.dtype.numpy, array.shape)
+        _Part(before[spec.name], by_name[spec.name].start, array.size, spec.dtype.numpy, array.shape)
         for spec, array in zip(signature.inputs, read.arrays, strict=True)
     )
     return Pattern(
@@ -127,47 +126,18 @@ def pattern_of(
         rows=read.rows,
         key=join_key(read.arrays),
         size=sum(array.nbytes for array in read.arrays),
-        head=data[: spans[0][0]],
+        head=data[: spans[0].start],
         parts=parts,
     )
 
 
-def _between(data: bytes, spans: Sequence[tuple[int, int]]) -> list[bytes]:
-    ends = [spans[0][0], *(end for _, end in spans)]
-    return [data[end:start] for end, (start, _) in zip(ends, spans, strict=False)]
+def _between(data: bytes, spans: Sequence[Span]) -> list[bytes]:
+    ends = [spans[0].start, *(span.end for span in spans)]
+    return [data[end : span.start] for end, span in zip(ends, spans, strict=False)]
 
 
-def tensor_spans(data: bytes, count: int) -> list[tuple[int, int]] | None:
-    """Return where each of a request's tensors begins and ends; None unless they are its last `count` fields."""
-    spans: list[tuple[int, int]] = []
-    position, end = 0, len(data)
-    while position < end:
-        tag, position = _varint(data, position)
-        kind = tag & 7
-        length = 0
-        if kind == _VARINT:
-            _, position = _varint(data, position)
-        elif kind == _BYTES:
-            length, position = _varint(data, position)
-        elif kind in (_FIXED32, _FIXED64):
-            length = 4 if kind == _FIXED32 else 8
-        else:
-            return None
-        if tag == _TENSORS_TAG:
-            spans.append((position, position + length))
-        elif spans:
-            return None
-        position += length
-    return spans if len(spans) == count and position == end else None
-
-
-def _varint(data: bytes, position: int) -> tuple[int, int]:
-    """Read a number of bytes that were parsed before, and return it with the place after it."""
-    value = shift = 0
-    while True:
-        byte = data[position]
-        value |= (byte & 0x7F) << shift
-        position += 1
-        if byte < 0x80:
-            return value, position
-        shift += 7
+def _last_fields(data: bytes) -> Sequence[Span]:
+    """Return where a request's tensors lie; none unless they are its last fields."""
+    spans = tensor_spans(data, REQUEST_TENSORS) or ()
+    following = [*(span.field for span in spans[1:]), len(data)]
+    return spans if all(span.end == field for span, field in zip(spans, following, strict=False)) else ()

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from google.protobuf.message import DecodeError
+from interlock.envelope import Opened, open_request
 from interlock.errors import InterlockError, InvalidArgument, InvalidInput, NotReady
 from interlock.model import ServableState
 from interlock.protocols.open_inference_pb2 import ModelInferRequest
@@ -72,16 +73,16 @@ class Predictor:
         try:
             pattern = self._patterns.find(call.request)
             if pattern is None:
-                request = parse(call.request)
-                check(call.caller, call, request.model_name)
-                ref = ModelRef.from_wire(request.model_name, request.model_version)
+                opened = parse(call.request)
+                check(call.caller, call, opened.envelope.model_name)
+                ref = ModelRef.from_wire(opened.envelope.model_name, opened.envelope.model_version)
             else:
                 check(call.caller, call, pattern.ref.model)
-                request, ref = None, pattern.ref
+                opened, ref = None, pattern.ref
             resolved, batcher = self._lease(ref)
             try:
                 if pattern is None or pattern.signature is not resolved.servable.spec.signature or self._tracer.active:
-                    inference = self._read(call, request or parse(call.request), ref, resolved, batcher)
+                    inference = self._read(call, opened or parse(call.request), ref, resolved, batcher)
                 else:
                     read = pattern.read(call.request)
                     inference = Inference(
@@ -123,15 +124,16 @@ class Predictor:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _read(
-        self, call: Call, request: ModelInferRequest, ref: ModelRef, resolved: Resolved, batcher: Batcher
+        self, call: Call, opened: Opened[ModelInferRequest], ref: ModelRef, resolved: Resolved, batcher: Batcher
     ) -> Inference:
         """Look at a request of which nothing is known; raises InvalidInput."""
+        request = opened.envelope
         servable = resolved.servable
         signature, config = servable.spec.signature, servable.spec.config
         self._metrics.watch(servable)
         joinable = servable.spec.joinable and config.max_batch_size > 0
         options = read_options(request)
-        read = read_inputs(request, signature, joinable, self.shared.read)
+        read = read_inputs(opened, signature, joinable, self.shared.read)
         wanted = read_outputs(request, signature)
         for position, part in wanted.shared.items():
             self.shared.check(f"output {signature.outputs[position].name!r}", part)
@@ -141,7 +143,7 @@ class Predictor:
             raise InvalidInput(
                 f"the request has {read.rows} rows, the version's max_batch_size is {config.max_batch_size}; split it"
             )
-        pattern = pattern_of(call.request, request, ref, signature, read, wanted)
+        pattern = pattern_of(call.request, opened, ref, signature, read, wanted)
         if pattern is not None:
             self._patterns.keep(call.request, pattern)
         return Inference(
@@ -260,10 +262,10 @@ class Inference(Work):
         self._predictor.refuse(self._call, error, self._resolved)
 
 
-def parse(data: bytes) -> ModelInferRequest:
+def parse(data: bytes) -> Opened[ModelInferRequest]:
     """Read a request; raises InvalidArgument."""
     try:
-        return ModelInferRequest.FromString(data)
+        return open_request(data)
     except DecodeError as error:
         raise InvalidArgument("the request is no inference.ModelInferRequest: its bytes do not parse") from error
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from interlock.errors import AlreadyExists, InvalidArgument, NotFound, PermissionDenied, ResourceExhausted, Violation
+from interlock.tensors import Buffer
 
 from interlock_server.worker.parameters import SharedSlice
 
@@ -102,20 +103,22 @@ class SharedMemory:
             missing -= len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def write(self, where: str, part: SharedSlice, data: bytes) -> None:
+    def write(self, where: str, part: SharedSlice, data: Buffer) -> None:
         """Copy an output into a region; raises NotFound, InvalidArgument where it does not fit."""
         found = self._find(part.region)
         start = _start(where, found.region, part)
-        if len(data) > part.byte_size:
+        # Flat: the view of an empty tensor cannot be cast.
+        view = memoryview(data).cast("B") if memoryview(data).nbytes else memoryview(b"")
+        if len(view) > part.byte_size:
             raise _refuse(
                 where,
                 f"shared memory size specified with the request for {where} ({part.byte_size} bytes) should be at "
-                f"least {len(data)} bytes to hold the results",
+                f"least {len(view)} bytes to hold the results",
             )
-        if os.fstat(found.descriptor).st_size < start + len(data):
+        if os.fstat(found.descriptor).st_size < start + len(view):
             raise _refuse(where, f"{where}: shared memory region '{part.region}' is shorter now than registered")
-        view, done = memoryview(data), 0
-        while done < len(data):
+        done = 0
+        while done < len(view):
             done += os.pwrite(found.descriptor, view[done:], start + done)
 
     def check(self, where: str, part: SharedSlice) -> None:

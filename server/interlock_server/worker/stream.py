@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import Final
 
 from google.protobuf.message import DecodeError
+from interlock.envelope import open_request, varint
 from interlock.errors import InterlockError
 from interlock.protocols.open_inference_pb2 import (
     InferParameter,
-    ModelInferRequest,
     ModelInferResponse,
     ModelStreamInferResponse,
 )
@@ -152,8 +152,9 @@ class _Request(Call):
 
     def done(self, data: bytes | None = None, trailing: Trailing = ()) -> None:
         if not self.answer and self.error is None:
-            body = (data or b"") + _FINAL
-            self.answer = _INFER_RESPONSE_TAG + _varint(len(body)) + body
+            body = data or b""
+            length = varint(len(body) + len(_FINAL))
+            self.answer = b"".join((_INFER_RESPONSE_TAG, length, body, _FINAL))
             self._stream.flush()
 
     def fail(self, error: InterlockError) -> None:
@@ -168,17 +169,8 @@ class _Request(Call):
 def _error_message(data: bytes, error: InterlockError) -> bytes:
     """Say an error, with the id of the request that it is about."""
     try:
-        named = ModelInferRequest.FromString(data).id
+        named = open_request(data).envelope.id
     except DecodeError:
         named = ""
     response = ModelStreamInferResponse(error_message=error.message, infer_response=ModelInferResponse(id=named))
     return response.SerializeToString()
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)

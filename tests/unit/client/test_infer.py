@@ -24,7 +24,7 @@ GOOD = {"ids": [1], "x": np.zeros((1, 2), np.float32)}
 def build(
     inputs: object, *, outputs: object = None, parameters: Parameters | None = None, request_id: str = ""
 ) -> pb.ModelInferRequest:
-    return infer_request(
+    made = infer_request(
         REF,
         TWO,
         inputs,  # type: ignore[arg-type]
@@ -32,6 +32,7 @@ def build(
         parameters=parameters,
         request_id=request_id,
     )
+    return pb.ModelInferRequest.FromString(made)
 
 
 def test_a_request_carries_raw_contents_in_the_signatures_order() -> None:
@@ -49,8 +50,8 @@ def test_a_request_carries_raw_contents_in_the_signatures_order() -> None:
 @pytest.mark.parametrize(("ref", "wire"), [("m", ""), ("m@7", "7"), ("m:canary", "canary")])
 def test_a_ref_becomes_the_protocols_version(ref: str, wire: str) -> None:
     signature = Signature((), ())
-    request = infer_request(ModelRef.parse(ref), signature, {}, outputs=None, parameters=None, request_id="")
-    assert request.model_version == wire
+    made = infer_request(ModelRef.parse(ref), signature, {}, outputs=None, parameters=None, request_id="")
+    assert pb.ModelInferRequest.FromString(made).model_version == wire
 
 
 def test_parameters_keep_their_types() -> None:
@@ -130,7 +131,7 @@ TRAILING = {
 
 
 def test_an_answer_is_a_mapping_that_names_its_version() -> None:
-    result = infer_result(reply(y=(DType.FP32, [[1, 2]]), z=(DType.INT64, [3])), TRAILING)
+    result = infer_result(reply(y=(DType.FP32, [[1, 2]]), z=(DType.INT64, [3])).SerializeToString(), TRAILING)
     assert list(result) == ["y", "z"]
     assert len(result) == 2
     assert "y" in result
@@ -146,7 +147,7 @@ def test_an_answer_is_a_mapping_that_names_its_version() -> None:
 
 
 def test_an_answer_without_our_trailing_metadata_says_so_with_none() -> None:
-    result = infer_result(reply(y=(DType.FP32, [1])), {})
+    result = infer_result(reply(y=(DType.FP32, [1])).SerializeToString(), {})
     assert (result.alias, result.generation, result.digest, result.queue_s, result.run_s) == (
         "",
         None,
@@ -166,9 +167,19 @@ def test_an_answer_without_our_trailing_metadata_says_so_with_none() -> None:
     ],
 )
 def test_outputs_have_the_documented_numpy_dtypes(dtype: DType, value: object, numpy: type[np.generic]) -> None:
-    array = infer_result(reply(y=(dtype, value)), {})["y"]
+    array = infer_result(reply(y=(dtype, value)).SerializeToString(), {})["y"]
     assert array.dtype == numpy
     assert array.tolist() == value
+
+
+@pytest.mark.parametrize("name_length", [*range(8), 20_000])
+def test_outputs_are_read_only_and_lie_where_their_datatype_belongs(name_length: int) -> None:
+    name = "y" * (1 + name_length)  # its length moves the tensors behind it in the message
+    found = infer_result(reply(**{name: (DType.FP64, [1.0, 2.0])}, z=(DType.FP32, [3.0])).SerializeToString(), {})
+    assert found[name].tolist() == [1.0, 2.0]
+    for array in found.values():
+        assert array.flags.aligned
+        assert not array.flags.writeable
 
 
 def test_a_typed_answer_is_read_too() -> None:
@@ -176,7 +187,7 @@ def test_a_typed_answer_is_read_too() -> None:
     message.outputs.add(
         name="y", datatype="INT32", shape=[2], contents=encode_typed(np.array([1, -2], np.int32), DType.INT32)
     )
-    assert infer_result(message, {})["y"].tolist() == [1, -2]
+    assert infer_result(message.SerializeToString(), {})["y"].tolist() == [1, -2]
 
 
 def broken(
@@ -206,7 +217,7 @@ def test_an_answer_that_breaks_the_protocol_is_the_servers_fault(
     message: pb.ModelInferResponse, trailing: Mapping[str, str]
 ) -> None:
     with pytest.raises(InternalError, match="answer"):
-        infer_result(message, trailing)
+        infer_result(message.SerializeToString(), trailing)
 
 
 def test_metadata_names_the_version_from_our_property_or_the_only_one_listed() -> None:

@@ -33,14 +33,13 @@ class Server:
 
     def answer(self, call: Call) -> Message:
         self.calls.append(call.method)
-        if isinstance(call.request, pb.ModelMetadataRequest):
+        if call.method == "ModelMetadata":
             found = describe("m", self.signature, self.version)
             if not self.property_version:
                 del found.properties["interlock.version"], found.versions[:]
             return found
-        assert isinstance(call.request, pb.ModelInferRequest)
         wanted = self.signature.inputs[0].dtype.value
-        if call.request.inputs[0].datatype != wanted:
+        if pb.ModelInferRequest.FromString(call.request).inputs[0].datatype != wanted:
             raise InvalidInput(f"expects {wanted}")
         return pb.ModelInferResponse(model_name="m", model_version=str(self.version))
 
@@ -54,7 +53,7 @@ class Server:
                 except InvalidInput as error:
                     call = flow.throw(error)
                 else:
-                    call = flow.send(Answer(message, trailing))
+                    call = flow.send(Answer(message.SerializeToString(), trailing))
         except StopIteration as done:
             result: T = done.value
             return result

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from interlock.envelope import whole_request
 from interlock.errors import InvalidInput
 from interlock.protocols.open_inference_pb2 import ModelInferRequest
 from interlock.types import Array, DType, Signature, TensorSpec
@@ -92,15 +93,15 @@ GOOD: list[tuple[ModelInferRequest, Signature, Array, int | None, bool]] = [
 def test_what_fits_the_signature_becomes_arrays(
     request_: ModelInferRequest, signature: Signature, expected: Array, rows: int | None, as_typed: bool
 ) -> None:
-    read = read_inputs(request_, signature, True, no_shared)
+    read = read_inputs(whole_request(request_), signature, True, no_shared)
     assert (read.rows, read.typed) == (rows, as_typed)
     np.testing.assert_array_equal(read.arrays[0], expected)
     assert read.arrays[0].dtype == expected.dtype
-    assert read_inputs(request_, signature, False, no_shared).rows is None
+    assert read_inputs(whole_request(request_), signature, False, no_shared).rows is None
 
 
 def test_arrays_come_in_the_signature_s_order_whatever_the_request_s() -> None:
-    read = read_inputs(both([2, 3], [2, 3]), PAIR, True, no_shared)
+    read = read_inputs(whole_request(both([2, 3], [2, 3])), PAIR, True, no_shared)
     assert [array.dtype for array in read.arrays] == [np.int64, np.float32]
 
 
@@ -109,7 +110,7 @@ def test_requests_whose_inputs_have_different_first_sizes_run_alone() -> None:
         inputs=[Tensor(name="a", datatype="FP32", shape=[1, 2]), Tensor(name="b", datatype="FP32", shape=[2, 2])],
         raw_input_contents=[floats(1, 2), floats(1, 2, 3, 4)],
     )
-    assert read_inputs(request, UNTIED, True, no_shared).rows is None
+    assert read_inputs(whole_request(request), UNTIED, True, no_shared).rows is None
 
 
 BAD: list[tuple[ModelInferRequest, Signature, str]] = [
@@ -144,7 +145,7 @@ BAD: list[tuple[ModelInferRequest, Signature, str]] = [
 @pytest.mark.parametrize(("request_", "signature", "why"), BAD)
 def test_what_does_not_fit_is_refused_by_name(request_: ModelInferRequest, signature: Signature, why: str) -> None:
     with pytest.raises(InvalidInput, match=why) as refused:
-        read_inputs(request_, signature, True, no_shared)
+        read_inputs(whole_request(request_), signature, True, no_shared)
     assert refused.value.violations
 
 
@@ -152,7 +153,7 @@ def test_every_wrong_name_is_told_at_once() -> None:
     request = raw("u", "FP32", [1], b"")
     request.inputs.append(Tensor(name="v"))
     with pytest.raises(InvalidInput) as refused:
-        read_inputs(request, PLAIN, True, no_shared)
+        read_inputs(whole_request(request), PLAIN, True, no_shared)
     assert {violation.field for violation in refused.value.violations} == {"inputs[u]", "inputs[v]", "inputs[x]"}
 
 
@@ -160,7 +161,7 @@ def test_raw_contents_are_one_for_each_input() -> None:
     request = raw("x", "FP32", [1, 2], floats(1, 2))
     request.raw_input_contents.append(b"")
     with pytest.raises(InvalidInput, match="2 raw_input_contents for 1 inputs"):
-        read_inputs(request, PLAIN, True, no_shared)
+        read_inputs(whole_request(request), PLAIN, True, no_shared)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +239,7 @@ def test_a_request_with_right_names_and_wrong_bytes_is_taken_or_refused(
 
 def check(request: ModelInferRequest, signature: Signature) -> None:
     try:
-        read = read_inputs(request, signature, True, no_shared)
+        read = read_inputs(whole_request(request), signature, True, no_shared)
     except InvalidInput:
         return
     for spec, array in zip(signature.inputs, read.arrays, strict=True):

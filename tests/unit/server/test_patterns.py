@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from interlock.envelope import REQUEST_TENSORS, tensor_spans, whole_request
 from interlock.errors import InvalidInput
 from interlock.protocols.open_inference_pb2 import InferParameter, ModelInferRequest, ModelInferResponse
 from interlock.types import Array, DType, ModelRef, Signature, TensorSpec
 from interlock_server.worker.encoding import Encoder
 from interlock_server.worker.inputs import read_inputs, read_outputs
 from interlock_server.worker.parameters import SharedSlice
-from interlock_server.worker.patterns import Pattern, Patterns, pattern_of, tensor_spans
+from interlock_server.worker.patterns import Pattern, Patterns, pattern_of
 
 Tensor = ModelInferRequest.InferInputTensor
 Output = ModelInferRequest.InferRequestedOutputTensor
@@ -41,8 +42,8 @@ def asking(rows: int = 1, length: int = 3, value: float = 1.0, **more: object) -
 
 def pattern(request: ModelInferRequest, data: bytes | None = None) -> Pattern | None:
     data = request.SerializeToString() if data is None else data
-    read, wanted = read_inputs(request, PAIR, True, no_shared), read_outputs(request, PAIR)
-    return pattern_of(data, request, ModelRef("m"), PAIR, read, wanted)
+    read, wanted = read_inputs(whole_request(request), PAIR, True, no_shared), read_outputs(request, PAIR)
+    return pattern_of(data, whole_request(request), ModelRef("m"), PAIR, read, wanted)
 
 
 def test_what_was_found_out_of_one_request_holds_for_the_next_of_its_form() -> None:
@@ -83,9 +84,9 @@ def test_requests_of_one_length_are_told_apart_by_every_byte_outside_their_tenso
     found = pattern(asking())
     assert found is not None
     data = asking().SerializeToString()
-    spans = tensor_spans(data, 2)
+    spans = tensor_spans(data, REQUEST_TENSORS)
     assert spans is not None
-    inside = {place for start, end in spans for place in range(start, end)}
+    inside = {place for span in spans for place in range(span.start, span.end)}
     for place in range(len(data)):
         changed = data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
         assert found.fits(changed) is (place in inside), place
@@ -147,7 +148,7 @@ def test_a_known_form_reads_what_parsing_reads(requests: list[ModelInferRequest]
             known = patterns.find(data)
             try:
                 parsed = ModelInferRequest.FromString(data)
-                read, wanted = read_inputs(parsed, PAIR, True, no_shared), read_outputs(parsed, PAIR)
+                read, wanted = read_inputs(whole_request(parsed), PAIR, True, no_shared), read_outputs(parsed, PAIR)
             except Exception:  # noqa: BLE001 - whatever parsing refuses must not be known
                 assert known is None, data
                 continue
@@ -156,7 +157,7 @@ def test_a_known_form_reads_what_parsing_reads(requests: list[ModelInferRequest]
                 for mine, theirs in zip(known.read(data).arrays, read.arrays, strict=True):
                     np.testing.assert_array_equal(mine, theirs)
             else:
-                found = pattern_of(data, parsed, ModelRef("m"), PAIR, read, wanted)
+                found = pattern_of(data, whole_request(parsed), ModelRef("m"), PAIR, read, wanted)
                 if found is not None:
                     patterns.keep(data, found)
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from interlock.envelope import whole_request
 from interlock.errors import InvalidInput
 from interlock.types import Array, DType, Signature, TensorSpec
 from interlock_server.worker.inputs import read_inputs
@@ -68,12 +69,12 @@ def test_both_decoders_agree(source: st.DataObject) -> None:
         expected = reference_decoder.decode(request, signature)
     except reference_decoder.NotValid as rule:
         try:
-            read_inputs(request, signature, True, no_shared)
+            read_inputs(whole_request(request), signature, True, no_shared)
         except InvalidInput as error:
             assert error.violations and all(each.field for each in error.violations)
             return
         raise AssertionError(f"the server took a request that breaks a rule: {rule}") from rule
-    read = read_inputs(request, signature, True, no_shared)
+    read = read_inputs(whole_request(request), signature, True, no_shared)
     for spec, array in zip(signature.inputs, read.arrays, strict=True):
         assert array.shape == expected[spec.name].shape
         assert elements(spec, array) == expected[spec.name].elements
