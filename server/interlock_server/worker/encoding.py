@@ -27,14 +27,15 @@ class Encoder:
     """Writes the answers of one version. Thread-safe: every change is one step of the interpreter."""
 
     def __init__(self, model: str, version: str, signature: Signature) -> None:
-        self._model: Final = model
-        self._version: Final = version
         self._specs: Final = signature.outputs
         self._head: Final = ModelInferResponse(model_name=model, model_version=version).SerializeToString()
         self._skeletons: dict[tuple[object, ...], _Skeleton] = {}
 
-    def raw(self, request_id: str, outputs: Sequence[Array], positions: tuple[int, ...]) -> bytes:
-        """Return an answer with these outputs in raw form; a tensor's bytes are copied once."""
+    def raw(self, id_field: bytes, outputs: Sequence[Array], positions: tuple[int, ...]) -> bytes:
+        """Return an answer with these outputs in raw form; a tensor's bytes are copied once.
+
+        The id is in its field, which is the same in a request.
+        """
         buffers = [raw_buffer(outputs[index], self._specs[index].dtype) for index in positions]
         key = (positions, *[outputs[index].shape for index in positions], *map(_size, buffers))
         skeleton = self._skeletons.get(key)
@@ -42,11 +43,7 @@ class Encoder:
             if len(self._skeletons) >= _MOST:
                 self._skeletons = {}
             skeleton = self._skeletons[key] = self._skeleton(outputs, positions, [_size(each) for each in buffers])
-        pieces: list[Buffer] = [self._head]
-        if request_id:
-            name = request_id.encode()
-            pieces += (_ID_TAG, varint(len(name)), name)
-        pieces.append(skeleton[0])
+        pieces: list[Buffer] = [self._head, id_field, skeleton[0]]
         for buffer, after in zip(buffers, skeleton[1:], strict=True):
             pieces.append(buffer)
             pieces.append(after)
@@ -62,7 +59,7 @@ class Encoder:
 
     def other(
         self,
-        request_id: str,
+        id_field: bytes,
         outputs: Sequence[Array],
         wanted: RequestedOutputs,
         shared: SharedMemory,
@@ -70,7 +67,7 @@ class Encoder:
         typed: bool,
     ) -> bytes:
         """Return an answer with outputs in typed form where all have one, or in shared memory."""
-        response = ModelInferResponse(model_name=self._model, model_version=self._version, id=request_id)
+        response = ModelInferResponse.FromString(self._head + id_field)
         typed = (
             typed
             and not wanted.shared
@@ -94,6 +91,12 @@ class Encoder:
                 data = b""  # clients count one entry for each output
             buffers.append(data)
         return sealed(response.SerializeToString(), RESPONSE_TENSORS, buffers)
+
+
+def id_as_field(request_id: str) -> bytes:
+    """Return an id as a field of a message; nothing where it is empty."""
+    name = request_id.encode()
+    return _ID_TAG + varint(len(name)) + name if name else b""
 
 
 def _size(buffer: Buffer) -> int:

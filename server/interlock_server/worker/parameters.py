@@ -14,6 +14,8 @@ from interlock_server.worker.work import DEFAULT_PRIORITY, PRIORITY_LEVELS
 _SEQUENCES: Final = ("sequence_id", "sequence_start", "sequence_end")
 _RESERVED_PREFIX: Final = "triton_"
 _RESERVED: Final = frozenset({"triton_enable_empty_final_response"})
+TELLING: Final = frozenset({"priority", "timeout", *_RESERVED})
+"""Parameters that are looked at and leave nothing else to look at: requests with the same ones ask for the same."""
 _MAX_TIMEOUT_US: Final = 1 << 53
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from google.protobuf.message import DecodeError
@@ -20,6 +20,8 @@ from interlock_server.faults import opaque
 from interlock_server.front.seam import Call
 from interlock_server.worker.batcher import Batcher
 from interlock_server.worker.catalog import Catalog
+from interlock_server.worker.encoding import id_as_field
+from interlock_server.worker.engine import NO_OPTIONAL
 from interlock_server.worker.inputs import RequestedOutputs, RequestTensors, read_inputs, read_outputs
 from interlock_server.worker.methods import SERVICE, Methods
 from interlock_server.worker.metrics import WorkerMetrics
@@ -84,9 +86,20 @@ class Predictor:
                 if pattern is None or pattern.signature is not resolved.servable.spec.signature or self._tracer.active:
                     inference = self._read(call, opened or parse(call.request), ref, resolved, batcher)
                 else:
-                    read = pattern.read(call.request)
+                    if pattern.options.timeout_s is not None:
+                        call.shorten(call.received + pattern.options.timeout_s)
                     inference = Inference(
-                        self, call, resolved, batcher, read, pattern.wanted, key=pattern.key, size=pattern.size
+                        self,
+                        call,
+                        resolved,
+                        batcher,
+                        pattern.read(call.request),
+                        pattern.rows,
+                        pattern.wanted,
+                        id_field=pattern.id_field(call.request),
+                        options=pattern.options,
+                        key=pattern.key,
+                        size=pattern.size,
                     )
                 call.on_cancel(inference.cancel)
                 if batcher.submit(inference):
@@ -143,7 +156,7 @@ class Predictor:
             raise InvalidInput(
                 f"the request has {read.rows} rows, the version's max_batch_size is {config.max_batch_size}; split it"
             )
-        pattern = pattern_of(call.request, opened, ref, signature, read, wanted)
+        pattern = pattern_of(call.request, opened, ref, signature, read, wanted, options)
         if pattern is not None:
             self._patterns.keep(call.request, pattern)
         return Inference(
@@ -151,10 +164,12 @@ class Predictor:
             call,
             resolved,
             batcher,
-            read,
+            read.arrays,
+            read.rows,
             wanted,
-            request_id=request.id,
+            id_field=id_as_field(request.id),
             options=options,
+            optional=read.optional,
             typed=read.typed and not self._always_raw,
             trace=self._trace(request.id, resolved, read) if self._tracer.active else None,
         )
@@ -180,7 +195,7 @@ class Predictor:
 class Inference(Work):
     """One request that is held by a lease: its way from the queue to its answer."""
 
-    __slots__ = ("_batcher", "_call", "_predictor", "_request_id", "_resolved", "_trace", "_typed", "_wanted")
+    __slots__ = ("_batcher", "_call", "_id_field", "_predictor", "_resolved", "_trace", "_typed", "_wanted")
 
     def __init__(
         self,
@@ -188,11 +203,13 @@ class Inference(Work):
         call: Call,
         resolved: Resolved,
         batcher: Batcher,
-        read: RequestTensors,
+        inputs: Sequence[Array],
+        rows: int | None,
         wanted: RequestedOutputs,
         *,
-        request_id: str = "",
+        id_field: bytes = b"",
         options: RequestOptions = NO_OPTIONS,
+        optional: Mapping[str, Array] = NO_OPTIONAL,
         typed: bool = False,
         trace: Trace | None = None,
         key: JoinKey | None = None,
@@ -200,11 +217,11 @@ class Inference(Work):
     ) -> None:
         """Take what was read of the request; the rest as Work."""
         super().__init__(
-            read.arrays,
-            rows=read.rows,
+            inputs,
+            rows=rows,
             deadline=call.deadline,
             priority=options.priority,
-            optional=read.optional,
+            optional=optional,
             key=key,
             size=size,
         )
@@ -213,7 +230,7 @@ class Inference(Work):
         self._resolved = resolved
         self._batcher = batcher
         self._wanted = wanted
-        self._request_id = request_id
+        self._id_field = id_field
         self._typed = typed
         self._trace = trace
 
@@ -229,10 +246,10 @@ class Inference(Work):
         try:
             if self._typed or self._wanted.shared:
                 data = servable.encoder.other(
-                    self._request_id, outputs, self._wanted, self._predictor.shared, typed=self._typed
+                    self._id_field, outputs, self._wanted, self._predictor.shared, typed=self._typed
                 )
             else:
-                data = servable.encoder.raw(self._request_id, outputs, self._wanted.positions)
+                data = servable.encoder.raw(self._id_field, outputs, self._wanted.positions)
             ended = time.monotonic()
             total_s, queue_s, output_s = ended - call.received, ran.started - self.enqueued, ended - began
             servable.statistics.lanes[ran.lane].answered(

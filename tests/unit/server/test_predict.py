@@ -23,7 +23,7 @@ from interlock.errors import (
     VersionNotLoaded,
 )
 from interlock.model import ServingConfig
-from interlock.protocols.open_inference_pb2 import ModelInferRequest, ModelInferResponse
+from interlock.protocols.open_inference_pb2 import InferParameter, ModelInferRequest, ModelInferResponse
 from interlock.types import DType, Signature, TensorSpec
 from interlock_server.worker.catalog import Catalog
 from interlock_server.worker.metrics import WorkerMetrics
@@ -111,6 +111,16 @@ def test_an_answer_names_the_version_the_request_and_where_the_time_went(
     assert trailing["interlock-generation"] == "9"
     assert trailing["interlock-digest"] == spec.digest
     assert int(trailing["interlock-queue-us"]) >= 0 and int(trailing["interlock-run-us"]) >= 0
+
+
+def test_a_request_of_a_known_form_gets_its_own_id_back_and_the_time_that_it_names(
+    catalog: Catalog, predict: Predict, tmp_path: Path
+) -> None:
+    load(catalog, version_spec(tmp_path, 3))
+    for number in range(3):
+        call = predict(asking(id=f"r-{number}", parameters={"timeout": InferParameter(int64_param=5_000_000)}))
+        assert answer(call).id == f"r-{number}"
+        assert call.deadline == call.received + 5.0
 
 
 def test_raw_goes_back_raw(catalog: Catalog, predict: Predict, tmp_path: Path) -> None:
