@@ -35,7 +35,8 @@ class Alarms:
     """One thread that rings every alarm. Thread-safe."""
 
     def __init__(self) -> None:
-        self._condition = threading.Condition()
+        self._lock = threading.Lock()
+        self._condition = threading.Condition(self._lock)
         self._buckets: dict[int, Bucket] = {}
         self._ticks: list[int] = []
         self._closed = False
@@ -45,7 +46,7 @@ class Alarms:
     @property
     def waiting(self) -> int:
         """Alarms that are set and have not ended."""
-        with self._condition:
+        with self._lock:
             return sum(map(len, self._buckets.values()))
 
     def set(self, at: float, callback: Callable[[], None]) -> Bucket:
@@ -54,7 +55,7 @@ class Alarms:
         Returns the bucket to discard the callback from, so that it does not ring, unless it is ringing.
         """
         tick = tick_of(at, time.monotonic())
-        with self._condition:
+        with self._lock:
             bucket = self._buckets.get(tick)
             if bucket is None:
                 bucket = self._buckets[tick] = set()
@@ -66,7 +67,7 @@ class Alarms:
 
     def close(self) -> None:
         """Ring no more. Idempotent."""
-        with self._condition:
+        with self._lock:
             self._closed = True
             self._condition.notify()
         self._thread.join()
@@ -85,7 +86,7 @@ class Alarms:
 
     def _due(self) -> Bucket | None:
         """Wait for the next bucket whose time has come; None at the end."""
-        with self._condition:
+        with self._lock:
             while not self._closed:
                 wait_s = self._ticks[0] / _TICKS_PER_S - time.monotonic() if self._ticks else None
                 if wait_s is not None and wait_s <= 0:

@@ -7,6 +7,7 @@ and every batch ends as an event on the completion queue, which carries the tag 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final, Protocol, cast
 
 import grpc
@@ -139,34 +140,33 @@ class CompletionServer:
         self._queue.shutdown()
 
 
-_NO_METADATA: Final = cast(Operation, cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS))
-"""Holds nothing, so that one serves every call."""
-
-
-def send_metadata() -> Operation:
-    """Begin the answer."""
-    return _NO_METADATA
+# What each call takes several of is made without a function of ours in between.
+_Make = Callable[..., Operation]
+_SEND_MESSAGE: Final[_Make] = cygrpc.SendMessageOperation
+_SEND_STATUS: Final[_Make] = cygrpc.SendStatusFromServerOperation
+SEND_METADATA: Final = cast(Operation, cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS))
+"""Begins the answer. It holds nothing, so that one serves every call."""
+receive_message: Final = cast(Callable[[], Operation], partial(cast(_Make, cygrpc.ReceiveMessageOperation), _NO_FLAGS))
+"""Receives one message."""
+receive_close: Final = cast(
+    Callable[[], Operation], partial(cast(_Make, cygrpc.ReceiveCloseOnServerOperation), _NO_FLAGS)
+)
+"""Learns that the call has ended, and how."""
 
 
 def send_message(data: bytes) -> Operation:
     """Send one message."""
-    return cast(Operation, cygrpc.SendMessageOperation(data, _NO_FLAGS))
+    return _SEND_MESSAGE(data, _NO_FLAGS)
 
 
-def send_status(code: grpc.StatusCode | None, details: str, trailing: Metadata) -> Operation:
-    """End the call; None is OK."""
-    number = _OK if code is None else code.value[0]
-    return cast(Operation, cygrpc.SendStatusFromServerOperation(trailing or None, number, details.encode(), _NO_FLAGS))
+def send_ok(trailing: Metadata) -> Operation:
+    """End the call well."""
+    return _SEND_STATUS(trailing or None, _OK, b"", _NO_FLAGS)
 
 
-def receive_message() -> Operation:
-    """Receive one message."""
-    return cast(Operation, cygrpc.ReceiveMessageOperation(_NO_FLAGS))
-
-
-def receive_close() -> Operation:
-    """Learn that the call has ended, and how."""
-    return cast(Operation, cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS))
+def send_status(code: grpc.StatusCode, details: str, trailing: Metadata) -> Operation:
+    """End the call with an error."""
+    return _SEND_STATUS(trailing or None, code.value[0], details.encode(), _NO_FLAGS)
 
 
 def authentication_of(call: Batchable) -> Mapping[str, Sequence[bytes]]:
@@ -177,7 +177,8 @@ def authentication_of(call: Batchable) -> Mapping[str, Sequence[bytes]]:
 
 def deadline_of(details: CallDetails) -> float | None:
     """Return the caller's deadline on the wall clock; None where it named none."""
-    return None if details.deadline > _FOREVER_S else details.deadline
+    deadline = details.deadline
+    return None if deadline > _FOREVER_S else deadline
 
 
 def missing() -> str:

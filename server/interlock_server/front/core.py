@@ -17,6 +17,7 @@ from interlock_server.certificates import Certificates
 from interlock_server.faults import opaque
 from interlock_server.front.alarms import Alarms
 from interlock_server.front.completion import (
+    SEND_METADATA,
     CompletionServer,
     Event,
     Metadata,
@@ -24,10 +25,9 @@ from interlock_server.front.completion import (
     deadline_of,
     receive_close,
     receive_message,
-    send_metadata,
     send_status,
 )
-from interlock_server.front.core_calls import ConversationCall, CoreCall, StreamCall, UnaryCall, ignore
+from interlock_server.front.core_calls import Common, ConversationCall, CoreCall, StreamCall, UnaryCall, ignore
 from interlock_server.front.credentials import certificate_names, server_credentials
 from interlock_server.front.limits import (
     COUNTED,
@@ -48,6 +48,9 @@ _TOGETHER: Final = 256
 """Events that are taken before what was kept back is seen to: whoever came first waits no longer for company."""
 
 
+_UNKNOWN: Final[tuple[str, Arity | None]] = ("", None)
+
+
 class CoreFront:
     """grpcio's completion queue behind the seam. Start and stop on one event loop; calls never touch it."""
 
@@ -59,8 +62,8 @@ class CoreFront:
         self._handler: Handler | None = None
         self._server: CompletionServer | None = None
         self._thread: threading.Thread | None = None
-        self._alarms: Alarms | None = None
-        self._room: Final = Room(limits.max_in_flight_bytes)
+        self._common: Common | None = None
+        self._methods: dict[bytes | None, tuple[str, Arity]] = {}
         self._large = ThreadPoolExecutor(LARGE_AT_ONCE, thread_name_prefix="large requests")
         self._stopping = False
         self._unsettled: list[UnaryCall] = []
@@ -79,7 +82,8 @@ class CoreFront:
         server = CompletionServer(server_options(self._limits, WALL * self._limits.max_message_bytes))
         server.listen(address, None if self._certificates is None else server_credentials(self._certificates))
         self._handler = handler
-        self._alarms = Alarms()
+        self._methods = {path.encode(): (path, arity) for path, arity in handler.methods.items()}
+        self._common = Common(Alarms(), self._limits.max_message_bytes, Room(self._limits.max_in_flight_bytes))
         self._server = server
         for _ in range(_ARMED):
             server.request_call(self._on_call)
@@ -98,9 +102,9 @@ class CoreFront:
             server.cancel_calls()
             self._drained.wait()
         server.close()
-        assert self._thread is not None and self._alarms is not None
+        assert self._thread is not None and self._common is not None
         self._thread.join()
-        self._alarms.close()
+        self._common.alarms.close()
         self._large.shutdown(wait=False, cancel_futures=True)
 
     def _poll(self, server: CompletionServer) -> None:
@@ -144,8 +148,7 @@ class CoreFront:
         assert self._server is not None and self._handler is not None
         if not self._stopping:
             self._server.request_call(self._on_call)
-        method = (event.call_details.method or b"").decode()
-        arity = self._handler.methods.get(method)
+        method, arity = self._methods.get(event.call_details.method, _UNKNOWN)
         if arity is Arity.UNARY:
             self._begin_unary(method, event)
         elif arity is Arity.STREAM:
@@ -155,22 +158,19 @@ class CoreFront:
         else:
             # In gRPC's own words, as on the other fronts: clients tell a wrong port by them.
             unknown = send_status(grpc.StatusCode.UNIMPLEMENTED, "Method not found!", ())
-            event.call.start_server_batch((receive_close(), send_metadata(), unknown), ignore)
+            event.call.start_server_batch((receive_close(), SEND_METADATA, unknown), ignore)
 
     def _begin_unary(self, method: str, event: Event) -> None:
-        assert self._alarms is not None
-        now = time.monotonic()
+        assert self._common is not None
         remaining = _remaining_s(event)
         limit = self._limits.default_deadline_s if remaining is None else self._limits.max_deadline_s
         allowed = limit if remaining is None else min(remaining, limit)
         call = UnaryCall(
             method,
             _metadata(event.invocation_metadata),
-            now + allowed,
+            time.monotonic() + allowed,
             event.call,
-            self._alarms,
-            self._limits.max_message_bytes,
-            self._room,
+            self._common,
             self._take_unary,
         )
         if remaining is None or remaining > limit:
@@ -179,30 +179,26 @@ class CoreFront:
         call.receive()
 
     def _begin_stream(self, method: str, event: Event) -> None:
-        assert self._alarms is not None
+        assert self._common is not None
         call = StreamCall(
             method,
             _metadata(event.invocation_metadata),
             _open_end(event),
             event.call,
-            self._alarms,
-            self._limits.max_message_bytes,
-            self._room,
+            self._common,
         )
         self._introduce(call, event)
         event.call.start_server_batch((receive_close(),), call.on_close)
         event.call.start_server_batch((receive_message(),), lambda event: self._on_request(call, event))
 
     def _begin_conversation(self, method: str, event: Event) -> None:
-        assert self._alarms is not None and self._handler is not None
+        assert self._common is not None and self._handler is not None
         call = ConversationCall(
             method,
             _metadata(event.invocation_metadata),
             _open_end(event),
             event.call,
-            self._alarms,
-            self._limits.max_message_bytes,
-            self._room,
+            self._common,
             self._large,
             self._handler.settle,
             self._settle_soon,
@@ -224,15 +220,16 @@ class CoreFront:
     def _take_unary(self, call: UnaryCall, request: bytes | None) -> None:
         if request is None:
             call.fail(_none_came(call.method))
-            return
-        if not self._held(call, request):
-            return
-        if len(request) > LARGE:
-            call.watch()
-            self._large.submit(self._take_large, call, request)
-        else:
+        elif len(request) <= COUNTED:
             self._handle(call, request)
             self._unsettled.append(call)
+        elif self._held(call, request):
+            if len(request) > LARGE:
+                call.watch()
+                self._large.submit(self._take_large, call, request)
+            else:
+                self._handle(call, request)
+                self._unsettled.append(call)
 
     def _take_large(self, call: UnaryCall, request: bytes) -> None:
         assert self._handler is not None

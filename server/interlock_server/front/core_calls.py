@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import grpc
 from interlock.errors import Cancelled, InterlockError, ResourceExhausted, TooLarge
@@ -13,23 +14,34 @@ from interlock.status import to_wire
 from interlock_server.faults import opaque
 from interlock_server.front.alarms import Alarms, Bucket
 from interlock_server.front.completion import (
+    SEND_METADATA,
     Batchable,
     Event,
     Operation,
     receive_close,
     receive_message,
     send_message,
-    send_metadata,
+    send_ok,
     send_status,
 )
 from interlock_server.front.limits import COUNTED, LARGE, MAX_STREAM_BACKLOG, OVER, Room, check_size
 from interlock_server.front.seam import MAX_UNANSWERED, Call, Conversation, Trailing
 
 
+@dataclass(frozen=True, slots=True)
+class Common:
+    """What all calls of a front have in common."""
+
+    alarms: Alarms
+    most: int
+    """Bytes of one message, either way."""
+    room: Room
+
+
 class CoreCall(Call):
     """One RPC on the completion queue; its batches' events come to the methods named `on_…`, on the front's thread."""
 
-    __slots__ = ("_alarms", "_closed", "_core", "_ended", "_held", "_most", "_room", "_set_alarms")
+    __slots__ = ("_closed", "_common", "_core", "_ended", "_held", "_set_alarms")
 
     def __init__(
         self,
@@ -37,48 +49,47 @@ class CoreCall(Call):
         metadata: Mapping[str, str],
         deadline: float,
         core: Batchable,
-        alarms: Alarms,
-        most: int,
-        room: Room,
+        common: Common,
     ) -> None:
         super().__init__(method, b"", metadata, deadline)
         self._core = core
-        self._alarms = alarms
+        self._common = common
         self._set_alarms: list[tuple[Bucket, Callable[[], None]]] | None = None
-        self._most = most
         self._ended = False
         self._closed = False
-        self._room = room
         self._held = 0
 
     def hold(self, count: int) -> None:
         """Count bytes as here until gRPC is through with the call; raises ResourceExhausted."""
-        self._room.take(count)
+        self._common.room.take(count)
         with self._lock:
             if not self._closed:
                 self._held += count
                 return
-        self._room.give(count)
+        self._common.room.give(count)
 
     def alarm(self, at: float, callback: Callable[[], None]) -> None:
         """Have `callback` called at a time of the monotonic clock, unless the call has ended."""
-        bucket = self._alarms.set(at, callback)
+        bucket = self._common.alarms.set(at, callback)
         if self._set_alarms is None:
             self._set_alarms = []
         self._set_alarms.append((bucket, callback))
 
     def on_close(self, event: Event) -> None:
         """Note that the call is over: by our status, by the caller or by its deadline."""
+        gone = event.batch_operations[0].cancelled()
         with self._lock:
             self._ended = self._closed = True
             held, self._held = self._held, 0
+            if not gone:
+                self._on_cancel = None
         if held:
-            self._room.give(held)
-        for bucket, callback in self._set_alarms or ():
-            bucket.discard(callback)
-        if event.batch_operations[0].cancelled():
+            self._common.room.give(held)
+        if self._set_alarms is not None:
+            for bucket, callback in self._set_alarms:
+                bucket.discard(callback)
+        if gone:
             self.cancel()
-        self.release()
 
 
 class UnaryCall(CoreCall):
@@ -95,12 +106,10 @@ class UnaryCall(CoreCall):
         metadata: Mapping[str, str],
         deadline: float,
         core: Batchable,
-        alarms: Alarms,
-        most: int,
-        room: Room,
+        common: Common,
         take: Callable[[UnaryCall, bytes | None], None],
     ) -> None:
-        super().__init__(method, metadata, deadline, core, alarms, most, room)
+        super().__init__(method, metadata, deadline, core, common)
         self._take = take
         self._watched = False
 
@@ -127,14 +136,14 @@ class UnaryCall(CoreCall):
     def done(self, data: bytes | None = None, trailing: Trailing = ()) -> None:
         """End the call with its answer."""
         data = data or b""
-        if len(data) > COUNTED or len(data) > self._most:
+        if len(data) > COUNTED or len(data) > self._common.most:
             try:
-                check_size("an answer", data, self._most)
+                check_size("an answer", data, self._common.most)
                 self.hold(len(data))
             except (TooLarge, ResourceExhausted) as error:
                 self.fail(error)
                 return
-        self._end(send_metadata(), send_message(data), send_status(None, "", trailing))
+        self._end(SEND_METADATA, send_message(data), send_ok(trailing))
 
     def overdue(self) -> None:
         """End the call at this server's deadline; by force where its answer is on its way and nobody reads it."""
@@ -147,7 +156,7 @@ class UnaryCall(CoreCall):
 
     def fail(self, error: InterlockError) -> None:
         """End the call with an error."""
-        self._end(send_metadata(), status_of(error))
+        self._end(SEND_METADATA, status_of(error))
 
     def _end(self, *operations: Operation) -> None:
         with self._lock:
@@ -172,12 +181,10 @@ class StreamCall(CoreCall):
         metadata: Mapping[str, str],
         deadline: float,
         core: Batchable,
-        alarms: Alarms,
-        most: int,
-        room: Room,
+        common: Common,
         waiting: int = MAX_STREAM_BACKLOG,
     ) -> None:
-        super().__init__(method, metadata, deadline, core, alarms, most, room)
+        super().__init__(method, metadata, deadline, core, common)
         self._outbox: deque[bytes] = deque(maxlen=waiting)
         self._sending = False
         self._begun = False
@@ -193,7 +200,7 @@ class StreamCall(CoreCall):
 
     def done(self, data: bytes | None = None, trailing: Trailing = ()) -> None:
         """End the call well, once everything is sent."""
-        self._finish(send_status(None, "", trailing))
+        self._finish(send_ok(trailing))
 
     def fail(self, error: InterlockError) -> None:
         """End the call with an error, once everything is sent."""
@@ -210,7 +217,7 @@ class StreamCall(CoreCall):
         """Send what is next, unless something is on its way; the lock is held."""
         if self._sending:
             return
-        operations = [] if self._begun else [send_metadata()]
+        operations = [] if self._begun else [SEND_METADATA]
         if self._outbox:
             operations.append(send_message(self._outbox.popleft()))
         elif self._status is not None:
@@ -244,15 +251,13 @@ class ConversationCall(StreamCall, Conversation):
         metadata: Mapping[str, str],
         deadline: float,
         core: Batchable,
-        alarms: Alarms,
-        most: int,
-        room: Room,
+        common: Common,
         large: ThreadPoolExecutor,
         settle: Callable[[], None],
         settle_soon: Callable[[], None],
     ) -> None:
         """Take whom to tell that the handler has a message: on a thread of its own, and on the front's."""
-        super().__init__(method, metadata, deadline, core, alarms, most, room, MAX_UNANSWERED + 1)
+        super().__init__(method, metadata, deadline, core, common, MAX_UNANSWERED + 1)
         self._large = large
         self._settle = settle
         self._settle_soon = settle_soon
@@ -279,7 +284,7 @@ class ConversationCall(StreamCall, Conversation):
         data = event.batch_operations[0].message()
         counted = len(data) if data is not None and len(data) > COUNTED else 0
         try:
-            self._room.take(counted)
+            self._common.room.take(counted)
         except ResourceExhausted as error:
             self.fail(error)
             return
@@ -300,7 +305,7 @@ class ConversationCall(StreamCall, Conversation):
             if data is None:
                 self._on_end()
                 return
-            check_size("a request", data, self._most)
+            check_size("a request", data, self._common.most)
             self._on_message(data)
         except InterlockError as error:
             self.fail(error)
@@ -319,12 +324,12 @@ class ConversationCall(StreamCall, Conversation):
             if not self._closed:
                 self._counted.append(count)
                 return
-        self._room.give(count)
+        self._common.room.give(count)
 
     def message(self, data: bytes) -> None:
         """Send the answer to the oldest message that has none."""
         try:
-            check_size("an answer", data, self._most)
+            check_size("an answer", data, self._common.most)
         except TooLarge as error:
             self.fail(error)
             return
@@ -336,7 +341,7 @@ class ConversationCall(StreamCall, Conversation):
             self._unanswered -= 1
             held = self._counted.popleft() if self._counted else 0
         if held:
-            self._room.give(held)
+            self._common.room.give(held)
         super().on_sent(event)
         self.read()
 
@@ -346,7 +351,7 @@ class ConversationCall(StreamCall, Conversation):
         with self._lock:
             held = sum(self._counted)
             self._counted.clear()
-        self._room.give(held)
+        self._common.room.give(held)
         self.cancel()
 
 

@@ -13,6 +13,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -54,10 +56,22 @@ def missing() -> str:
     return ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Common:
+    """What all calls of a front have in common."""
+
+    line: NativeGrpcFront
+    alarms: Alarms
+    most: int
+    """Bytes of one message, either way."""
+    open_calls: dict[int, _UnaryCall] = field(default_factory=dict)
+    """By number. Who takes a call out of it ends the call."""
+
+
 class _UnaryCall(Call):
     """One call of the package's, named by a number until it has ended."""
 
-    __slots__ = ("_alarm_list", "_alarms", "_line", "_most", "_number", "_open")
+    __slots__ = ("_alarm_list", "_common", "_number")
 
     def __init__(
         self,
@@ -65,19 +79,13 @@ class _UnaryCall(Call):
         request: bytes,
         metadata: Mapping[str, str],
         deadline: float,
-        line: NativeGrpcFront,
         number: int,
-        open_calls: dict[int, _UnaryCall],
-        alarms: Alarms,
-        most: int,
+        common: _Common,
     ) -> None:
         super().__init__(method, request, metadata, deadline)
-        self._line = line
         self._number = number
-        self._open = open_calls
-        self._alarms = alarms
-        self._alarm_list: list[tuple[Bucket, Callable[[], None]]] = []
-        self._most = most
+        self._common = common
+        self._alarm_list: list[tuple[Bucket, Callable[[], None]]] | None = None
 
     def message(self, data: bytes) -> None:
         raise TypeError(f"{self.method} answers with one message: end it with done()")
@@ -85,26 +93,28 @@ class _UnaryCall(Call):
     def done(self, data: bytes | None = None, trailing: Trailing = ()) -> None:
         answer = data or b""
         try:
-            check_size("an answer", answer, self._most)
+            check_size("an answer", answer, self._common.most)
         except TooLarge as error:
             self.fail(error)
             return
         if self._first_end():
-            self._line.respond(self._number, answer, None, trailing or None)
+            self._common.line.respond(self._number, answer, None, trailing or None)
 
     def fail(self, error: InterlockError) -> None:
         if not self._first_end():
             return
         if isinstance(error, Cancelled):
-            self._line.fail(self._number, grpc.StatusCode.CANCELLED.value[0], error.message)
+            self._common.line.fail(self._number, grpc.StatusCode.CANCELLED.value[0], error.message)
             return
         status = to_wire(error)
         # The package sends no keys of gRPC's own, such as how long to wait before a retry; RetryInfo says that too.
         trailing = [(key, value) for key, value in status.trailing if not key.startswith("grpc-") or key == DETAILS_KEY]
-        self._line.fail(self._number, status.code.value[0], status.message, trailing)
+        self._common.line.fail(self._number, status.code.value[0], status.message, trailing)
 
     def alarm(self, at: float, callback: Callable[[], None]) -> None:
-        self._alarm_list.append((self._alarms.set(at, callback), callback))
+        if self._alarm_list is None:
+            self._alarm_list = []
+        self._alarm_list.append((self._common.alarms.set(at, callback), callback))
 
     def gone(self) -> None:
         """Note that the caller has gone away."""
@@ -113,9 +123,9 @@ class _UnaryCall(Call):
             self.release()
 
     def _first_end(self) -> bool:
-        """Tell whether the call was still open: who takes it out of the open ones ends it."""
-        first = self._open.pop(self._number, None) is not None
-        if first:
+        """Tell whether the call was still open."""
+        first = self._common.open_calls.pop(self._number, None) is not None
+        if first and self._alarm_list is not None:
             for bucket, callback in self._alarm_list:
                 bucket.discard(callback)
         return first
@@ -132,9 +142,7 @@ class NativeFront:
         self._other = other
         self._handler: Handler | None = None
         self._paths: list[str] = []
-        self._line: NativeGrpcFront | None = None
-        self._open: dict[int, _UnaryCall] = {}
-        self._alarms: Alarms | None = None
+        self._common: _Common | None = None
         self._thread: threading.Thread | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._large = ThreadPoolExecutor(LARGE_AT_ONCE, thread_name_prefix="large requests")
@@ -166,49 +174,48 @@ class NativeFront:
         socket_path = str(Path(self._folder.name) / "other")
         await self._other.start(handler, f"unix:{socket_path}")
         line.set_fallback(socket_path)
-        self._alarms = Alarms()
-        self._line = line
+        self._common = _Common(line, Alarms(), self._limits.max_message_bytes)
         line.start()
-        self._thread = threading.Thread(target=self._poll, args=(line,), name="front native", daemon=True)
+        self._thread = threading.Thread(target=self._poll, args=(self._common,), name="front native", daemon=True)
         self._thread.start()
 
     async def stop(self, grace_s: float) -> None:
         """Refuse new calls, let running ones finish for so long, then cancel them. Idempotent."""
-        line, self._line = self._line, None
-        if line is None:
+        common, self._common = self._common, None
+        if common is None:
             return
         self._stopping = True
         deadline = time.monotonic() + grace_s
         await self._other.stop(grace_s)
-        await asyncio.to_thread(self._close, line, deadline)
-        assert self._alarms is not None and self._folder is not None
-        for call in list(self._open.values()):
+        await asyncio.to_thread(self._close, common, deadline)
+        assert self._folder is not None
+        for call in list(common.open_calls.values()):
             call.gone()
-        self._alarms.close()
+        common.alarms.close()
         self._large.shutdown(wait=False, cancel_futures=True)
         self._folder.cleanup()
 
-    def _close(self, line: NativeGrpcFront, deadline: float) -> None:
-        while self._open and time.monotonic() < deadline:
+    def _close(self, common: _Common, deadline: float) -> None:
+        while common.open_calls and time.monotonic() < deadline:
             time.sleep(_TICK_S)  # the package tells of calls that begin and that are given up, of no others
-        line.close()
+        common.line.close()
         assert self._thread is not None
         self._thread.join()
 
-    def _poll(self, line: NativeGrpcFront) -> None:
+    def _poll(self, common: _Common) -> None:
         from pygrpc_native import EVENT_CALL
 
-        while (events := line.recv_batch_details(_BATCH)) is not None:
+        while (events := common.line.recv_batch_details(_BATCH)) is not None:
             for kind, number, method, request, _, details in events:
                 self._busy_since = time.monotonic()
                 try:
                     if kind != EVENT_CALL:
-                        call = self._open.get(number)
+                        call = common.open_calls.get(number)
                         if call is not None:
                             call.gone()
                     elif request is not None and details is not None:
                         pairs, _, remaining_s = details
-                        self._begin(line, number, self._paths[method], request, pairs, remaining_s)
+                        self._begin(common, number, self._paths[method], request, pairs, remaining_s)
                 except Exception:
                     log.exception("an event of a call could not be handled")
             self._settle()
@@ -218,34 +225,29 @@ class NativeFront:
 
     def _begin(
         self,
-        line: NativeGrpcFront,
+        common: _Common,
         number: int,
         method: str,
         request: bytes,
         pairs: Sequence[tuple[str, str | bytes]],
         remaining_s: float | None,
     ) -> None:
-        assert self._alarms is not None
         limit = self._limits.default_deadline_s if remaining_s is None else self._limits.max_deadline_s
         allowed = limit if remaining_s is None else min(remaining_s, limit)
-        now = time.monotonic()
         call = _UnaryCall(
             method,
             request,
             {key: value for key, value in pairs if isinstance(value, str)},
-            now + allowed,
-            line,
+            time.monotonic() + allowed,
             number,
-            self._open,
-            self._alarms,
-            self._limits.max_message_bytes,
+            common,
         )
-        self._open[number] = call
+        common.open_calls[number] = call
         if self._stopping:
             call.fail(Unavailable("the server is shutting down; try again elsewhere"))
             return
         if remaining_s is None or remaining_s > limit:
-            call.alarm(now + allowed, lambda: call.expire(OVER))
+            call.alarm(call.deadline, partial(call.expire, OVER))
         if len(request) > LARGE:
             self._large.submit(self._take_large, call)
         else:
