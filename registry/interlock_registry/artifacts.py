@@ -15,6 +15,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,14 +23,13 @@ from typing import Final
 
 from interlock.errors import DataLoss, InterlockError, StorageFull, Unavailable
 
-from interlock_registry.garbage import FileKind, StoredFile
+from interlock_registry.garbage import CONDEMNED, FileKind, StoredFile
 from interlock_registry.manifest import Blob, checked_digest
 
 _CHUNK: Final = 1 << 20
 _WRITERS: Final = 4
 """Files that are hashed and synced at a time: a disk takes several syncs in one go."""
 _TEMPORARY: Final = ".incoming-"
-_CONDEMNED: Final = ".condemned-"
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -136,11 +136,11 @@ class LocalArtifactStore:
                 )
 
     def condemn(self, file: StoredFile) -> bool:
-        """Take a blob out of use at once, its bytes to be dropped later; False where it is another file by now.
+        """Take a blob out of use at once; False where it is another file by now. A second time it does nothing.
 
-        A second time it does nothing. Only where nobody can begin to rely on the blob meanwhile.
+        Only where nobody can begin to rely on the blob meanwhile. Until it is dropped it can be put back.
         """
-        path, condemned = self.path(file.name), self._condemned(file.name)
+        path, condemned = self.path(file.digest), self._condemned(file.digest)
         try:
             if path.stat(follow_symlinks=False).st_ino != file.inode:
                 return False
@@ -151,6 +151,27 @@ class LocalArtifactStore:
             raise self._failure(error) from error
         return True
 
+    def put_back(self) -> int:
+        """Undo what condemned blobs and never dropped them; returns how many are back. Idempotent.
+
+        Whoever did has failed or died, and nobody knows whether his transaction, by which the blobs were garbage, was
+        committed. If it was, they are garbage still and the next collection takes them. It never waits for anybody and
+        may run beside a collection, which then leaves that garbage to the next one.
+        """
+        back = 0
+        try:
+            for file in [each for each in self.files() if each.kind is FileKind.CONDEMNED]:
+                condemned = self._root / file.name
+                with suppress(FileNotFoundError, FileExistsError):  # dropped, or written anew, just now
+                    os.link(condemned, self.path(file.digest), follow_symlinks=False)
+                    back += 1
+                condemned.unlink(missing_ok=True)
+            if back:
+                _sync_directory(self._root)
+        except OSError as error:
+            raise self._failure(error) from error
+        return back
+
     def protect(self, digest: str) -> None:
         """Make a blob read-only again."""
         try:
@@ -159,25 +180,25 @@ class LocalArtifactStore:
             raise self._failure(error) from error
 
     def drop(self, files: Iterable[StoredFile]) -> None:
-        """Remove condemned and unfinished files for good. Idempotent."""
+        """Remove unfinished files, and blobs that are condemned, for good. Idempotent."""
         try:
             for file in files:
-                unfinished = file.kind in (FileKind.INCOMING, FileKind.CONDEMNED)
-                path = self._root / file.name if unfinished else self._condemned(file.name)
+                unfinished = file.kind is FileKind.INCOMING
+                path = self._root / file.name if unfinished else self._condemned(file.digest)
                 path.unlink(missing_ok=True)
             _sync_directory(self._root)
         except OSError as error:
             raise self._failure(error) from error
 
     def _condemned(self, digest: str) -> Path:
-        return self._root / f"{_CONDEMNED}{checked_digest(digest)}"
+        return self._root / f"{CONDEMNED}{checked_digest(digest)}"
 
     def sweep_temporary(self, *, older_than_s: float = 0.0) -> int:
-        """Remove what crashed writes and collections left behind; returns how many files.
+        """Remove what crashed writes left behind; returns how many files.
 
         Only what nobody writes any more: files of that age, or all of them before anybody adds.
         """
-        unfinished = (each for each in self._root.iterdir() if each.name.startswith((_TEMPORARY, _CONDEMNED)))
+        unfinished = (each for each in self._root.iterdir() if each.name.startswith(_TEMPORARY))
         leftovers = [each for each in unfinished if not older_than_s or _age_s(each) >= older_than_s]
         for each in leftovers:
             each.unlink(missing_ok=True)
@@ -231,7 +252,8 @@ def _kind(name: str) -> FileKind:
         return FileKind.BLOB
     if name.startswith(_TEMPORARY):
         return FileKind.INCOMING
-    return FileKind.CONDEMNED if name.startswith(_CONDEMNED) else FileKind.UNKNOWN
+    was = name.removeprefix(CONDEMNED)
+    return FileKind.CONDEMNED if was != name and _DIGEST.fullmatch(was) else FileKind.UNKNOWN
 
 
 def _copy(source: Path, temporary: Path, sha256: str) -> int:

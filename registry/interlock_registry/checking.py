@@ -69,6 +69,8 @@ class Checker:
                 blobs.mend([finding.subject], actor=self._actor, request_id=request_id)
             case Repair.REMOVE:
                 self._store.drop(file for file in self._store.files() if file.name == finding.subject)
+            case Repair.PUT_BACK:
+                self._store.put_back()
             case Repair.RELEASE:
                 blobs.expire()
             case Repair.INDEX:

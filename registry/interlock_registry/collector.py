@@ -69,7 +69,7 @@ class Collector:
         """Look what is garbage; changes nothing. Raises RegistryUnavailable, Unavailable."""
         # The files first: what is stored after this look is not in it, whatever the registry says by then.
         files = tuple(self._store.files())
-        names = [file.name for file in files if file.kind is FileKind.BLOB]
+        names = [file.digest for file in files if file.is_blob]
         referenced = self._blobs.referenced(names)
         loose = [name for name in names if name not in referenced]
         garbage = judge(
@@ -80,7 +80,7 @@ class Collector:
             grace_s=self._grace_s,
         )
         now = self._clock()
-        kept = [file for file in files if file.name in referenced]
+        kept = [file for file in files if file.kind is FileKind.BLOB and file.name in referenced]
         return Survey(
             due=tuple(each for each in garbage if each.due <= now),
             waiting=tuple(each for each in garbage if each.due > now),
@@ -89,7 +89,12 @@ class Collector:
         )
 
     def collect(self, attempt: Attempt) -> Collected:
-        """Remove what may go now, with an event for each part of it; a second run finishes what was interrupted."""
+        """Remove what may go now, with an event for each part of it; a second run finishes what was interrupted.
+
+        Blobs are taken away inside the transaction that finds that nobody needs them, and dropped when it is committed.
+        Where that fails they are put back: the database may have let go of the lock without our knowing.
+        """
+        self._store.put_back()
         due = self.survey().due
         leftovers = [each for each in due if each.cause is Cause.UNFINISHED]
         self._store.drop(each.file for each in leftovers)
@@ -97,7 +102,11 @@ class Collector:
         blobs = [each for each in due if each.cause is not Cause.UNFINISHED]
         for start in range(0, len(blobs), _BATCH):
             batch = blobs[start : start + _BATCH]
-            taken = set(self._blobs.condemn(attempt, [each.file for each in batch], self._store.condemn))
+            try:
+                taken = set(self._blobs.condemn(attempt, [each.file for each in batch], self._store.condemn))
+            except BaseException:
+                self._store.put_back()
+                raise
             self._store.drop(taken)
             removed += [each for each in batch if each.file in taken]
         gone = {each.file.name for each in removed}

@@ -32,6 +32,7 @@ class Repair(Enum):
     MARK = "mark as damaged"
     CLEAR = "clear the mark"
     REMOVE = "remove the leftover"
+    PUT_BACK = "put it back"
     RELEASE = "let go of what a dead registration holds"
     INDEX = "index the artifact again"
     PROTECT = "make it read-only"
@@ -152,12 +153,19 @@ def check_file(file: StoredFile) -> Iterator[Finding]:
     match file.kind:
         case FileKind.UNKNOWN:
             yield _note(file.name, "a file that is none of ours is among the blobs", "look at it and move it away")
-        case FileKind.INCOMING | FileKind.CONDEMNED:
+        case FileKind.INCOMING:
             yield _note(
                 file.name,
-                "a write or a collection was interrupted",
+                "a write was interrupted",
                 "`interlock gc --delete` removes it in time, the next start of the server at once",
                 Repair.REMOVE,
+            )
+        case FileKind.CONDEMNED:
+            yield _note(
+                file.name,
+                "a collection was interrupted, and has not put back what it was about to remove",
+                "`interlock gc --delete` and the next start of the server do that",
+                Repair.PUT_BACK,
             )
         case FileKind.BLOB:
             if file.links > 1:

@@ -13,6 +13,8 @@ from interlock.types import ModelRef
 UNFINISHED_GRACE_S: Final = 3600.0
 """How long an unfinished file is left alone, however short the grace period: nothing is written for longer."""
 
+CONDEMNED: Final = ".condemned-"
+"""What the name of a blob begins with that is being collected."""
 _NAMED: Final = 3
 """How many versions a reason names."""
 
@@ -25,7 +27,7 @@ class Cause(Enum):
     UNUSED = "unused"
     """It never became part of a version."""
     UNFINISHED = "unfinished"
-    """A write or a collection was interrupted."""
+    """A write was interrupted."""
 
 
 class FileKind(Enum):
@@ -35,7 +37,7 @@ class FileKind(Enum):
     INCOMING = "incoming"
     """A blob that is being written."""
     CONDEMNED = "condemned"
-    """A blob that is being collected."""
+    """A blob that is being collected; it is put back if that fails."""
     UNKNOWN = "unknown"
 
 
@@ -52,6 +54,16 @@ class StoredFile:
     """Its permissions."""
     links: int
     """How many names it has."""
+
+    @property
+    def digest(self) -> str:
+        """Of a blob, collected or not: the name that it has as such."""
+        return self.name.removeprefix(CONDEMNED)
+
+    @property
+    def is_blob(self) -> bool:
+        """Whether its bytes are those of a blob, which may have been condemned."""
+        return self.kind in (FileKind.BLOB, FileKind.CONDEMNED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +98,12 @@ def judge(
     found = []
     for file in sorted(files, key=lambda each: each.name):
         match file.kind:
-            case FileKind.BLOB if file.name not in referenced and file.name not in held:
-                found.append(_blob(file, last_uses.get(file.name), grace_s))
+            case FileKind.BLOB | FileKind.CONDEMNED if file.digest not in referenced and file.digest not in held:
+                found.append(_blob(file, last_uses.get(file.digest), grace_s))
             case FileKind.INCOMING:
                 grace = timedelta(seconds=max(grace_s, UNFINISHED_GRACE_S))
                 why = "a write that was interrupted"
                 found.append(Garbage(file, Cause.UNFINISHED, why, file.changed_at, file.changed_at + grace))
-            case FileKind.CONDEMNED:
-                why = "a collection that was interrupted"
-                found.append(Garbage(file, Cause.UNFINISHED, why, file.changed_at, file.changed_at))
             case _:
                 pass
     return tuple(found)

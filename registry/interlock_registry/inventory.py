@@ -94,16 +94,17 @@ class Inventory:
         """Have those blobs taken away that nobody needs at this moment; returns which were, and writes one event.
 
         `take_away` runs inside the transaction, so it is quick, may come twice for a file, and says whether it did it.
+        Where this raises, what it took away has to be put back: nobody knows whether the transaction was committed.
         """
 
         def work(writer: Writer) -> tuple[StoredFile, ...]:
             now = self._clock()
             writer.blobs.expire(before=now - timedelta(seconds=HELD_S))
-            names = [file.name for file in files]
+            names = [file.digest for file in files]
             needed = writer.blobs.referenced(names) | writer.blobs.held(names)
-            taken = tuple(file for file in files if file.name not in needed and take_away(file))
+            taken = tuple(file for file in files if file.digest not in needed and take_away(file))
             for file in taken:
-                writer.blobs.clear_damage(file.name)
+                writer.blobs.clear_damage(file.digest)
             if taken:
                 detail = f"removed {len(taken)} blobs of {sum(file.size_bytes for file in taken)} bytes"
                 writer.record(attempts.draft(attempt, now, outcome=chain.OK, detail=detail), changes=False)

@@ -102,6 +102,7 @@ def perform(name: str, folder: Path) -> None:
 def restart(folder: Path) -> LocalArtifactStore:
     """Do what the start of a server does about what its predecessor left; return the store."""
     store = LocalArtifactStore(folder / "blobs")
+    store.put_back()
     store.sweep_temporary()
     return store
 

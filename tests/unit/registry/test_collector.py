@@ -8,8 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from interlock.errors import Aborted
+from interlock.errors import Aborted, InternalError
+from interlock_registry.checking import Checker
 from interlock_registry.domain import Action
+from interlock_registry.fsck import Severity
 from interlock_registry.garbage import Cause
 from interlock_registry.inventory import HELD_S
 from interlock_registry.registry import Registry
@@ -108,10 +110,54 @@ def test_what_an_interrupted_collection_left_is_finished_by_the_next(warehouse: 
     for file in warehouse.store.files():
         assert warehouse.store.condemn(file)
         assert warehouse.store.condemn(file), "a second time does nothing"
-    (leftover, *_) = warehouse.survey(later_s=0).due
-    assert (leftover.cause, leftover.why) == (Cause.UNFINISHED, "a collection that was interrupted")
+    assert (warehouse.survey(later_s=0).due, len(warehouse.survey().due)) == ((), 3), "its grace period is not over"
     warehouse.collect(later_s=0)
+    assert len(warehouse.names()) == 3 and all(len(name) == 64 for name in warehouse.names()), "they are back"
+    assert {each.cause for each in warehouse.collect().removed} == {Cause.DELETED}
     assert warehouse.names() == set()
+
+
+def test_what_was_taken_away_is_put_back_where_the_commit_fails(warehouse: Warehouse) -> None:
+    warehouse.register("graph")
+    warehouse.drop(1)
+    before = warehouse.names()
+    _move_head(warehouse, -1)  # the collection's event has the number of one that is there
+    with pytest.raises(InternalError, match="would break a rule"):
+        warehouse.collect()
+    assert warehouse.names() == before
+    _move_head(warehouse, +1)
+    assert warehouse.registry.verify_chain().is_whole
+    assert len(warehouse.collect().removed) == 3
+
+
+def _move_head(warehouse: Warehouse, by: int) -> None:
+    with warehouse.desk.sql() as behind:
+        behind.execute(f"UPDATE epoch SET event_seq = event_seq + {by}")
+
+
+def test_putting_back_overwrites_nothing_that_was_written_since(warehouse: Warehouse) -> None:
+    digest = warehouse.put(b"once")
+    (file,) = warehouse.store.files()
+    warehouse.store.condemn(file)
+    warehouse.put(b"once")
+    (blob_file,) = (each for each in warehouse.store.files() if each.name == digest)
+    assert warehouse.store.put_back() == 0
+    (kept,) = warehouse.store.files()
+    assert (kept.inode, kept.links) == (blob_file.inode, 1) != (file.inode, 1)
+    (warehouse.root / "blobs" / ".condemned-by-somebody-else").touch()
+    assert warehouse.store.put_back() == 0
+    assert len(warehouse.names()) == 2, "what is none of ours stays"
+
+
+def test_a_blob_that_somebody_relied_on_when_a_collector_died_is_put_back(warehouse: Warehouse) -> None:
+    # A collector whose connection was cut goes on without the lock until its commit fails, and may be killed first.
+    warehouse.register("graph")
+    for file in warehouse.store.files():
+        warehouse.store.condemn(file)
+    assert warehouse.has("graph") == [False]
+    assert warehouse.collect().removed == ()
+    assert warehouse.has("graph", "golden of graph") == [True, True]
+    assert len(warehouse.names()) == 3
 
 
 def test_a_blob_that_was_replaced_since_the_survey_stays(warehouse: Warehouse) -> None:
@@ -243,7 +289,8 @@ def kill_collections(warehouse: Warehouse, count: int) -> int:
         collector.kill()
         collector.communicate(timeout=10)
         assert all(warehouse.has("living", "shared", "golden of living")), f"round {turn}"
-        assert warehouse.registry.verify_chain().is_whole
+        checker = Checker(warehouse.registry, warehouse.store, actor="test")
+        assert [each for each in checker.check() if each.severity is Severity.ERROR] == [], f"round {turn}"
     warehouse.collect()
     assert warehouse.survey().waiting == ()
     assert len(warehouse.names()) == warehouse.survey().kept == 4

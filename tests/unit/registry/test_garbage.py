@@ -29,7 +29,8 @@ def hours(count: float) -> timedelta:
         (file(), set(), set(), NOON + hours(5), Cause.DELETED, NOON + hours(29)),
         (file(), set(), set(), NOON - hours(5), Cause.DELETED, NOON + hours(24)),
         (file(".incoming-1", FileKind.INCOMING), set(), set(), None, Cause.UNFINISHED, NOON + hours(24)),
-        (file(f".condemned-{BLOB}", FileKind.CONDEMNED), set(), set(), None, Cause.UNFINISHED, NOON),
+        (file(f".condemned-{BLOB}", FileKind.CONDEMNED), set(), set(), NOON, Cause.DELETED, NOON + hours(24)),
+        (file(f".condemned-{BLOB}", FileKind.CONDEMNED), {BLOB}, set(), NOON, None, None),
         (file("README", FileKind.UNKNOWN), set(), set(), None, None, None),
     ],
     ids=[
@@ -41,6 +42,7 @@ def hours(count: float) -> timedelta:
         "of a deleted version, written anew since",
         "half written",
         "half collected",
+        "half collected, and in use since",
         "none of ours",
     ],
 )
