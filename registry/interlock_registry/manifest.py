@@ -20,6 +20,10 @@ FORMAT: Final = 1
 """The manifest format that this program writes, and the newest that it reads."""
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+_BEGINNING: Final = re.compile(
+    r'\{"format":(?P<format>\d{1,9}),"graph":\{"digest":"(?P<digest>[0-9a-f]{64})","size_bytes":(?P<size>\d{1,18})\}'
+)
+"""Of a canonical manifest: its keys are sorted."""
 
 
 def checked_digest(text: str) -> str:
@@ -177,6 +181,19 @@ class Manifest:
             )
         except (KeyError, TypeError, ValueError, InvalidArgument) as error:
             raise DataLoss(f"a stored manifest is damaged ({error!r}): {text[:200]!r}") from error
+
+
+def graph_of(text: str, digest: str) -> Blob | None:
+    """Return the graph of the artifact of that digest out of its manifest, without reading the tables of its tensors.
+
+    None where the text is not as this program writes it, or not of that digest: `from_json` says what is wrong.
+    """
+    if hashlib.sha256(text.encode()).hexdigest() != digest:
+        return None
+    found = _BEGINNING.match(text)
+    if found is None or int(found["format"]) > FORMAT:
+        return None
+    return Blob(digest=found["digest"], size_bytes=int(found["size"]))
 
 
 def _blob_document(blob: Blob) -> dict[str, object]:

@@ -15,7 +15,7 @@ from sqlalchemy import Row
 from interlock_registry import documents
 from interlock_registry.domain import AliasRecord, Candidate, DesiredVersion, Route, Target
 from interlock_registry.fleet import ReplicaRecord, Rollout, Vote
-from interlock_registry.manifest import Blob, Manifest
+from interlock_registry.manifest import Blob, Manifest, graph_of
 
 AnyRow = Row[tuple[object, ...]]
 
@@ -103,17 +103,17 @@ def manifest(row: AnyRow) -> Manifest:
 
 def desired_version(row: AnyRow) -> DesiredVersion:
     """Read a row of versions joined with its artifact and its golden samples."""
-    artifact = manifest(row)
+    graph = graph_of(row.manifest, row.digest) or manifest(row).graph
     golden = None if row.golden_digest is None else Blob(digest=row.golden_digest, size_bytes=row.golden_size_bytes)
     return DesiredVersion(
         model=row.model,
         version=row.version,
         digest=row.digest,
-        graph=artifact.graph,
+        graph=graph,
         golden=golden,
-        signature=documents.read_signature(row.signature),
-        config=documents.read_config(row.config),
-        tolerances=documents.read_tolerances(row.tolerances),
+        signature=_signature(row.signature),
+        config=_config(row.config),
+        tolerances=_tolerances(row.tolerances),
         joinable=row.joinable,
         damage=row.damage or "",
         memory_bytes=documents.read_memory(row.report),
@@ -190,12 +190,14 @@ class _Parsed:
     manifest: Manifest
 
 
-_signature = lru_cache(maxsize=256)(documents.read_signature)
+# Versions of a model have most of their texts in common, and all models some of them.
+_signature = lru_cache(maxsize=2048)(documents.read_signature)
+_config = lru_cache(maxsize=256)(documents.read_config)
+_tolerances = lru_cache(maxsize=256)(documents.read_tolerances)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def _manifest(text: str) -> _Parsed:
-    # A rollback reads the manifests of what it keeps: parsing thousands of tensors anew would cost it milliseconds.
     found = Manifest.from_json(text)
     return _Parsed(found.digest, found)
 

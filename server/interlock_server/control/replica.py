@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from interlock.access import Credential
 from interlock.model import Alias
 from interlock_registry import planning
-from interlock_registry.domain import Committed, Desired, DesiredVersion, Moved
+from interlock_registry.domain import Committed, Desired, DesiredModel, DesiredVersion, Moved
 
 from interlock_server.access.holder import Holder
 from interlock_server.control.blaming import Judgement
@@ -26,6 +26,7 @@ class Replica:
         self._fallback: Snapshot | None = None
         self._preparing: list[VersionSpec] = []
         self._base: Snapshot | None = None
+        self._specs: dict[str, _Specs] = {}
         self._unread: set[str] = set()
         self._judgement = Judgement()
 
@@ -127,6 +128,7 @@ class Replica:
         if judgement == self._judgement:
             return False
         self._judgement = judgement
+        self._specs.clear()
         self._base = None
         return True
 
@@ -155,7 +157,11 @@ class Replica:
 
     def kept(self, model: str) -> tuple[VersionSpec, ...]:
         """Return the versions of a model that are kept loaded."""
-        return tuple(spec for spec in self.committed().keep if spec.model == model)
+        keep = self.committed().keep
+        if self._desired is None:
+            return tuple(spec for spec in keep if spec.model == model)
+        known = self._specs.get(model)
+        return () if known is None else known.specs
 
     @contextmanager
     def preparing(self, *specs: VersionSpec) -> Iterator[None]:
@@ -184,14 +190,30 @@ class Replica:
     def _build(self) -> Snapshot:
         if self._desired is None:
             return self._fallback or Snapshot("", -1, (), ())
+        self._specs = {model.name: self._specs_of(model) for model in self._desired.models}
         return Snapshot(
             incarnation=self._desired.incarnation,
             epoch=self._desired.epoch,
             routes=tuple(route for model in self._desired.models for route in model.routes),
-            keep=tuple(self.spec(version) for model in self._desired.models for version in model.keep),
+            keep=tuple(spec for known in self._specs.values() for spec in known.specs),
             models=tuple(model.name for model in self._desired.models),
             holders=tuple(map(_holder, self._desired.credentials)),
         )
+
+    def _specs_of(self, model: DesiredModel) -> _Specs:
+        """Make the specs of a model, or keep those that there are: a change is one of thousands of models."""
+        known = self._specs.get(model.name)
+        if known is not None and (known.model is model or known.model.keep == model.keep):
+            return _Specs(model, known.specs)
+        return _Specs(model, tuple(map(self.spec, model.keep)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Specs:
+    """What workers need of a model, and what that was made of."""
+
+    model: DesiredModel
+    specs: tuple[VersionSpec, ...]
 
 
 def _holder(known: Credential) -> Holder:

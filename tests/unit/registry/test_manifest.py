@@ -16,6 +16,7 @@ from interlock_registry.manifest import (
     SourceFile,
     TensorBlob,
     checked_digest,
+    graph_of,
 )
 
 from tests.unit.registry.builders import digest
@@ -122,3 +123,13 @@ def test_a_manifest_of_a_format_from_the_future_is_refused() -> None:
 def test_what_is_no_digest_is_refused(text: str) -> None:
     with pytest.raises(InvalidArgument, match="64 lower-case hexadecimal"):
         checked_digest(text)
+
+
+@given(manifests)
+def test_the_graph_is_found_without_reading_the_tables(manifest: Manifest) -> None:
+    text = manifest.to_json()
+    assert graph_of(text, manifest.digest) == manifest.graph
+    assert graph_of(text, "0" * 64) is None
+    assert graph_of(text[:-1], manifest.digest) is None
+    later = text.replace('"format":1', '"format":2', 1)
+    assert graph_of(later, hashlib.sha256(later.encode()).hexdigest()) is None, "from_json says what is wrong"

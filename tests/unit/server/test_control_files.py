@@ -12,6 +12,7 @@ from interlock.types import DType, Signature, TensorSpec
 from interlock.v1 import worker_pb2
 from interlock_registry.domain import Committed, Desired, DesiredModel, DesiredVersion, Move, Moved, Route, Target
 from interlock_registry.manifest import Blob
+from interlock_server.control.blaming import Judgement
 from interlock_server.control.last_known_good import LastKnownGood
 from interlock_server.control.replica import Replica
 from interlock_server.snapshot import Snapshot
@@ -237,6 +238,18 @@ def test_a_commit_of_a_new_model_adds_it(replica: Replica) -> None:
     replica.replace_all(desired(5, model("m", 1)))
     assert replica.replace_model(Committed(6, model("new", 1)))
     assert live(replica) == {"m": 1, "new": 1}
+
+
+def test_a_change_makes_the_specs_of_its_own_model_anew_and_no_others(replica: Replica) -> None:
+    replica.replace_all(desired(5, model("m", 1), model("n", 1)))
+    m, n = replica.snapshot().keep
+    replica.replace_model(Committed(6, model("m", 2)))
+    assert replica.kept("n")[0] is n and str(replica.kept("m")[0].key) == "m@2"
+    replica.replace_all(desired(7, model("m", 1), model("n", 1)))
+    again, other = replica.snapshot().keep
+    assert (again, other is n) == (m, True)
+    replica.judge(Judgement(suspects=frozenset({n.key})))
+    assert (replica.kept("n")[0].suspect, replica.kept("m")[0].suspect, replica.kept("x")) == (True, False, ())
 
 
 def test_a_commit_before_anything_was_read_asks_for_a_whole_look(replica: Replica) -> None:
