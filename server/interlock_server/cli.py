@@ -14,6 +14,7 @@ from interlock.errors import StartupRefused
 
 from interlock_server import certificates
 from interlock_server.floors import FLOORS, check_floors
+from interlock_server.ground import check_ground
 from interlock_server.process.reload import Launch
 from interlock_server.settings import Settings
 
@@ -39,6 +40,10 @@ def serve(config: Path | None, **flags: str | int | float | bool | Path | None) 
     given = {name: value for name, value in flags.items() if value is not None}
     settings = Settings.load({**given}, config)
     check_engine()
+    if settings.database_file is not None:
+        warning = check_ground(settings.database_file, allowed=settings.allow_network_filesystem)
+        if warning:
+            click.echo(f"interlock: {warning}", err=True)
     if settings.certificates is not None:
         certificates.read(settings.certificates)
     launch = Launch(

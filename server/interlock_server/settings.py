@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from pathlib import Path
 from typing import Literal, Self
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from interlock.approval import ApprovalRule, parse_rules
 from interlock.errors import InvalidArgument, StartupRefused
@@ -69,6 +69,9 @@ class Settings(BaseSettings):
     db: str = Field("", description="SQLAlchemy URL of the registry; empty is registry.db in the data directory.")
     artifacts: str = Field(
         "", description="Directory of the blobs, the same for a whole fleet; empty is blobs in the data directory."
+    )
+    allow_network_filesystem: bool = Field(
+        False, description="Start although a registry in SQLite lies on a network's file system, which can damage it."
     )
     keep_depth: int = Field(1, ge=0, le=16, description="Earlier versions of each alias that stay loaded (K).")
     require_golden: bool = Field(False, description="Refuse versions without golden samples.")
@@ -234,6 +237,14 @@ class Settings(BaseSettings):
         """The registry's SQLAlchemy URL."""
         # Quoted, for a `?` or `%` in a directory's name means something in a URL.
         return self.db or f"sqlite:///{quote(str(self.data.absolute() / 'registry.db'))}"
+
+    @property
+    def database_file(self) -> Path | None:
+        """Where a registry in SQLite lies; None where it is in another database."""
+        if not self.db:
+            return self.data / "registry.db"
+        kind, separator, path = self.db.partition(":///")
+        return Path(unquote(path.partition("?")[0])) if separator and kind.startswith("sqlite") else None
 
     def threads_per_worker(self, cores: int) -> int:
         """Return how many threads each worker's ONNX Runtime has."""
