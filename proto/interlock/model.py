@@ -191,7 +191,7 @@ class LoadedFrom(Enum):
     DERIVED = "DERIVED"
     """The graph as ONNX Runtime optimised it."""
     FALLBACK = "FALLBACK"
-    """The registered graph, since the derived form could not be used; the worker's log says why."""
+    """The registered graph, since the derived form could not be used; the servable's reason says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +202,7 @@ class ServableStatus:
     version: int
     state: ServableState
     reason: str
+    """Why it is FAILED; of one that was loaded from a fallback, why its derived form was not used."""
     provider: str
     in_flight: int
     load_s: float

@@ -10,9 +10,11 @@ import hashlib
 import json
 import platform
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Sequence, Set
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from importlib import metadata
 from pathlib import Path
 from typing import Final
 
@@ -21,8 +23,8 @@ from interlock.errors import DataLoss, InvalidArgument
 from interlock_registry import canonical
 from interlock_registry.manifest import Blob, checked_digest
 
-LAYOUT: Final = 1
-"""How this program takes an optimised graph apart. A change of it makes every form anew."""
+LAYOUT: Final = 2
+"""How this program takes an optimised graph apart and records it. A change of it makes every form anew."""
 MAX_FOLDED_BYTES: Final = 64 << 20
 """The largest constant that the optimiser may compute ahead, wherever it runs."""
 _CPU_FIELDS: Final = frozenset({"flags", "Features", "CPU implementer", "CPU architecture", "CPU part"})
@@ -50,18 +52,23 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
-    """The files of one derived form."""
+    """The files of one derived form, and what they were made for."""
 
-    key: str
+    recipe: Recipe
     graph: Blob
     own: tuple[Blob, ...]
     """Tensors that the optimiser changed or added."""
     shared: tuple[Blob, ...]
     """Tensors that it left alone: the artifact's own blobs."""
 
+    @property
+    def key(self) -> str:
+        """Its name, which is its recipe's."""
+        return self.recipe.key
+
     def to_json(self) -> str:
         """Return the canonical JSON."""
-        return canonical.dumps({"layout": LAYOUT, **asdict(self)})
+        return canonical.dumps(asdict(self))
 
     @property
     def record_sha256(self) -> str:
@@ -74,13 +81,21 @@ class Form:
         try:
             document = json.loads(text)
             return cls(
-                key=checked_digest(str(document["key"])),
+                recipe=_recipe(document["recipe"]),
                 graph=_blob(document["graph"]),
                 own=tuple(map(_blob, document["own"])),
                 shared=tuple(map(_blob, document["shared"])),
             )
         except (KeyError, TypeError, ValueError, InvalidArgument) as error:
             raise DataLoss(f"the record of a derived form is damaged ({error!r}): {text[:200]!r}") from error
+
+
+def _recipe(document: dict[str, object]) -> Recipe:
+    numbers = {name: document[name] for name in ("max_folded_bytes", "layout")}
+    if not all(type(number) is int for number in numbers.values()):
+        raise ValueError(f"a recipe has {numbers}")
+    words = {name: str(document[name]) for name in ("runtime", "cpu", "provider")}
+    return Recipe(graph_sha256=checked_digest(str(document["graph_sha256"])), **words, **numbers)  # type: ignore[arg-type]
 
 
 def _blob(document: dict[str, object]) -> Blob:
@@ -102,6 +117,20 @@ def bytes_of(held: Sequence[Held]) -> int:
     """Return what forms take on disk: a tensor that several have counts once, one of the artifacts' not at all."""
     graphs = sum(each.form.graph.size_bytes for each in held)
     return graphs + sum({blob.digest: blob.size_bytes for each in held for blob in each.form.own}.values())
+
+
+def why_useless(form: Form, *, runtime: str, cpu: str, live_graphs: Set[str]) -> str:
+    """Say why a form will not be loaded again on this machine, with these graphs of versions; "" where it may be."""
+    recipe = form.recipe
+    if recipe.layout != LAYOUT:
+        return "made by another release of this program"
+    if recipe.graph_sha256 not in live_graphs:
+        return "of no version that is not deleted"
+    if recipe.runtime != runtime:
+        return f"made by {recipe.runtime}, installed is {runtime}"
+    if recipe.cpu != cpu:
+        return "made for another kind of processor"
+    return ""
 
 
 def evictions(held: Sequence[Held], kept: frozenset[str], cap_bytes: int) -> tuple[str, ...]:
@@ -127,6 +156,14 @@ def evictions(held: Sequence[Held], kept: frozenset[str], cap_bytes: int) -> tup
 
 def _own(held: Held) -> Collection[Blob]:
     return {blob.digest: blob for blob in held.form.own}.values()
+
+
+def installed_runtime() -> str:
+    """Return the installed ONNX Runtime with its version, without importing it; "none" where there is none."""
+    for name in ("onnxruntime-gpu", "onnxruntime"):
+        with suppress(metadata.PackageNotFoundError):
+            return f"{name} {metadata.version(name)}"
+    return "none"
 
 
 def cpu_features(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:

@@ -8,8 +8,10 @@ a leftover. Nothing here is synced: what a crash tears is noticed by its digest,
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
+import re
 import shutil
 import time
 import uuid
@@ -32,6 +34,7 @@ MADE: Final = "derived.onnx"
 _RECORD: Final = ".json"
 _UNFINISHED: Final = ".making-"
 _GRAPH: Final = "derived-"
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +92,20 @@ class DerivedStore:
         """Return where the record of the form of that key is."""
         return self._own / f"{key}{_RECORD}"
 
+    def fault(self, form: Form, *, read: bool = True) -> str:
+        """Say what is wrong with a form's files; "" where nothing is. Without `read` only their sizes are compared."""
+        for blob, path in files_of(self._root, form):
+            size = _size(path)
+            if size != blob.size_bytes:
+                what = "is gone" if size < 0 else f"has {size} bytes, not {blob.size_bytes}"
+                return f"{path.name} {what}"
+            if read and _sha256(path) != blob.digest:
+                return f"{path.name} is damaged"
+        return ""
+
     def is_whole(self, form: Form) -> bool:
         """Tell whether all files are there in their sizes; workers compare digests before they load them."""
-        files = files_of(self._root, form)
-        return self.record_path(form.key).is_file() and all(_size(path) == blob.size_bytes for blob, path in files)
+        return self.record_path(form.key).is_file() and not self.fault(form, read=False)
 
     def workplace(self) -> Workplace:
         """Return a place to make a form in; the caller discards it."""
@@ -116,11 +129,14 @@ class DerivedStore:
         record.rename(self.record_path(form.key))  # last: what it names is there
 
     def held(self) -> tuple[Held, ...]:
-        """Return every form that has a record which can be read."""
+        """Return every form that has a record which can be read and names it."""
         found: list[Held] = []
         for path in sorted(self._own.glob(f"*{_RECORD}")):
             try:
-                found.append(Held(Form.from_json(path.read_text()), path.stat().st_mtime))
+                form = Form.from_json(path.read_text())
+                if form.key != path.stem:
+                    raise DataLoss(f"it is the record of the form {form.key}")
+                found.append(Held(form, path.stat().st_mtime))
             except (OSError, UnicodeDecodeError, DataLoss) as error:
                 _log.warning("%s is ignored: %s", path.name, error)
         return tuple(found)
@@ -133,30 +149,55 @@ class DerivedStore:
             _log.debug("derived form %s is gone", form.key)  # who loads it falls back
 
     def drop(self, keys: Iterable[str]) -> None:
-        """Remove forms, and every tensor that no other form has; who has one mapped keeps it."""
+        """Remove forms, and every tensor that no other form has; who has one mapped keeps it.
+
+        It may run beside the process that writes: what that one is making may then lack a tensor, and is made again.
+        """
         for key in keys:
             self.record_path(key).unlink(missing_ok=True)
-        self.sweep()
+            graph_of(self.record_path(key)).unlink(missing_ok=True)
+        self._own.mkdir(mode=0o700, exist_ok=True)
+        needed = {blob.digest for each in self.held() for blob in each.form.own}
+        for path in self._own.glob("*"):
+            if _DIGEST.fullmatch(path.name) and path.name not in needed:
+                path.unlink(missing_ok=True)
 
     def sweep(self) -> None:
         """Remove what belongs to no form, and forms whose files are not all there. Only while none is being made."""
-        self._own.mkdir(mode=0o700, exist_ok=True)
-        whole = [each.form for each in self.held() if self.is_whole(each.form)]
-        mine = {self.record_path(form.key) for form in whole}
-        mine |= {path for form in whole for _, path in files_of(self._root, form)}
-        strays = [*self._own.iterdir(), *self._root.glob(f"{_GRAPH}*.onnx"), *self._root.glob(f"{_UNFINISHED}*")]
-        for stray in strays:
-            if stray in mine:
-                continue
-            if stray.is_dir() and not stray.is_symlink():
-                shutil.rmtree(stray, ignore_errors=True)
-            else:
-                stray.unlink(missing_ok=True)
+        self.drop(each.form.key for each in self.held() if not self.is_whole(each.form))
+        for stray in self.strays():
+            self.remove(stray)
+
+    def strays(self) -> tuple[Path, ...]:
+        """Return what is here and belongs to no form. While one is being made, its files are among them."""
+        forms = [each.form for each in self.held()]
+        mine = {self.record_path(form.key) for form in forms}
+        mine |= {path for form in forms for _, path in files_of(self._root, form)}
+        own = self._own.iterdir() if self._own.is_dir() else ()
+        found = [*own, *self._root.glob(f"{_GRAPH}*.onnx"), *self._root.glob(f"{_UNFINISHED}*")]
+        return tuple(sorted(path for path in found if path not in mine))
+
+    def remove(self, stray: Path) -> None:
+        """Remove what belongs to no form. Idempotent."""
+        if stray.is_dir() and not stray.is_symlink():
+            shutil.rmtree(stray, ignore_errors=True)
+        else:
+            stray.unlink(missing_ok=True)
 
 
 def _move(source: Path, target: Path) -> None:
     source.chmod(0o400)
     source.rename(target)
+
+
+def _sha256(path: Path) -> str:
+    """Return a file's digest; "" where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        _log.warning("%s cannot be read: %s", path.name, error)
+        return ""
 
 
 def _size(path: Path) -> int:

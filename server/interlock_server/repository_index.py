@@ -62,7 +62,7 @@ def repository_index(
 ) -> tuple[IndexEntry, ...]:
     """List every version of the registry and everything that is loaded, by model and number."""
     loaded = {(each.model, each.version): each for each in servables}
-    entries = {key: IndexEntry(*key, _WIRE_STATE[each.state], each.reason) for key, each in loaded.items()}
+    entries = {key: _loaded(each) for key, each in loaded.items()}
     for model in standing:
         for number in model.validated:
             entries.setdefault((model.name, number), _not_loaded(model.name, number))
@@ -72,6 +72,12 @@ def repository_index(
             entries[model.name, 0] = IndexEntry(model.name, 0, UNAVAILABLE, "it has no version")
     found = (entries[key] for key in sorted(entries))
     return tuple(each for each in found if each.state == READY or not only_ready)
+
+
+def _loaded(each: ServableStatus) -> IndexEntry:
+    # One that is READY may have a reason too: why it was loaded from its artifact. To Triton's callers that is none.
+    reason = "" if each.state is ServableState.READY else each.reason
+    return IndexEntry(each.model, each.version, _WIRE_STATE[each.state], reason)
 
 
 def _not_loaded(model: str, number: int) -> IndexEntry:

@@ -46,7 +46,8 @@ def show(session: Session, ref: str, output: str) -> None:
     """Show one version in full; REF is MODEL, MODEL@3 or MODEL:ALIAS."""
     with session.open_admin() as admin:
         found = admin.show(ref)
-    if output == "json":
+        status = admin.status() if output == "table" else None
+    if status is None:
         printing.print_json(found)
     else:
-        printing.print_table(render.version(found))
+        printing.print_table(render.version(found, status))

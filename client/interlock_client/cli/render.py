@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +20,7 @@ from interlock_client import (
     Model,
     Quantized,
     ReplicaStatus,
+    ServableStatus,
     ServingConfig,
     Switch,
     Version,
@@ -107,8 +108,8 @@ def _proven(version: Version) -> str:
     return f"yes, {version.golden_samples} samples" if version.proven else "NO"
 
 
-def version(each: Version) -> RenderableType:
-    """Return one version in full."""
+def version(each: Version, status: ReplicaStatus) -> RenderableType:
+    """Return one version in full, and how the workers of a replica have it."""
     return _pairs(
         (
             ("version", f"{each.model}@{each.version}"),
@@ -116,6 +117,7 @@ def version(each: Version) -> RenderableType:
             *((("damage", each.damage),) if each.damage else ()),
             ("used by", _uses(each)),
             ("proven", _proven(each)),
+            ("loaded", "\n".join(_loaded(each, status)) or "no"),
             ("inputs", "\n".join(map(str, each.signature.inputs))),
             *((("optional", "\n".join(map(str, each.signature.optional))),) if each.signature.optional else ()),
             ("outputs", "\n".join(map(str, each.signature.outputs))),
@@ -128,6 +130,19 @@ def version(each: Version) -> RenderableType:
             ("report", each.report_json or "-"),
         )
     )
+
+
+def _loaded(version: Version, status: ReplicaStatus) -> Iterator[str]:
+    for worker in status.workers:
+        for each in worker.servables:
+            if (each.model, each.version) == (version.model, version.version):
+                why = f": {each.reason}" if each.reason else ""
+                yield f"worker {worker.index}: {each.state.value}, {_load(each)}{why}"
+
+
+def _load(servable: ServableStatus) -> str:
+    source = f" from {servable.loaded_from.value.lower()}" if servable.loaded_from else ""
+    return f"{servable.load_s * 1000:.0f} ms{source}"
 
 
 def _config(config: ServingConfig) -> str:
@@ -264,8 +279,7 @@ def status(found: ReplicaStatus) -> Sequence[RenderableType]:
                 f"{servable.model}@{servable.version}",
                 servable.state.value,
                 servable.in_flight,
-                f"{servable.load_s * 1000:.0f} ms"
-                + (f" from {servable.loaded_from.value.lower()}" if servable.loaded_from else ""),
+                _load(servable),
                 servable.reason,
             )
             for worker in found.workers

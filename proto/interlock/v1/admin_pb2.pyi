@@ -1671,6 +1671,7 @@ class ServableStatus(_message.Message):
     version: _builtins.int
     state: Global___ServableState.ValueType
     reason: _builtins.str
+    """Why it is FAILED; of one that was loaded from a fallback, why its derived form was not used."""
     provider: _builtins.str
     in_flight: _builtins.int
     load_s: _builtins.float

@@ -288,7 +288,7 @@ class Deriving:
                 # Twice the model: its optimised copy is written, with what kernels make of the weights.
                 self._limits(2 * size_bytes),
             )
-            form = Form(key=order.recipe.key, graph=report.graph, own=report.own, shared=report.shared)
+            form = Form(recipe=order.recipe, graph=report.graph, own=report.own, shared=report.shared)
             await asyncio.to_thread(self._store.add, form, workplace)
         finally:
             await asyncio.to_thread(workplace.discard)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from importlib import metadata
 from typing import Final
 
-from interlock_registry.derived import Form, Held, Recipe, cpu_features
+from interlock_registry.derived import Form, Held, Recipe, cpu_features, installed_runtime
 from interlock_registry.derived_store import DerivedStore
 
 from interlock_server.snapshot import Snapshot, VersionSpec
@@ -27,7 +25,7 @@ class Forms:
         self._store = store
         self._provider = provider
         self._enabled = enabled
-        self._runtime: Final = _runtime()
+        self._runtime: Final = installed_runtime()
         self._cpu: Final = cpu_features()
         self._by_key: dict[str, Form] = {}
         self._records: dict[str, str] = {}
@@ -103,11 +101,3 @@ class _Located:
     asked: Snapshot
     provider: str
     answer: Snapshot
-
-
-def _runtime() -> str:
-    """Return the installed ONNX Runtime, which this process does not import."""
-    for name in ("onnxruntime-gpu", "onnxruntime"):
-        with suppress(metadata.PackageNotFoundError):
-            return f"{name} {metadata.version(name)}"
-    return "none"

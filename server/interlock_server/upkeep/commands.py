@@ -12,6 +12,8 @@ import click
 from interlock.errors import StartupRefused
 from interlock_registry.checking import Checker
 from interlock_registry.collector import Collector
+from interlock_registry.derived_store import DerivedStore
+from interlock_registry.derived_upkeep import DueForm, FormKeeper
 from interlock_registry.domain import Action
 from interlock_registry.fsck import Finding, Repair, Severity
 from interlock_registry.garbage import Garbage
@@ -49,12 +51,20 @@ def placed(function: F) -> F:
 @click.option("--grace", type=Duration(), help="Leave alone what is younger (90s, 24h, 7d). [default: gc_grace_s]")
 @click.option("--reason", default="", help="Goes into the history.")
 def gc(data: Path | None, config: Path | None, output: str, delete: bool, grace: float | None, reason: str) -> None:
-    """Find blobs that no version has (any more), and remove them with --delete; a server may be running."""
+    """Find blobs and derived forms that no version needs any more, and remove them with --delete.
+
+    A server may be running.
+    """
     with opened(data, config) as place:
         grace_s = place.settings.gc_grace_s if grace is None else grace
         collector = Collector(place.registry.blobs, place.store, grace_s=grace_s)
         before = collector.survey()
         collected = collector.collect(attempt(Action.COLLECT, reason)) if delete else None
+        keeper = _keeper(place)
+        kept = {version.graph.digest for model in place.registry.desired().models for version in model.keep}
+        forms = keeper.survey(kept_graphs=kept, cap_bytes=place.settings.derived_cache_bytes)
+        if delete:
+            keeper.collect(forms)
     due = before.due if collected is None else collected.removed
     if output == "json":
         printing.print_json(
@@ -67,25 +77,36 @@ def gc(data: Path | None, config: Path | None, output: str, delete: bool, grace:
                 "waiting_bytes": _bytes(before.waiting),
                 "kept": before.kept,
                 "kept_bytes": before.kept_bytes,
+                "forms": list(forms),
+                "forms_bytes": _forms_bytes(forms),
             }
         )
         return
     state = "removed" if delete else "may go"
     rows = [(each, state) for each in due]
     rows += [(each, f"may go after {printing.moment(each.due)}") for each in before.waiting]
-    printing.print_table(
-        ("file", "size", "why", "since", ""),
-        (
-            (each.file.name, printing.size(each.file.size_bytes), each.why, printing.moment(each.since), what)
-            for each, what in rows
-        ),
+    blobs = (
+        (each.file.name, printing.size(each.file.size_bytes), each.why, printing.moment(each.since), what)
+        for each, what in rows
     )
+    derived = ((f"derived/{each.key}", printing.size(each.size_bytes), each.why, "", state) for each in forms)
+    printing.print_table(("file", "size", "why", "since", ""), (*blobs, *derived))
     verb = "removed" if delete else "would remove"
     click.echo(
         f"{verb} {len(due)} files ({printing.size(_bytes(due))}); {len(before.waiting)} wait "
         f"({printing.size(_bytes(before.waiting))}); {before.kept} blobs are needed "
-        f"({printing.size(before.kept_bytes)})" + ("" if delete or not due else "; --delete does it")
+        f"({printing.size(before.kept_bytes)})"
+        + (f"; {verb} {len(forms)} derived forms ({printing.size(_forms_bytes(forms))})" if forms else "")
+        + ("" if delete or not (due or forms) else "; --delete does it")
     )
+
+
+def _keeper(place: Place) -> FormKeeper:
+    return FormKeeper(DerivedStore(place.data.root), place.registry.blobs.referenced)
+
+
+def _forms_bytes(forms: Sequence[DueForm]) -> int:
+    return sum(each.size_bytes for each in forms)
 
 
 def _bytes(found: Sequence[Garbage]) -> int:
@@ -114,7 +135,10 @@ class _Outcome:
 @click.option("--repair", is_flag=True, help="Repair what loses nothing by it; the server must be stopped.")
 @click.option("--quick", is_flag=True, help="Do not read the blobs, only look whether they are there.")
 def fsck(data: Path | None, config: Path | None, output: str, repair: bool, quick: bool) -> int:
-    """Check the registry, its history and every blob; exits 1 if anything is wrong. A server may be running."""
+    """Check the registry, its history, every blob and derived form; exits 1 if anything is lost or wrong.
+
+    A server may be running.
+    """
     with opened(data, config) as place, _alone(place.data, must=repair) as alone:
         outcomes = list(_check(place, alone=alone, repair=repair, quick=quick))
     errors = sum(each.finding.severity is Severity.ERROR and not each.is_repaired for each in outcomes)
@@ -162,6 +186,9 @@ def _check(place: Place, *, alone: bool, repair: bool, quick: bool) -> Iterator[
         # Marking a blob keeps it from being loaded; it does not bring it back, so it stays an error.
         done = repair and safe and checker.repair(finding) and finding.severity is Severity.NOTE
         yield _Outcome(finding, is_repaired=done)
+    keeper = _keeper(place)
+    for finding in keeper.check(alone=alone, read=not quick):
+        yield _Outcome(finding, is_repaired=repair and keeper.remove(finding))
     if alone:
         for finding in check_folder(place.data):
             yield _Outcome(finding, is_repaired=repair and remove_leftover(place.data, finding))

@@ -42,6 +42,5 @@ def remove_leftover(data: DataDir, finding: Finding) -> bool:
 
 
 def _leftovers(data: DataDir) -> Iterator[Path]:
-    for folder in (data.uploads, data.root / "derived"):
-        if folder.is_dir():
-            yield from (path for path in sorted(folder.iterdir()) if folder == data.uploads or path.name[0] == ".")
+    if data.uploads.is_dir():
+        yield from sorted(data.uploads.iterdir())

@@ -97,11 +97,13 @@ def batch_limit(spec: VersionSpec) -> int:
 
 
 def _facts(resolved: Resolved) -> dict[str, str]:
-    spec = resolved.servable.spec
+    spec, loaded_from = resolved.servable.spec, resolved.servable.loaded_from
     return {
         "interlock.version": str(spec.version),
         "interlock.alias": resolved.alias,
         "interlock.digest": spec.digest,
+        # "artifact", "derived" or "fallback"; as `interlock status` has it.
+        "interlock.loaded_from": loaded_from.value.lower() if loaded_from is not None else "",
     }
 
 

@@ -100,7 +100,7 @@ class Loader:
                 *(Lane(session, self._watch(spec)) for _ in range(spec.config.instances - 1)),
             ]
             batcher = self._maker.submit(Batcher, str(spec.key), lanes, spec.config, pace).result()
-            servable.transition(ServableState.READY, batcher=batcher)
+            servable.transition(ServableState.READY, servable.fell_back, batcher=batcher)
             log.info("loaded", extra={"version": str(spec.key), "load_s": round(servable.load_s, 4)})
 
     def _open(self, servable: Servable) -> Session:
@@ -141,10 +141,13 @@ class Loader:
             return session
         # It is a cache of the artifact, which is there: whatever is wrong with it must not fail the load.
         except InterlockError as error:
-            log.warning("its derived form is not used: %s", error.message, extra={"version": str(spec.key)})
-        except Exception:
+            why = error.message
+            log.warning("its derived form is not used: %s", why, extra={"version": str(spec.key)})
+        except Exception as error:
+            why = f"{type(error).__name__}: {error}"
             log.exception("its derived form is not used", extra={"version": str(spec.key)})
         servable.loaded_from = LoadedFrom.FALLBACK
+        servable.fell_back = f"its derived form is not used: {why}"
         return None
 
     def _open_artifact(self, servable: Servable) -> Session:

@@ -47,6 +47,8 @@ class Servable:
         self.load_s = 0.0
         self.provider = ""
         self.loaded_from: LoadedFrom | None = None
+        self.fell_back = ""
+        """Why its derived form was not used, if it was to be."""
 
     @property
     def state(self) -> ServableState:

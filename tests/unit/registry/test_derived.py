@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from interlock.errors import DataLoss
-from interlock_registry.derived import Form, Held, Recipe, bytes_of, cpu_features, evictions
+from interlock_registry.derived import Form, Held, Recipe, bytes_of, cpu_features, evictions, why_useless
 from interlock_registry.manifest import Blob
 
 RECIPE = Recipe(graph_sha256="a" * 64, runtime="onnxruntime 1.31.1", cpu="x86_64-1", provider="CPU")
@@ -19,7 +19,15 @@ def blob(name: str, size_bytes: int = 10) -> Blob:
 
 
 def held(name: str, used_at: float, *own: Blob, shared: tuple[Blob, ...] = ()) -> Held:
-    return Held(Form(key=name * 64, graph=Blob(name * 64, 1), own=own, shared=shared), used_at)
+    return Held(Form(recipe=recipe(name), graph=Blob(name * 64, 1), own=own, shared=shared), used_at)
+
+
+def recipe(name: str) -> Recipe:
+    return replace(RECIPE, graph_sha256=name.encode().hex() * 32)
+
+
+def keys(names: Iterable[str]) -> list[str]:
+    return [recipe(name).key for name in names]
 
 
 @pytest.mark.parametrize(
@@ -42,10 +50,45 @@ def test_a_form_comes_back_from_its_record() -> None:
     assert Form.from_json(form.to_json()) == form
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"key": "x", "graph": {}, "own": [], "shared": []}'])
+RECORD = held("a", 0, blob("b")).form.to_json()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        RECORD.replace('"recipe"', '"key"'),
+        RECORD.replace('"layout":2', '"layout":"2"'),
+        RECORD.replace('"size_bytes":10', '"size_bytes":-1'),
+        RECORD.replace("b" * 64, "../" + "b" * 61),
+    ],
+)
 def test_a_record_that_is_none_is_refused(text: str) -> None:
+    assert text != RECORD
     with pytest.raises(DataLoss, match="the record of a derived form is damaged"):
         Form.from_json(text)
+
+
+# --- what goes because nobody will load it ---
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        (RECIPE, ""),
+        (replace(RECIPE, graph_sha256="b" * 64), "of no version that is not deleted"),
+        (replace(RECIPE, runtime="onnxruntime 1.30.0"), "made by onnxruntime 1.30.0, installed is onnxruntime 1.31.1"),
+        (replace(RECIPE, cpu="x86_64-2"), "made for another kind of processor"),
+        (replace(RECIPE, layout=1), "made by another release of this program"),
+        (replace(RECIPE, provider="CUDA"), ""),
+    ],
+)
+def test_a_form_is_of_no_use_where(changed: Recipe, why: str) -> None:
+    form = Form(recipe=changed, graph=blob("9"), own=(), shared=())
+    live = frozenset({RECIPE.graph_sha256})
+    assert why_useless(form, runtime=RECIPE.runtime, cpu=RECIPE.cpu, live_graphs=live) == why
 
 
 # --- what goes when there is no room ---
@@ -67,8 +110,7 @@ OLD, MIDDLE, NEW = held("1", 1, blob("a")), held("2", 2, blob("b")), held("3", 3
     ],
 )
 def test_the_longest_unused_goes_first_and_what_is_kept_never(kept: str, cap_bytes: int, dropped: str) -> None:
-    found = evictions([NEW, OLD, MIDDLE], frozenset(key * 64 for key in kept), cap_bytes)
-    assert found == tuple(key * 64 for key in dropped)
+    assert evictions([NEW, OLD, MIDDLE], frozenset(keys(kept)), cap_bytes) == tuple(keys(dropped))
 
 
 def test_a_tensor_of_two_forms_counts_once_and_is_room_only_when_both_are_gone() -> None:
@@ -96,7 +138,7 @@ def stores(draw: st.DrawFn) -> list[Held]:
 def test_the_rest_fits_or_is_all_kept_and_no_more_goes_than_must(
     found: list[Held], kept_names: set[str], cap_bytes: int
 ) -> None:
-    kept = frozenset(name * 64 for name in kept_names)
+    kept = frozenset(keys(kept_names))
     dropped = evictions(found, kept, cap_bytes)
     rest = [each for each in found if each.form.key not in dropped]
     assert not kept & set(dropped)

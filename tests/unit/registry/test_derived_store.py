@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from interlock_registry.derived import Form
+from interlock_registry.derived import Form, Recipe
 from interlock_registry.derived_store import DerivedStore, files_of, graph_of
 from interlock_registry.manifest import Blob
 
@@ -29,7 +29,7 @@ def made(store: DerivedStore, name: str, *own: bytes, shared: bytes = b"of the a
     workplace.made.write_bytes(name.encode())
     (workplace.folder / "weights.bin").write_bytes(b"left over")
     form = Form(
-        key=name * 64,
+        recipe=Recipe(graph_sha256=name * 64, runtime="onnxruntime 1.31.1", cpu="x86_64-1", provider="CPU"),
         graph=Blob(hashlib.sha256(name.encode()).hexdigest(), len(name)),
         own=tuple(put(workplace.folder, data) for data in own),
         shared=(put(store.root / "blobs", shared),),

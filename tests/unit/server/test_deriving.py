@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from interlock_server.worker.engine import Engine
 
 from tests import models
 from tests.support import eventually_async
+from tests.unit.server.batching import Outcome, settle, work
 from tests.unit.server.rig import Rig, attempt, running
 
 CAP = 400_000
@@ -141,6 +143,39 @@ async def test_a_form_that_is_lost_or_damaged_is_made_again(rig: Rig, what: str)
         )
 
     await eventually_async(whole, "the form is made again", 30.0)
+
+
+async def test_a_server_whose_forms_are_deleted_goes_on_and_makes_them_again(rig: Rig) -> None:
+    version = await rig.add(content=content(1))
+    await rig.promote(version)
+    assert loaded_from(rig, version) is LoadedFrom.DERIVED
+    before = answered(rig, version)
+    shutil.rmtree(rig.data.root / "derived")
+    for graph in rig.data.root.glob("derived-*.onnx"):
+        graph.unlink()
+    assert answered(rig, version) == before
+    other = await rig.add(content=content(2))
+    await rig.promote(other)
+    assert loaded_from(rig, other) is LoadedFrom.DERIVED
+    await rig.rollback()
+    assert (rig.live(), answered(rig, version)) == (version, before)
+    rig.catalog._loader._verified.clear()  # as a worker that was started again
+    await rig.promote(await rig.add())
+    await rig.promote(await rig.add())
+    await rig.promote(version)
+    assert (loaded_from(rig, version), answered(rig, version)) == (LoadedFrom.DERIVED, before)
+
+
+def answered(rig: Rig, version: int) -> bytes:
+    """What a version's session makes of ones."""
+    (servable,) = (each for each in rig.catalog.servables() if each.spec.key == VersionKey("m", version))
+    batcher = servable.lease()
+    assert batcher is not None
+    outcome = Outcome()
+    batcher.submit(work(outcome))
+    settle(outcome)
+    servable.release()
+    return outcome.answers[0].tobytes()
 
 
 async def test_what_the_model_tool_refuses_is_not_asked_of_it_again(rig: Rig) -> None:

@@ -27,7 +27,7 @@ def forms(tmp_path: Path) -> Forms_:
     place = store.workplace()
     place.made.write_bytes(b"graph")
     graph = Blob(hashlib.sha256(b"graph").hexdigest(), 5)
-    store.add(Form(key=recipe.key, graph=graph, own=(), shared=()), place)
+    store.add(Form(recipe=recipe, graph=graph, own=(), shared=()), place)
     place.discard()
 
     def make(provider: Callable[[], str] = lambda: "CPU", *, enabled: bool = True) -> Forms:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from interlock.model import LoadedFrom, ServableState
 from interlock.types import Array
-from interlock_registry.derived import Form
+from interlock_registry.derived import Form, Recipe
 from interlock_registry.derived_store import DerivedStore, Workplace, files_of, graph_of, root_of
 from interlock_registry.manifest import Blob
 from interlock_registry.tool import DeriveJob
@@ -28,7 +28,7 @@ from tests import models
 from tests.unit.server.builders import version_spec
 
 Damage = Callable[[VersionSpec], None]
-KEY = "d" * 64
+RECIPE = Recipe(graph_sha256="d" * 64, runtime="onnxruntime 1.31.1", cpu="x86_64-1", provider="CPU")
 
 
 def with_form(spec: VersionSpec, store: DerivedStore) -> VersionSpec:
@@ -45,13 +45,13 @@ def with_form(spec: VersionSpec, store: DerivedStore) -> VersionSpec:
             shared=None,
         )
     )
-    return named(spec, store, place, Form(key=KEY, graph=made.graph, own=made.own, shared=made.shared))
+    return named(spec, store, place, Form(recipe=RECIPE, graph=made.graph, own=made.own, shared=made.shared))
 
 
 def named(spec: VersionSpec, store: DerivedStore, place: Workplace, form: Form) -> VersionSpec:
     store.add(form, place)
     place.discard()
-    return replace(spec, derived_path=str(store.record_path(KEY)), derived_sha256=form.record_sha256)
+    return replace(spec, derived_path=str(store.record_path(form.key)), derived_sha256=form.record_sha256)
 
 
 def with_graph(spec: VersionSpec, store: DerivedStore, data: bytes) -> VersionSpec:
@@ -59,7 +59,7 @@ def with_graph(spec: VersionSpec, store: DerivedStore, data: bytes) -> VersionSp
     place = store.workplace()
     place.made.write_bytes(data)
     graph = Blob(hashlib.sha256(data).hexdigest(), len(data))
-    return named(spec, store, place, Form(key=KEY, graph=graph, own=(), shared=()))
+    return named(spec, store, place, Form(recipe=RECIPE, graph=graph, own=(), shared=()))
 
 
 def graph(spec: VersionSpec) -> Path:
@@ -102,7 +102,7 @@ def ask(engine: Engine, spec: VersionSpec, *, optimised: bool) -> Array:
 def test_the_derived_form_is_loaded_and_answers_as_the_artifact_does(engine: Engine, spec: VersionSpec) -> None:
     servable = load(engine, spec)
     assert (servable.state, servable.loaded_from) == (ServableState.READY, LoadedFrom.DERIVED)
-    assert servable.status().loaded_from is LoadedFrom.DERIVED
+    assert (servable.status().loaded_from, servable.status().reason) == (LoadedFrom.DERIVED, "")
     assert ask(engine, spec, optimised=True).tobytes() == ask(engine, spec, optimised=False).tobytes()
     servable.drain(1.0)
 
@@ -165,6 +165,7 @@ def test_a_damaged_form_is_not_used_and_the_version_is_loaded_all_the_same(
     servable = load(engine, spec)
     assert (servable.state, servable.loaded_from) == (ServableState.READY, LoadedFrom.FALLBACK)
     assert "its derived form is not used: " in caplog.text and "made again" in caplog.text
+    assert servable.status().reason.startswith("its derived form is not used: ")
     servable.drain(1.0)
 
 

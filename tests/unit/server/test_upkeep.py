@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from interlock.errors import StartupRefused
+from interlock_registry.derived import Form, Recipe, cpu_features, installed_runtime
+from interlock_registry.derived_store import DerivedStore, graph_of
+from interlock_registry.manifest import Blob
 from interlock_registry.registry import Registry
 from interlock_server.control.last_known_good import LastKnownGood
 from interlock_server.process.datadir import DataDir, DataLock
@@ -101,6 +106,93 @@ def test_what_is_no_duration_is_wrong_usage(data: DataDir, text: str) -> None:
     done = CliRunner().invoke(gc, ["--data", str(data.root), "--grace", text])
     assert done.exit_code == 2
     assert "is not a duration: write 90s, 30m, 24h or 7d" in done.output
+
+
+# --- derived forms ---
+
+
+def derived(data: DataDir, name: str, *, used_at: float = 0.0, runtime: str = "") -> Form:
+    """A form of the graph of a seed, of 20 bytes and a tensor of 100 that it shares with the others."""
+    recipe = Recipe(
+        graph_sha256=blob(name).digest, runtime=runtime or installed_runtime(), cpu=cpu_features(), provider="CPU"
+    )
+    store = DerivedStore(data.root)
+    place = store.workplace()
+    made = []
+    for target, content in ((place.made, b"g" * 20), (place.folder / "tensor", b"t" * 100)):
+        target.write_bytes(content)
+        made.append(Blob(hashlib.sha256(content).hexdigest(), len(content)))
+    (place.folder / "tensor").rename(place.folder / made[1].digest)
+    form = Form(recipe=recipe, graph=made[0], own=(made[1],), shared=())
+    store.add(form, place)
+    place.discard()
+    os.utime(store.record_path(form.key), (used_at, used_at))
+    return form
+
+
+def held(data: DataDir) -> set[str]:
+    return {each.form.key for each in DerivedStore(data.root).held()}
+
+
+def test_forms_of_deleted_versions_and_of_another_runtime_go_with_their_reason(
+    data: DataDir, stocked: Warehouse
+) -> None:
+    living, dead = derived(data, "living"), derived(data, "dead")
+    foreign = derived(data, "living", runtime="onnxruntime 0.1")
+    found = {each["key"]: each["why"] for each in document(data)["forms"]}
+    assert found == {
+        dead.key: "of no version that is not deleted",
+        foreign.key: f"made by onnxruntime 0.1, installed is {installed_runtime()}",
+    }
+    assert len(held(data)) == 3, "without --delete it only says so"
+    lock = DataLock.take(data)
+    text = run(data, "--delete")
+    lock.close()
+    assert "removed 2 derived forms (40 B)" in text and f"derived/{dead.key}" in text
+    assert held(data) == {living.key}
+    assert DerivedStore(data.root).is_whole(living), "the tensor that they shared stays"
+
+
+def test_forms_over_the_cap_go_the_longest_unused_first_and_never_what_is_served(
+    data: DataDir, stocked: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stocked.register("other", "shared")
+    stocked.register("third", "shared")
+    stocked.desk.promote(1)
+    old, middle, new = (derived(data, name, used_at=at) for at, name in enumerate(("living", "other", "third"), 1))
+    monkeypatch.setenv("INTERLOCK_DERIVED_CACHE_BYTES", "140")
+    (due,) = document(data)["forms"]
+    assert (due["key"], due["why"]) == (middle.key, "derived_cache_bytes is full, and it is longest unused")
+    run(data, "--delete")
+    assert held(data) == {old.key, new.key}
+
+
+def test_fsck_finds_forms_that_are_not_whole_and_what_belongs_to_none(data: DataDir, stocked: Warehouse) -> None:
+    whole, cut, flipped = derived(data, "living"), derived(data, "dead"), derived(data, "living", runtime="other")
+    store = DerivedStore(data.root)
+    for form, content in ((cut, b"g"), (flipped, b"x" * 20)):
+        path = graph_of(store.record_path(form.key))
+        path.chmod(0o600)
+        path.write_bytes(content)
+    (data.root / "derived" / ("0" * 64)).write_bytes(b"of nobody")
+    (data.root / "derived" / f"{'1' * 64}.json").write_text("{}")
+    found = {each["subject"]: each for each in fsck_document(data)["findings"]}
+    assert found.keys() == {
+        "4 blobs",
+        f"derived/{'0' * 64}",
+        f"derived/{'1' * 64}.json",
+        f"derived/{cut.key}.json",
+        f"derived/{flipped.key}.json",
+    }
+    assert "has 1 bytes, not 20" in found[f"derived/{cut.key}.json"]["what"]
+    assert "is damaged" in found[f"derived/{flipped.key}.json"]["what"]
+    quick = [each["subject"] for each in fsck_document(data, "--quick")["findings"]]
+    assert f"derived/{flipped.key}.json" not in quick and f"derived/{cut.key}.json" in quick
+    lock = DataLock.take(data)
+    assert f"derived/{'0' * 64}" not in [each["subject"] for each in fsck_document(data)["findings"]], "it is at work"
+    lock.close()
+    fsck_document(data, "--repair")
+    assert (fsck_document(data)["findings"], held(data)) == ([found["4 blobs"]], {whole.key})
 
 
 # --- fsck ---

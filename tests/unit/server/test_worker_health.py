@@ -200,6 +200,12 @@ def test_metadata_describes_the_version_that_a_ref_means(catalog: Catalog, ask: 
     assert found.properties["interlock.version"] == "2"
     assert found.properties["interlock.digest"] == specs[1].digest
 
+    def loaded_from() -> str:
+        reply = ask(SERVICE + "ModelMetadata", pb.ModelMetadataRequest(name="m").SerializeToString()).reply
+        return pb.ModelMetadataResponse.FromString(reply or b"").properties["interlock.loaded_from"]
+
+    eventually(lambda: loaded_from() == "artifact", "it is loaded")
+
 
 @pytest.mark.parametrize(
     ("name", "version", "ready"),

@@ -13,7 +13,7 @@ import pytest
 from interlock.errors import InvalidModel
 from interlock.types import Array, DType
 from interlock_registry import tool
-from interlock_registry.derived import Form
+from interlock_registry.derived import Form, Recipe
 from interlock_registry.derived_store import DerivedStore, Workplace, graph_of
 from interlock_registry.manifest import Blob
 from interlock_registry.tool import DeriveJob, DeriveReport, ModelLimits, ToolLimits
@@ -25,7 +25,10 @@ from onnx import TensorProto, helper, numpy_helper
 from tests import models
 
 Derive = Callable[..., DeriveReport]
-KEY = "d" * 64
+
+
+def recipe(graph_sha256: str = "d" * 64) -> Recipe:
+    return Recipe(graph_sha256=graph_sha256, runtime="onnxruntime 1.31.1", cpu="x86_64-1", provider="CPU")
 
 
 @pytest.fixture
@@ -75,10 +78,10 @@ def make(store: DerivedStore, model: Path) -> Made:
     """Derive and add, as the server does."""
     place = store.workplace()
     report = derive(job(store, model, place=place))
-    key = report.graph.digest
-    store.add(Form(key=key, graph=report.graph, own=report.own, shared=report.shared), place)
+    form = Form(recipe=recipe(report.graph.digest), graph=report.graph, own=report.own, shared=report.shared)
+    store.add(form, place)
     place.discard()
-    return Made(report, graph_of(store.record_path(key)))
+    return Made(report, graph_of(store.record_path(form.key)))
 
 
 def conv_net(seed: int = 0, head_seed: int = 0) -> bytes:
@@ -235,7 +238,7 @@ def test_a_model_whose_inputs_cannot_be_made_up_has_nothing_to_be_compared_by(st
 async def test_a_child_makes_a_form_that_the_store_takes(store: DerivedStore) -> None:
     place = store.workplace()
     made = await tool.derive(job(store, stored(store, conv_net()), place=place), ToolLimits())
-    form = Form(key=KEY, graph=made.graph, own=made.own, shared=made.shared)
+    form = Form(recipe=recipe(), graph=made.graph, own=made.own, shared=made.shared)
     store.add(form, place)
     place.discard()
     store.sweep()

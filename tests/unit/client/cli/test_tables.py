@@ -23,7 +23,17 @@ from tests.unit.client.scripted import ScriptedServer, a_version
             ["versions", "digits"],
             ["VALIDATED", "stable", "yes, 8 samples", "2.0 KiB", "abababababab", "ann@host", "first"],
         ),
-        (["show", "digits"], ["digits@3", "x FP32[?,2]", "max_batch_size=32", "team=vision", "ab" * 32]),
+        (
+            ["show", "digits"],
+            [
+                "digits@3",
+                "worker 0: READY, 12 ms from derived",
+                "x FP32[?,2]",
+                "max_batch_size=32",
+                "team=vision",
+                "ab" * 32,
+            ],
+        ),
         (["log"], ["promote", "digits:stable", "ok", "better", "ann@host"]),
         (["log", "--at", "2026-01-31T13:00Z"], ["digits", "stable", "3", "promote", "ann@host", "better"]),
         (["log", "--at", "2020-01-01"], ["no alias existed at 2020-01-01 00:00:00"]),
