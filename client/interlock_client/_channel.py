@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol, cast
@@ -35,6 +36,10 @@ _RETRY_BUFFER: Final = 32 * 1024 * 1024
 """Past gRPC's own 256 KiB a request is sent once and never again; this lets 16 MiB tensors be retried."""
 
 
+_BARE_HOST: Final = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
+"""Neither a port nor one of gRPC's schemes (dns:///, unix:, xds:///) is in it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Port:
     """One of a server's two gRPC ports, and the names under which users set its address."""
@@ -45,8 +50,17 @@ class Port:
     flag: str
 
     def address(self, target: str | None) -> str:
-        """Return the address to use: the one given, else the environment's, else the default."""
-        return target or os.environ.get(self.variable) or self.default
+        """Return the address to use: the one given, else the environment's, else the default.
+
+        Raises InvalidArgument for a URL of HTTP and for a host without a port, which gRPC would take for port 443.
+        """
+        found = target or os.environ.get(self.variable) or self.default
+        wanted = f"write HOST:PORT, such as {self.default} (it is set by {self.flag}, {self.variable} or the target)"
+        if found.startswith(("http://", "https://")):
+            raise InvalidArgument(f"the {self.what} address {found!r} is a URL, and gRPC has none: {wanted}")
+        if _BARE_HOST.fullmatch(found):
+            raise InvalidArgument(f"the {self.what} address {found!r} names no port: {wanted}")
+        return found
 
 
 INFERENCE: Final = Port("inference", "127.0.0.1:8001", "INTERLOCK_SERVER", "--server")
@@ -197,6 +211,13 @@ def _explained(
     """Say more than gRPC's own text does where no Interlock server explained the failure."""
     port, target = dial.port, dial.target
     if isinstance(found, Unavailable):
+        if "http1.x server" in text:
+            return ServerUnreachable(
+                f"what answers at {target} speaks HTTP/1.1, and this asks in gRPC: is that the server's HTTP port? The "
+                f"{port.what} port ({port.default} by default) is set by {port.flag}, {port.variable} or the client's "
+                "target",
+                facts={"address": target},
+            )
         why = text.rpartition("last error: ")[2].removeprefix("UNKNOWN: ") or "no reason given"
         cause = explain(text, tls=dial.credentials is not None)
         running = (

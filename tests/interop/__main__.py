@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from tests.conformance.conftest import populate
+from tests.interop.compiled import MissingTools
 from tests.interop.programs import PROGRAMS, Program
 from tests.server import Server
 
@@ -20,17 +21,24 @@ def main() -> int:
     """Run every program, or those that are named; return 1 if one of them failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help=f"which of {', '.join(each.name for each in PROGRAMS)}; default: all")
-    names = parser.parse_args().names
+    parser.add_argument("--front", default="auto", help="what speaks gRPC: auto, aio, core or native")
+    parser.add_argument("--workers", default="1", help="how many workers serve")
+    chosen_flags = parser.parse_args()
+    names = chosen_flags.names
     unknown = sorted(set(names) - {each.name for each in PROGRAMS})
     if unknown:
         parser.error(f"there is no {', '.join(unknown)}")
     chosen = [each for each in PROGRAMS if not names or each.name in names]
     for program in chosen:
         print(f"{program.name}: setting up", flush=True)
-        program.set_up()
+        try:
+            program.set_up()
+        except MissingTools as error:
+            parser.exit(1, f"{program.name}: {error}\n")
+    flags = ("--front", chosen_flags.front, "--workers", chosen_flags.workers)
     with tempfile.TemporaryDirectory(prefix="interop-") as made:
         folder = Path(made)
-        with Server(folder / "data", env={"INTERLOCK_SHARED_MEMORY": "true"}) as server:
+        with Server(folder / "data", *flags, env={"INTERLOCK_SHARED_MEMORY": "true"}) as server:
             with server.admin() as admin:
                 populate(admin, folder)
             results = {program.name: run(program, server) for program in chosen}

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
+from tests.interop.compiled import GoProgram, JavaProgram
 from tests.server import Server
 
 ROOT: Final = Path(__file__).parent.parent.parent
@@ -95,4 +96,6 @@ PROGRAMS: Final[tuple[Program, ...]] = (
     PythonProgram("tritonclient-http", "session_tritonclient_http.py", ("tritonclient[http]>=2.73,<3",)),
     PythonProgram("reflection", "session_reflection.py", ("grpcio-reflection>=1.81",)),
     NodeProgram("node", "examples/node", "m"),
+    GoProgram("go", "m"),
+    JavaProgram("java", "m"),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.meta.repository import ROOT
+from tests.interop.compiled import FILES
+from tests.meta.repository import ROOT, blocks
 
 RELEASED = str(ROOT / "tools/released.binpb")
 BUF = str(Path(sys.executable).with_name("buf"))
@@ -54,3 +56,19 @@ def test_additions_and_the_workers_own_service_may_change(copy: Path) -> None:
 def test_another_style_is_found(copy: Path) -> None:
     replace(copy / "proto/interlock/v1/admin.proto", "int64 version = 2;", "int64 theVersion = 2;")
     assert 'Field name "theVersion" should be lower_snake_case' in buf(copy, "lint").stdout
+
+
+def test_the_guide_to_stubs_names_every_file_that_its_files_import() -> None:
+    lists = [
+        set(re.findall(r"interlock/\w+/\w+\.proto", block.code))
+        for block in blocks("docs/guide/stubs.md")
+        if "protoc" in block.code
+    ]
+    assert len(lists) == 2
+    for named in (*lists, set(FILES)):
+        imported = {
+            each
+            for file in named
+            for each in re.findall(r'^import "(interlock/[^"]+)";', (ROOT / "proto" / file).read_text(), re.MULTILINE)
+        }
+        assert imported <= named

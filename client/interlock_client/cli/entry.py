@@ -10,7 +10,7 @@ from typing import Final
 
 import click
 from interlock import __version__
-from interlock.errors import InterlockError
+from interlock.errors import InterlockError, ModelNotFound
 
 from interlock_client.cli.group import CommandGroup
 from interlock_client.cli.session import Session, addresses
@@ -21,10 +21,8 @@ DEBUG: Final = "INTERLOCK_DEBUG"
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="interlock", message="%(prog)s %(version)s")
 @addresses
-@click.pass_context
-def interlock(ctx: click.Context) -> None:
+def interlock() -> None:
     """Serve models with version control: register, promote, roll back, ask."""
-    ctx.ensure_object(Session)
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -34,8 +32,9 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def run(args: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code; whatever goes wrong is one line on stderr, never a traceback."""
+    session = Session()
     try:
-        result = interlock.main(args=args, prog_name="interlock", standalone_mode=False)
+        result = interlock.main(args=args, prog_name="interlock", standalone_mode=False, obj=session)
         sys.stdout.flush()
     except click.UsageError as error:
         error.show()
@@ -44,6 +43,9 @@ def run(args: Sequence[str] | None = None) -> int:
         return 130
     except click.ClickException as error:
         return _failed(error.format_message(), error.exit_code)
+    except ModelNotFound as error:
+        like = session.like(error.facts.get("model", ""))
+        return _failed(f"{error.message}; did you mean {like!r}?" if like else error.message)
     except InterlockError as error:
         return _failed(error.message)
     except BrokenPipeError:

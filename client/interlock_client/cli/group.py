@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Final
@@ -60,6 +61,19 @@ class CommandGroup(click.Group):
         if not isinstance(found, click.Command):
             raise click.ClickException(f"the command {name!r} is broken: it is a {type(found).__name__}")
         return found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that is meant; for one that is not there, say which it may have been."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = get_close_matches(args[0], self.list_commands(ctx), n=2)
+            if not near:
+                raise
+            meant = " or ".join(repr(name) for name in near)
+            raise click.UsageError(f"{error.message.rstrip('.')}: did you mean {meant}?", ctx) from error
 
 
 def _added() -> Mapping[str, EntryPoint]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 import click
 import numpy as np
@@ -63,13 +65,16 @@ class MomentType(click.ParamType[datetime]):
             )
 
 
+_ONE: Final = re.compile(r"^1 ([a-z]+) ago$")
+
+
 def _ago(text: str) -> datetime | None:
     if not text.endswith(" ago"):
         return None
     import arrow  # late: few commands are given a time, and fewer one in words
 
     try:
-        return arrow.utcnow().dehumanize(text).datetime
+        return arrow.utcnow().dehumanize(_ONE.sub(r"1 \1s ago", text)).datetime  # it knows "an hour", and not "1 hour"
     except (ValueError, OverflowError):
         return None
 
@@ -105,7 +110,8 @@ def tensor(name: str, text: str) -> Array | object:
         try:
             return np.asarray(np.load(text, allow_pickle=False))
         except (OSError, ValueError, EOFError) as error:
-            raise InvalidArgument(f"input {name!r}: {text!r} cannot be read as an .npy file: {error}") from error
+            why = getattr(error, "strerror", None) or error
+            raise InvalidArgument(f"input {name!r}: {text!r} cannot be read as an .npy file: {why}") from error
     try:
         found: object = json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -59,7 +59,14 @@ def print_json(value: object) -> None:
 
 def print_table(*parts: RenderableType) -> None:
     """Print tables and texts, as wide as they need to be where nobody watches a terminal."""
-    console().print(*parts, sep="\n")
+    made = console()
+    if made.is_terminal:
+        made.print(*parts, sep="\n")
+        return
+    with made.capture() as captured:
+        made.print(*parts, sep="\n")
+    for line in captured.get().splitlines():
+        click.echo(line.rstrip())
 
 
 def print_note(text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
@@ -127,7 +128,7 @@ def version(each: Version, status: ReplicaStatus) -> RenderableType:
             ("created", f"{_time(each.created_at)} by {each.created_by}"),
             ("note", each.note or "-"),
             ("tags", ", ".join(f"{key}={value}" for key, value in sorted(each.tags.items())) or "-"),
-            ("report", each.report_json or "-"),
+            ("report", _report(each.report_json) or "-"),
         )
     )
 
@@ -143,6 +144,27 @@ def _loaded(version: Version, status: ReplicaStatus) -> Iterator[str]:
 def _load(servable: ServableStatus) -> str:
     source = f" from {servable.loaded_from.value.lower()}" if servable.loaded_from else ""
     return f"{servable.load_s * 1000:.0f} ms{source}"
+
+
+def _report(text: str) -> str:
+    """Return what was found out when a version was validated, a fact a line; its signature is shown already."""
+    try:
+        found = json.loads(text or "{}")
+    except ValueError:
+        return text
+    if not isinstance(found, dict):
+        return text
+    return "\n".join(f"{name} {_fact(value)}" for name, value in found.items() if name != "signature")
+
+
+def _fact(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_fact(item)}" for name, item in value.items()) or "-"
+    if isinstance(value, list):
+        return "; ".join(map(_fact, value)) or "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _config(config: ServingConfig) -> str:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from difflib import get_close_matches
+from typing import Any, Final, TypeVar
 
 import click
+from interlock.errors import InterlockError
 
 from interlock_client import Admin, Client, Tls
 from interlock_client._access import CA, CERT, KEY, NAME, ON, TOKEN_FILE, from_environment, read_token
 from interlock_client._channel import ADMIN, INFERENCE, Port
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_HINT_S: Final = 2.0
 
 
 @dataclass(slots=True)
@@ -38,6 +42,14 @@ class Session:
         """Open a client of the admin port."""
         _quieten()
         return Admin(self.admin, tls=self.tls_in_use(), token=self.token())
+
+    def like(self, model: str) -> str:
+        """Return the registered model whose name is most like one that is not there; "" without such, or an answer."""
+        try:
+            with Admin(self.admin, timeout=_HINT_S, retries=0, tls=self.tls_in_use(), token=self.token()) as admin:
+                return next(iter(get_close_matches(model, [each.name for each in admin.models()], n=1)), "")
+        except InterlockError:  # it would only have been a hint
+            return ""
 
     def token(self) -> str | None:
         """Return the token of the file that was named; None leaves the choice to the environment."""

@@ -45,6 +45,8 @@ async def refused(request: Request, error: Exception) -> Response:
     """Answer what no route takes: an unknown path, or a method that a path does not have."""
     assert isinstance(error, HTTPException)
     known = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}
-    what = {404: "there is no {0}", 405: "{0} is not asked with {1}"}.get(error.status_code, "{1} {0}: {2}")
+    what = {404: "there is no {0}; /openapi.json tells what there is", 405: "{0} is not asked with {1}"}.get(
+        error.status_code, "{1} {0}: {2}"
+    )
     message = what.format(request.url.path[:200], request.method, error.detail)
     return Json({"error": message, "reason": known.get(error.status_code, "HTTP")}, error.status_code, error.headers)

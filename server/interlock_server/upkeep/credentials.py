@@ -229,6 +229,9 @@ def _print(found: Sequence[Credential], output: str) -> None:
     if output == "json":
         printing.print_json(shown)
         return
+    if not shown:
+        click.echo("there are none yet; --help of this group says how to make one")
+        return
     printing.print_table(
         ("id", "name", "roles", "state", "created", "by", "expires"),
         (

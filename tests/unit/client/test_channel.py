@@ -31,6 +31,28 @@ def test_an_address_comes_from_the_caller_then_the_environment_then_the_default(
         assert client.target == "c:3"
 
 
+@pytest.mark.parametrize(
+    ("target", "why"),
+    [
+        ("http://127.0.0.1:8000", "is a URL"),
+        ("https://models", "is a URL"),
+        ("models", "names no port"),
+        ("10.0.0.1", "names no port"),
+        ("[::1]", "names no port"),
+    ],
+)
+def test_what_is_no_address_of_grpc_is_refused_before_anything_is_asked(target: str, why: str) -> None:
+    with pytest.raises(
+        InvalidArgument, match=f"the admin address '.*' {why}.*127.0.0.1:8002.*--admin, INTERLOCK_ADMIN"
+    ):
+        Admin(target)
+
+
+@pytest.mark.parametrize("target", ["a:1", "[::1]:1", "dns:///models", "unix:/run/x", "ipv4:127.0.0.1:1", "xds:///m"])
+def test_every_address_of_grpc_is_taken(target: str) -> None:
+    assert ADMIN.address(target) == target
+
+
 def test_only_unavailable_is_retried_and_an_upload_never() -> None:
     upload, everything = json.loads(str(options()["grpc.service_config"]))["methodConfig"]
     assert upload == {"name": [{"service": "interlock.v1.AdminService", "method": "RegisterVersion"}]}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import socket
+import threading
 import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -11,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from interlock import convert
-from interlock.errors import IncompatibleSignature, InvalidModel, NothingToRollBack
+from interlock.errors import IncompatibleSignature, InvalidModel, ModelNotFound, NothingToRollBack
 from interlock.v1 import admin_pb2 as pb
 
 from tests.unit.client.cli.samples import (
@@ -32,6 +35,19 @@ def test_a_refusal_is_one_line_on_stderr_and_exit_1(interlock: Command, server: 
         "interlock: alias 'stable' of 'digits' has served nothing before version 1; "
         "`interlock promote digits VERSION` moves it\n",
     )
+
+
+@pytest.mark.parametrize(("asked", "hint"), [("digist", "; did you mean 'digits'?\n"), ("flowers", "is registered\n")])
+def test_a_model_that_is_not_there_is_met_with_one_that_is_called_like_it(
+    interlock: Command, registry: ScriptedServer, asked: str, hint: str
+) -> None:
+    def refuse(*_: object) -> Any:
+        raise ModelNotFound(asked)
+
+    registry.behaviours["GetVersion"] = refuse
+    done = interlock("show", asked)
+    assert (done.code, done.err.count("\n")) == (1, 1)
+    assert done.err.endswith(hint), done.err
 
 
 def test_a_message_of_several_lines_becomes_one(interlock: Command, server: ScriptedServer, tmp_path: Path) -> None:
@@ -64,10 +80,33 @@ def test_an_unreachable_server_is_one_line_that_says_what_to_check(
     assert "INTERLOCK_ADMIN" in done.err
 
 
+def test_a_port_that_speaks_http_is_recognised(interlock: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            with contextlib.suppress(OSError):  # the listener was shut down
+                while True:
+                    connection, _ = listener.accept()
+                    with connection:
+                        connection.recv(4096)
+                        connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        try:
+            done = interlock("models", "--admin", f"127.0.0.1:{listener.getsockname()[1]}")
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+    assert (done.code, done.err.count("\n")) == (1, 1)
+    assert "speaks HTTP/1.1" in done.err and "--admin, INTERLOCK_ADMIN" in done.err
+
+
 @pytest.mark.parametrize(
     ("args", "why"),
     [
-        (["frobnicate"], "No such command"),
+        (["frobnicate"], "No such command 'frobnicate'."),
+        (["promot", "digits", "3"], "No such command 'promot': did you mean 'promote'?"),
         (["promote", "digits"], "Missing argument"),
         (["promote", "digits", "0"], "is not in the range"),
         (["promote", "digits", "two"], "not a valid integer"),

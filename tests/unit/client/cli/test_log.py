@@ -39,7 +39,9 @@ def test_every_filter_is_sent(interlock: Command, registry: ScriptedServer) -> N
     )
 
 
-@pytest.mark.parametrize(("text", "ago_s"), [("10 minutes ago", 600), ("an hour ago", 3600), ("2 weeks ago", 1209600)])
+@pytest.mark.parametrize(
+    ("text", "ago_s"), [("10 minutes ago", 600), ("1 minute ago", 60), ("an hour ago", 3600), ("2 weeks ago", 1209600)]
+)
 def test_a_time_may_be_said_in_words(interlock: Command, registry: ScriptedServer, text: str, ago_s: int) -> None:
     assert interlock("log", "--since", text).code == 0
     sent = convert.from_timestamp(registry.requests[0].since)

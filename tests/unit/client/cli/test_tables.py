@@ -111,3 +111,19 @@ def test_who_waits_for_the_fleet_learns_who_is_late_and_fails(interlock: Command
     assert done.code == 1
     assert "not served yet by replica b:8002 (4711)" in done.out
     assert "at version 3 and stays there, but after 60 s it is not served by replica b:8002 (4711)" in done.err
+
+
+def test_a_report_is_told_fact_by_fact_and_no_line_in_a_pipe_ends_in_spaces(
+    interlock: Command, registry: ScriptedServer
+) -> None:
+    report = '{"opset": 20, "load_s": 0.000771879, "joinable": true, "signature": {}, "environment": {"torch": "2.13"}}'
+    found = a_version(report_json=report)
+    registry.behaviours["GetVersion"] = lambda *_: pb.GetVersionResponse(version=convert.version(found))
+    lines = interlock("show", "digits").out.splitlines()
+    assert [" ".join(line.split()) for line in lines][-4:] == [
+        "report opset 20",
+        "load_s 0.0007719",
+        "joinable yes",
+        "environment torch 2.13",
+    ]
+    assert lines == [line.rstrip() for line in lines]
