@@ -76,7 +76,7 @@ def errors_table() -> str:
 def _tree(cls: type[errors.InterlockError]) -> Iterator[type[errors.InterlockError]]:
     """Yield the subclasses in the order of the file, each before its own."""
     for child in cls.__subclasses__():
-        if child.__module__ == errors.__name__:
+        if child.__module__.startswith(f"{errors.__name__}."):
             yield child
             yield from _tree(child)
 

@@ -1,0 +1,131 @@
+"""Errors of a server that cannot, or not now."""
+
+from __future__ import annotations
+
+from interlock.errors._root import InterlockError
+
+# --- not now, try again ---
+
+
+class ResourceExhausted(InterlockError):
+    """A limit is reached."""
+
+    reason = "RESOURCE_EXHAUSTED"
+
+
+class QueueFull(ResourceExhausted):
+    """The version's queue is full."""
+
+    reason = "QUEUE_FULL"
+
+    def __init__(self, model: str, version: int, limit: int, retry_after_s: float) -> None:
+        super().__init__(
+            f"the queue of {model}@{version} is full ({limit} requests wait); slow down or raise max_queue_size",
+            facts={"model": model, "version": str(version), "limit": str(limit)},
+            retry_after_s=retry_after_s,
+        )
+
+
+class TooLarge(ResourceExhausted):
+    """A message or an upload is over its limit."""
+
+    reason = "TOO_LARGE"
+
+    def __init__(self, what: str, size: int, limit: int, setting: str) -> None:
+        super().__init__(
+            f"{what} of {size} bytes is over the limit of {limit}; the server's setting {setting} raises it",
+            facts={"what": what, "size": str(size), "limit": str(limit), "setting": setting},
+        )
+
+
+class StorageFull(ResourceExhausted):
+    """The server's disk is full."""
+
+    reason = "STORAGE_FULL"
+
+
+class Unavailable(InterlockError):
+    """The server cannot answer now; the same request may succeed later or elsewhere."""
+
+    reason = "UNAVAILABLE"
+
+
+class ServerUnreachable(Unavailable):
+    """No server answers at the address."""
+
+    reason = "SERVER_UNREACHABLE"
+
+
+class NotReady(Unavailable):
+    """The server or the version is still loading."""
+
+    reason = "NOT_READY"
+
+
+class Draining(Unavailable):
+    """The server is shutting down."""
+
+    reason = "DRAINING"
+
+    def __init__(self) -> None:
+        super().__init__("the server is shutting down; ask another replica or try again")
+
+
+class RegistryUnavailable(Unavailable):
+    """The registry's database cannot be used; inference goes on."""
+
+    reason = "REGISTRY_UNAVAILABLE"
+
+
+class WorkerUnavailable(Unavailable):
+    """No serving worker answers the control process."""
+
+    reason = "WORKER_UNAVAILABLE"
+
+
+class DeadlineExceeded(InterlockError):
+    """The deadline passed first."""
+
+    reason = "DEADLINE_EXCEEDED"
+
+
+class Cancelled(InterlockError):
+    """The caller went away."""
+
+    reason = "CANCELLED"
+
+
+class DataLoss(InterlockError):
+    """Stored bytes are not what they were."""
+
+    reason = "DATA_LOSS"
+
+
+class Unimplemented(InterlockError):
+    """The server does not do that."""
+
+    reason = "UNIMPLEMENTED"
+
+
+class Unauthenticated(InterlockError):
+    """Nobody we know is asking."""
+
+    reason = "UNAUTHENTICATED"
+
+
+class PermissionDenied(InterlockError):
+    """The caller may not do that."""
+
+    reason = "PERMISSION_DENIED"
+
+
+class InternalError(InterlockError):
+    """A fault of ours; the message holds an id that the server's log explains."""
+
+    reason = "INTERNAL"
+
+
+class PoisonRequest(InternalError):
+    """The same request has brought down workers before, and is not run any more."""
+
+    reason = "POISON_REQUEST"
