@@ -243,6 +243,13 @@ def test_tensors_go_through_shared_memory(http: httpx.Client, region: memoryview
         assert http.post("/v2/systemsharedmemory/region/other/register", json=wrong).status_code == 400
 
 
+@pytest.mark.parametrize("path", ["/v2/models/m/infer", "/v2/logging", "/v2/repository/models/m/load"])
+def test_a_page_of_another_site_changes_and_asks_nothing(http: httpx.Client, path: str) -> None:
+    refused = http.post(path, json={}, headers={"Sec-Fetch-Site": "cross-site", "Content-Type": "text/plain"})
+    assert (refused.status_code, refused.json()["reason"]) == (403, "PERMISSION_DENIED")
+    assert http.post(path, json={}, headers={"Sec-Fetch-Site": "same-origin"}).status_code != 403
+
+
 def test_cuda_regions_are_answered_as_without_a_gpu(http: httpx.Client) -> None:
     assert http.get("/v2/cudasharedmemory/status").json() == []
     handle = {"raw_handle": {"b64": "aGFuZGxl"}, "device_id": 0, "byte_size": 64}

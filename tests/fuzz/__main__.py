@@ -1,4 +1,4 @@
-"""Throw broken bytes and broken requests at the inference port's methods for a bounded time: `make fuzz`."""
+"""Throw broken bytes and broken requests, of gRPC and REST, at the inference methods for a while: `make fuzz`."""
 
 from __future__ import annotations
 

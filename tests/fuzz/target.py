@@ -26,6 +26,7 @@ from interlock_server.worker.repository import RepositoryAnswers
 from interlock_server.worker.shared_memory import SharedMemory
 
 from tests import models, reference_decoder
+from tests.fuzz import rest
 from tests.request_mutations import mutated
 from tests.support import eventually
 from tests.unit.server.builders import RecordingCall, snapshot, version_spec
@@ -104,7 +105,7 @@ class Target:
         """Ask once in each way; return what must not be, or None."""
         name = self._choose.one(list(self._signatures))
         request = mutated(self._choose, name, self._signatures[name])
-        return self._meant(request, self._signatures[name]) or self._broken(request)
+        return self._meant(request, self._signatures[name]) or self._broken(request) or self._over_rest(request)
 
     def _meant(self, request: ModelInferRequest, signature: Signature) -> str | None:
         """Hold the answer of a whole request against the plain decoder: the models return what they are given."""
@@ -140,6 +141,22 @@ class Target:
         call = self._ask(method, bytes(data))
         if isinstance(call.error, InternalError):
             return f"{method} broke ({call.error.message}) on {bytes(data)!r}"
+        return None
+
+    def _over_rest(self, request: ModelInferRequest) -> str | None:
+        """Ask with a body of the REST form, mostly a damaged one."""
+        body = rest.written(self._choose, request)
+        if self._choose.integer(0, 2):
+            body = rest.damaged(self._choose, body)
+        asked = rest.read(request.model_name, body)
+        if asked is None:
+            self.outcomes["refused over REST"] += 1
+            return None
+        call = self._ask(INFER, asked.message.SerializeToString())
+        if isinstance(call.error, InternalError):
+            return f"REST broke ({call.error.message}) on {body}"
+        if call.error is None and "outputs" not in rest.outputs_of(call.reply or b"", asked):
+            return f"REST answered without outputs: {body}"
         return None
 
     def _ask(self, method: str, data: bytes) -> RecordingCall:

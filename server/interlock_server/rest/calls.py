@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Protocol, TypeVar
 
 from google.protobuf.message import Message
-from interlock.errors import InterlockError
+from interlock.errors import InterlockError, PermissionDenied
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -69,12 +69,23 @@ def version_in(request: Request) -> str:
     return str(request.path_params.get("version", ""))
 
 
+def _refuse_strangers_pages(request: Request) -> None:
+    """Raise PermissionDenied for what a page of another site has a browser send.
+
+    Any page that somebody opens can have their browser send a POST to a port of their own machine, where a server
+    that asks nobody who he is would take it.
+    """
+    if request.method == "POST" and request.headers.get("sec-fetch-site") == "cross-site":
+        raise PermissionDenied("a page of another site asked for this in a browser: only pages of this server's may")
+
+
 def answering(endpoint: Endpoint) -> Endpoint:
     """Make every error of an endpoint the answer that tells of it."""
 
     @functools.wraps(endpoint)
     async def answer(request: Request) -> Response:
         try:
+            _refuse_strangers_pages(request)
             return await endpoint(request)
         except InterlockError as error:
             return failed(error)

@@ -170,13 +170,13 @@ def _choose(asked: Literal["auto", "cpu", "cuda"]) -> EngineChoice:
 
 
 def _why_no_cuda() -> str | None:
+    if not any(Path("/dev").glob("nvidia[0-9]*")):
+        return "no NVIDIA device is visible (/dev/nvidia0 is missing)"
     if _CUDA_PROVIDER not in ort.get_available_providers():
         return (
             f"the installed onnxruntime {ort.__version__} has no CUDA provider; run: pip uninstall -y onnxruntime && "
             "pip install 'interlock[server,gpu]'"
         )
-    if not any(Path("/dev").glob("nvidia[0-9]*")):
-        return "no NVIDIA device is visible (/dev/nvidia0 is missing)"
     ort.preload_dlls()
     try:
         session = _open(_PROBE, CUDA, 1)
