@@ -139,11 +139,12 @@ def _matrix(what: str, rules: Mapping[str, Rule]) -> str:
             f"`{name}`",
             rule.permission.value,
             rule.scope.value.partition(",")[0],
+            "yes" if rule.is_open else "",
             *("yes" if rule.permission in held else "" for held in PERMISSIONS.values()),
         )
         for name, rule in rules.items()
     ]
-    return _table((what, "permission", "on", *(role.value for role in PERMISSIONS)), rows)
+    return _table((what, "permission", "on", "anybody", *(role.value for role in PERMISSIONS)), rows)
 
 
 GENERATED: Final[Mapping[str, tuple[str, Callable[[], str]]]] = {

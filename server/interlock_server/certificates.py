@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import ssl
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -152,6 +153,17 @@ def read(files: CertificateFiles) -> Material:
             ) from error
         context.verify_mode = ssl.CERT_REQUIRED
     return Material(cert, key, client_ca, context)
+
+
+def names_in(certificate: Mapping[str, object] | None) -> tuple[str, ...]:
+    """Return the names in a caller's certificate, as `ssl` tells it: the alternative ones, then the common name."""
+    if not certificate:
+        return ()
+    alternative: Iterable[tuple[str, object]] = certificate.get("subjectAltName", ())  # type: ignore[assignment]
+    subject: Iterable[Iterable[tuple[str, str]]] = certificate.get("subject", ())  # type: ignore[assignment]
+    found = [name for _, name in alternative if isinstance(name, str)]
+    found += [value for part in subject for kind, value in part if kind == "commonName"]
+    return tuple(dict.fromkeys(found))
 
 
 def _load_pair(context: ssl.SSLContext, cert: bytes, key: bytes) -> None:

@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from interlock_server.access.gate import Manners
 from interlock_server.certificates import CertificateFiles
 
 MIB = 1024 * 1024
@@ -43,6 +44,24 @@ class Settings(BaseSettings):
     insecure: bool = Field(False, description="Allow a non-loopback host without TLS and authentication.")
     auth: Literal["off", "on"] = Field(
         "off", description="on: every call must come from somebody known, by token or certificate, who may make it."
+    )
+    open_probes: bool = Field(
+        True, description="With auth on: let anybody ask /healthz, /readyz and the server's gRPC health (Check)."
+    )
+    max_requests_per_s: float = Field(
+        0.0,
+        ge=0,
+        description="With auth on: calls a second that one caller may make, and twice as many at once, in each process "
+        "of the server; 0: any.",
+    )
+    max_failed_auth_per_minute: float = Field(
+        30.0,
+        ge=0,
+        description="With auth on: calls a minute from one address whose callers are not known; one more is refused "
+        "after failed_auth_delay_s. 0: any.",
+    )
+    failed_auth_delay_s: float = Field(
+        1.0, ge=0, le=30, description="How long the answer to one failure too many is held back."
     )
     tls_cert: Path | None = Field(
         None, description="PEM chain of the server's certificate, its own first: TLS on all three ports."
@@ -223,6 +242,16 @@ class Settings(BaseSettings):
         if self.tls_cert is None or self.tls_key is None:
             return None
         return CertificateFiles(self.tls_cert, self.tls_key, self.tls_client_ca)
+
+    @property
+    def manners(self) -> Manners:
+        """What is expected of callers."""
+        return Manners(
+            open_probes=self.open_probes,
+            requests_per_s=self.max_requests_per_s,
+            failures_per_minute=self.max_failed_auth_per_minute,
+            failure_delay_s=self.failed_auth_delay_s,
+        )
 
     @property
     def approval_rules(self) -> tuple[ApprovalRule, ...]:

@@ -71,9 +71,10 @@ class Locked:
     def admin(self, token: str = "", pair: Pair | None = None) -> Admin:
         return Admin(self.server.admin_address, tls=self.tls(pair), token=token, retries=0)
 
-    def web(self, token: str = "") -> httpx.Client:
+    def web(self, token: str = "", pair: Pair | None = None) -> httpx.Client:
         context = ssl.create_default_context(cafile=str(self.authority.path))
-        context.load_cert_chain(self.stranger.cert, self.stranger.key)
+        pair = pair or self.stranger
+        context.load_cert_chain(pair.cert, pair.key)
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         return httpx.Client(base_url=f"https://{self.server.http}", verify=context, headers=headers)
 
@@ -100,7 +101,8 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Locked]:
     run("identity", "allow", "trainer@example.org", "--role", "publisher", "--data", str(folder / "data"))
     flags = ("--auth", "on", "--tls-cert", str(files.cert), "--tls-key", str(files.key))
     registry = Registry.open(f"sqlite:///{folder / 'data' / 'registry.db'}")
-    env = {"INTERLOCK_REQUIRE_APPROVALS": "guarded-*:stable"}
+    # Hundreds of calls here fail to be known, within seconds.
+    env = {"INTERLOCK_REQUIRE_APPROVALS": "guarded-*:stable", "INTERLOCK_MAX_FAILED_AUTH_PER_MINUTE": "10000"}
     with Server(folder / "data", *flags, "--tls-client-ca", str(authority.path), env=env) as server:
         found = Locked(server, registry, authority, stranger, trainer, boss)
         with found.admin(boss) as admin:
@@ -151,16 +153,27 @@ def streamed(locked: Locked, token: str, model: str) -> str:
         return "".join(answer.error_message for answer in answers)
 
 
+def indexed(locked: Locked, token: str) -> list[pb.RepositoryIndexResponse.ModelIndex]:
+    """Ask for the repository index."""
+    with locked.channel(on_admin=False) as channel:
+        answer = GRPCInferenceServiceStub(channel).RepositoryIndex(
+            pb.RepositoryIndexRequest(), timeout=10, metadata=(("authorization", f"Bearer {token}"),)
+        )
+    return list(answer.models)
+
+
 def open_paths(rule_scope: Scope, permission: Permission) -> bool:
     """Whether a viewer of one model that does not exist may make an empty call."""
     return rule_scope is Scope.VISIBLE or (
-        rule_scope is Scope.SOME and permission in (Permission.PROBE, Permission.DESCRIBE)
+        rule_scope in (Scope.SOME, Scope.HEALTH) and permission in (Permission.PROBE, Permission.DESCRIBE)
     )
 
 
 def test_nobody_calls_any_rpc_without_being_known(locked: Locked) -> None:
     found = {path: code(locked, path) for path in RPCS}
     found |= {f"admin{path}": code(locked, path, on_admin=True) for path in RPCS if path.startswith("/grpc.")}
+    probe = "/grpc.health.v1.Health/Check"
+    assert (found.pop(probe), found.pop(f"admin{probe}")) == (grpc.StatusCode.OK, grpc.StatusCode.OK)
     assert set(found.values()) == {grpc.StatusCode.UNAUTHENTICATED}, found
 
 
@@ -178,6 +191,10 @@ def test_no_route_answers_without_being_known_or_without_a_role(locked: Locked) 
             method, _, path = name.partition(" ")
             path = path.format(model="m", version="1", region="r")
             refused = nobody.request(method, path)
+            if rule.is_open:
+                assert refused.status_code == 200 and "degraded" not in refused.json(), name
+                assert narrow.request(method, path).status_code == 200, name
+                continue
             assert (refused.status_code, refused.json()["reason"]) == (401, "UNAUTHENTICATED"), name
             assert refused.headers["WWW-Authenticate"] == "Bearer"
             refused = narrow.request(method, path)
@@ -196,6 +213,8 @@ def test_a_role_on_some_models_opens_these_and_no_others(locked: Locked) -> None
         assert admin.promote("fraud-1", 1).to_version == 1
         assert web.get("/v2/models/fraud-1").status_code == 200
         assert web.get("/v2/models/m").status_code == 403
+        assert {each["name"] for each in web.post("/v2/repository/index").json()} == {"fraud-1"}
+        assert {each.name for each in indexed(locked, token)} == {"fraud-1"}
         upload = locked.server.data.parent / "m.onnx"
         for refused in (
             lambda: client.infer("m", x),
@@ -229,6 +248,11 @@ def test_who_did_it_is_who_was_known(locked: Locked) -> None:
             admin.promote("trained", 1)
     with locked.client(pair=locked.trainer) as client:
         assert client.server_live()
+    with locked.web(pair=locked.trainer) as web:
+        index = [each["name"] for each in web.post("/v2/repository/index").json()]
+        assert {"m", "trained"} <= set(index)
+        refused = web.post("/v2/models/m/infer", json={"inputs": []})
+        assert refused.json()["facts"]["caller"] == "certificate:trainer@example.org"
     with pytest.raises(Unauthenticated, match=r"nobody@example\.org"), locked.client() as client:
         client.server_live()
     with locked.admin(locked.boss) as admin:
@@ -267,10 +291,10 @@ def test_what_others_must_approve_is_promoted_when_they_have(locked: Locked) -> 
 def test_a_revoked_token_opens_no_port_any_more(locked: Locked) -> None:
     token = locked.issue("gone-soon", "admin")
     with locked.web(token) as web:
-        assert web.get("/readyz").status_code == 200
+        assert web.get("/v2").status_code == 200
         ended = Attempt(action=Action.REVOKE_TOKEN, actor="local:test", request_id="r", model="")
         locked.registry.credentials.revoke(ended, Proof.TOKEN, "gone-soon")
-        eventually(lambda: web.get("/readyz").status_code == 401, "HTTP refuses it")
+        eventually(lambda: web.get("/v2").status_code == 401, "HTTP refuses it")
     for path in ("/inference.GRPCInferenceService/ServerLive", "/interlock.v1.AdminService/GetStatus"):
         eventually(
             lambda path=path: code(locked, path, token) is grpc.StatusCode.UNAUTHENTICATED,  # type: ignore[misc]

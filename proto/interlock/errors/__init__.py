@@ -8,7 +8,7 @@
     │                         NothingToRollBack · NotInStack · PrepareFailed · NotProven · ApprovalRequired ·
     │                         StartupRefused · ExportRefused
     ├── Aborted               GenerationConflict · Preempted
-    ├── ResourceExhausted     QueueFull · TooLarge · StorageFull
+    ├── ResourceExhausted     QueueFull · RateExceeded · TooLarge · StorageFull
     ├── Unavailable           ServerUnreachable · NotReady · Draining · RegistryUnavailable · WorkerUnavailable
     ├── DeadlineExceeded
     ├── Cancelled
@@ -72,6 +72,7 @@ from interlock.errors._serving import (
     PermissionDenied,
     PoisonRequest,
     QueueFull,
+    RateExceeded,
     RegistryUnavailable,
     ResourceExhausted,
     ServerUnreachable,
@@ -117,6 +118,7 @@ __all__ = [
     "Preempted",
     "PrepareFailed",
     "QueueFull",
+    "RateExceeded",
     "RegistryUnavailable",
     "ResourceExhausted",
     "ServerUnreachable",

@@ -26,6 +26,12 @@ class QueueFull(ResourceExhausted):
         )
 
 
+class RateExceeded(ResourceExhausted):
+    """One caller asks more often than it may, or fails to say who it is too often."""
+
+    reason = "RATE_EXCEEDED"
+
+
 class TooLarge(ResourceExhausted):
     """A message or an upload is over its limit."""
 

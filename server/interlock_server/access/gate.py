@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import hmac
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from interlock.access import PERMISSIONS, Permission, Powers, Proof, token_key
-from interlock.errors import PermissionDenied, Unauthenticated
+from interlock.errors import InterlockError, PermissionDenied, RateExceeded, Unauthenticated
 
 from interlock_server.access.holder import Holder
-from interlock_server.access.rules import Rule, Scope, model_of
+from interlock_server.access.rates import Rates
+from interlock_server.access.rules import MODEL_HEALTH, Rule, Scope, model_of
 
 _SCHEME: Final = "bearer "
 _MAX_TOKEN: Final = 512
+_BURST_S: Final = 2.0
+_MINUTE_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +32,59 @@ class Caller:
     powers: Powers
     still_known: Callable[[], bool] = field(default=lambda: True, compare=False, repr=False)
     """Whether it would be let in again: a long call outlives what opened it."""
+    rates: Rates | None = field(default=None, compare=False, repr=False)
+    """What it may ask how often; None: whatever it likes."""
 
     def need(self, permission: Permission, model: str) -> None:
-        """Refuse unless the caller holds a permission for a model; raises PermissionDenied, Unauthenticated."""
+        """Refuse unless the caller holds a permission for a model; raises PermissionDenied, Unauthenticated.
+
+        It counts as one more that it asks; raises RateExceeded.
+        """
+        if self.rates is not None:
+            self.count()
         if not self.still_known():
             raise Unauthenticated(f"what {self.name} was known by has expired or was revoked since this call began")
         if not self.powers.on(permission, model):
             raise denied(self, permission, model)
+
+    def count(self) -> None:
+        """Count one more that it asks; raises RateExceeded."""
+        if self.rates is None:
+            return
+        after_s = self.rates.take(self.name)
+        if after_s:
+            raise RateExceeded(
+                f"{self.name} asks more than {self.rates.per_s:g} times a second; slow down, or have the server's "
+                "setting max_requests_per_s raised",
+                facts={"caller": self.name, "limit": f"{self.rates.per_s:g}"},
+                retry_after_s=after_s,
+            )
+
+
+ANYBODY: Final = Caller("anybody", Powers(()))
+"""Whoever asks what nobody needs to be known for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """How a call ends that is not let in, and after how many seconds."""
+
+    error: InterlockError
+    after_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manners:
+    """What the gate expects of callers; a part of the settings."""
+
+    open_probes: bool = False
+    """Whether health may be asked by anybody."""
+    requests_per_s: float = 0.0
+    """How often one caller may ask; 0: as often as it likes."""
+    failures_per_minute: float = 0.0
+    """How often an address may fail to be known before its answers are held back; 0: as often as it likes."""
+    failure_delay_s: float = 0.0
+    """How long they are held back then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +102,74 @@ class Gate:
     A token costs a call one sha256 and one look-up: what is known is prepared once for each change of it.
     """
 
-    def __init__(self, source: Callable[[], tuple[Holder, ...]]) -> None:
+    def __init__(self, source: Callable[[], tuple[Holder, ...]], manners: Manners | None = None) -> None:
         """Take what returns everybody who is known now; the same object while nothing has changed."""
         self._source = source
+        self._manners = manners = manners or Manners()
+        per_s, per_minute = manners.requests_per_s, manners.failures_per_minute
+        self._rates = Rates(per_s, max(1.0, _BURST_S * per_s)) if per_s else None
+        self._failures = Rates(per_minute / _MINUTE_S, max(1.0, per_minute)) if per_minute else None
         self._seen: tuple[Holder, ...] = ()
         self._known: Mapping[tuple[Proof, str], _Known] = {}
+        self._lock = threading.Lock()
+        self._refused: Counter[str] = Counter()
+
+    def enter(
+        self,
+        rule: Rule | None,
+        named: Callable[[], str],
+        *,
+        authorization: str | None,
+        certificate: Iterable[str],
+        address: Callable[[], str],
+    ) -> Caller | Refused:
+        """Let a call in, or say how it ends.
+
+        `named` reads what the request is about, once its caller is known; `address` tells where it comes from.
+        """
+        try:
+            caller = self._greet(rule, authorization, certificate)
+            if rule is not None and rule.scope is not Scope.HANDLER:
+                caller.count()
+            admit(caller, rule, named())
+        except Unauthenticated as error:
+            return self._failed(error, address)
+        except InterlockError as error:
+            self._note(error)
+            return Refused(error)
+        return caller
+
+    def refused(self) -> Mapping[str, int]:
+        """Return how many calls were not let in, by the reason of their errors."""
+        with self._lock:
+            return dict(self._refused)
+
+    def _greet(self, rule: Rule | None, authorization: str | None, certificate: Iterable[str]) -> Caller:
+        if rule is None or not rule.is_open or not self._manners.open_probes:
+            return self.meet(authorization, certificate)
+        try:
+            return self.meet(authorization, certificate)
+        except Unauthenticated:
+            return ANYBODY
+
+    def _failed(self, error: Unauthenticated, address: Callable[[], str]) -> Refused:
+        after_s = 0.0 if self._failures is None else self._failures.take(address())
+        if not after_s or self._failures is None:
+            self._note(error)
+            return Refused(error)
+        # What is right goes on being let in from there: one who guesses must not lock out those behind his address.
+        slowed = RateExceeded(
+            f"too many calls from your address failed to say who they are ({self._failures.burst:g} a minute may); "
+            f"this one: {error.message}",
+            facts={"limit": f"{self._failures.burst:g}"},
+            retry_after_s=after_s,
+        )
+        self._note(slowed)
+        return Refused(slowed, self._manners.failure_delay_s)
+
+    def _note(self, error: InterlockError) -> None:
+        with self._lock:
+            self._refused[error.reason] += 1
 
     def meet(self, authorization: str | None, certificate: Iterable[str] = ()) -> Caller:
         """Return who shows an Authorization header, or else a certificate with these names; raises Unauthenticated."""
@@ -88,7 +202,7 @@ class Gate:
         def still_known() -> bool:
             return _open(self._look(), holder.proof, holder.key) is not None
 
-        return Caller(f"{holder.proof.value}:{holder.name}", Powers(holder.grants), still_known)
+        return Caller(f"{holder.proof.value}:{holder.name}", Powers(holder.grants), still_known, self._rates)
 
     def _look(self) -> Mapping[tuple[Proof, str], _Known]:
         holders = self._source()
@@ -102,24 +216,34 @@ class Gate:
 
 
 def admit(caller: Caller, rule: Rule | None, model: str = "") -> None:
-    """Refuse a call that a caller may not make; raises PermissionDenied. `model` is what the request names, if that."""
+    """Refuse a call that a caller may not make; raises PermissionDenied, Unauthenticated (nobody is known).
+
+    `model` is what the request names, if that.
+    """
     if rule is None:
         raise PermissionDenied("nobody may call this: the server has no rule for it", facts={"caller": caller.name})
-    needed, powers = rule.permission, caller.powers
-    if rule.scope in (Scope.SOME, Scope.HANDLER, Scope.VISIBLE):
+    needed, powers, scope = rule.permission, caller.powers, rule.scope
+    if scope is Scope.HEALTH and model.startswith(MODEL_HEALTH):
+        needed, scope, model = Permission.DESCRIBE, Scope.MODEL, model.removeprefix(MODEL_HEALTH)
+    if caller is ANYBODY:
+        if scope is Scope.MODEL:
+            raise Unauthenticated("how a model is, is told to whom the server knows: send a token")
+        return
+    if scope in (Scope.SOME, Scope.HANDLER, Scope.VISIBLE, Scope.HEALTH):
         allowed = powers.somewhere(needed)
-    elif rule.scope is Scope.MODEL and model:
+    elif scope is Scope.MODEL and model:
         allowed = powers.on(needed, model_of(model))
     else:
         allowed = powers.everywhere(needed)
     if not allowed:
-        raise denied(caller, needed, model_of(model) if rule.scope is Scope.MODEL else "", rule.scope)
+        raise denied(caller, needed, model_of(model) if scope is Scope.MODEL else "", scope)
 
 
 def denied(caller: Caller, permission: Permission, model: str, scope: Scope = Scope.MODEL) -> PermissionDenied:
     """Say what somebody may not do, and what would be needed."""
     roles = ", ".join(role.value for role, held in PERMISSIONS.items() if permission in held)
-    on = "" if scope in (Scope.SOME, Scope.HANDLER, Scope.VISIBLE) else f" model {model!r}" if model else " every model"
+    told = scope in (Scope.EVERY, Scope.MODEL)
+    on = "" if not told else f" model {model!r}" if model else " every model"
     return PermissionDenied(
         f"{caller.name} may not {permission.value}{on}: that takes one of the roles {roles}{' on' if on else ''}{on}",
         facts={"caller": caller.name, "permission": permission.value, "model": model, "roles": roles},

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
-from interlock.errors import InterlockError, InvalidArgument
+from interlock.errors import InvalidArgument
 from interlock.protocols.pool import POOL
 
-from interlock_server.access.gate import Caller, Gate, admit
+from interlock_server.access.gate import Caller, Gate, Refused
 from interlock_server.access.rules import RPCS, Scope
 from interlock_server.front.seam import Arity, Call, Conversation, Handler
 
@@ -43,14 +44,22 @@ class GuardedHandler:
         self._handler.settle()
 
     def _admitted(self, call: Call) -> bool:
-        try:
-            caller = self._gate.meet(call.metadata.get("authorization"), call.identities())
-            admit(caller, RPCS.get(call.method), self._model(call))
-        except InterlockError as error:
+        found = self._gate.enter(
+            RPCS.get(call.method),
+            lambda: self._model(call),
+            authorization=call.metadata.get("authorization"),
+            certificate=call.identities(),
+            address=call.origin,
+        )
+        if not isinstance(found, Refused):
+            call.caller = found
+            return True
+        error = found.error
+        if found.after_s:
+            call.alarm(time.monotonic() + found.after_s, lambda: call.fail(error))
+        else:
             call.fail(error)
-            return False
-        call.caller = caller
-        return True
+        return False
 
     def _model(self, call: Call) -> str:
         read = self._naming.get(call.method)
@@ -68,7 +77,7 @@ def check(caller: Caller | None, call: Call, model: str) -> None:
 
 def _names_a_model(path: str) -> bool:
     rule = RPCS.get(path)
-    return rule is not None and rule.scope is Scope.MODEL
+    return rule is not None and rule.scope in (Scope.MODEL, Scope.HEALTH)
 
 
 def _naming(path: str) -> Callable[[bytes], str]:

@@ -17,6 +17,8 @@ from interlock.access import Permission
 class Scope(enum.Enum):
     """On which models a permission must be held."""
 
+    HEALTH = "the model, if it is about one"
+    """The request may name the health of a model, which takes the permission to describe it."""
     SOME = "any model"
     """It is about no model: whoever holds it for some model may."""
     EVERY = "every model"
@@ -37,6 +39,8 @@ class Rule:
     scope: Scope = Scope.SOME
     field: str = ""
     """Of the request message, where it names the model: a name or a ref."""
+    is_open: bool = False
+    """Nobody needs to be known for it where the setting `open_probes` says so, and it is about no model."""
 
 
 def _inference(method: str) -> str:
@@ -57,9 +61,13 @@ _APPROVE: Final = Rule(Permission.APPROVE, Scope.HANDLER)
 _SWITCH: Final = Rule(Permission.SWITCH, Scope.HANDLER)
 _RULE_SERVER: Final = Rule(Permission.ADMINISTER, Scope.EVERY)
 
+_OPEN: Final = Rule(Permission.PROBE, is_open=True)
+MODEL_HEALTH: Final = "model/"
+"""What a health service's name begins with that is about a model."""
+
 RPCS: Final[Mapping[str, Rule]] = {
-    "/grpc.health.v1.Health/Check": _PROBE,
-    "/grpc.health.v1.Health/Watch": _PROBE,
+    "/grpc.health.v1.Health/Check": Rule(Permission.PROBE, Scope.HEALTH, "service", is_open=True),
+    "/grpc.health.v1.Health/Watch": Rule(Permission.PROBE, Scope.HEALTH, "service"),
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": _DESCRIBE,
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": _DESCRIBE,
     _inference("ServerLive"): _PROBE,
@@ -71,7 +79,7 @@ RPCS: Final[Mapping[str, Rule]] = {
     _inference("ModelStatistics"): Rule(Permission.SEE, Scope.MODEL, "name"),
     _inference("ModelInfer"): Rule(Permission.ASK, Scope.HANDLER),
     _inference("ModelStreamInfer"): Rule(Permission.ASK, Scope.HANDLER),
-    _inference("RepositoryIndex"): _SEE_ALL,
+    _inference("RepositoryIndex"): _SEE_SOME,
     _inference("RepositoryModelLoad"): Rule(Permission.SWITCH, Scope.MODEL, "model_name"),
     _inference("RepositoryModelUnload"): Rule(Permission.SWITCH, Scope.MODEL, "model_name"),
     _inference("SystemSharedMemoryStatus"): _SHARE,
@@ -128,15 +136,15 @@ _REGIONS: Final[Mapping[str, Rule]] = {
     )
 }
 ROUTES: Final[Mapping[str, Rule]] = {
-    "GET /healthz": _PROBE,
-    "GET /readyz": _PROBE,
+    "GET /healthz": _OPEN,
+    "GET /readyz": _OPEN,
     "GET /metrics": _SEE_ALL,
     "GET /openapi.json": _DESCRIBE,
     "GET /v2": _DESCRIBE,
     "GET /v2/health/live": _PROBE,
     "GET /v2/health/ready": _PROBE,
     "GET /v2/models/stats": _SEE_ALL,
-    "POST /v2/repository/index": _SEE_ALL,
+    "POST /v2/repository/index": _SEE_SOME,
     "POST /v2/repository/models/{model}/load": Rule(Permission.SWITCH, Scope.MODEL, "model"),
     "POST /v2/repository/models/{model}/unload": Rule(Permission.SWITCH, Scope.MODEL, "model"),
     **_OF_MODEL,

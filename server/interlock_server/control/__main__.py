@@ -183,7 +183,8 @@ async def run(boot: Boot, settings: Settings) -> int:
         os.unlink(path)  # the socket of a predecessor that was killed
     servicer = ControlServicer(lambda: database.read(lambda registry: registry.standing()))
     internal = await control_service.start(servicer, path)
-    gate = Gate(lambda: replica.committed().holders) if settings.auth == "on" else None
+    gate = Gate(lambda: replica.committed().holders, settings.manners) if settings.auth == "on" else None
+    metrics.watch_gate(dict if gate is None else gate.refused)
     admin = grpc.aio.server(
         interceptors=[] if gate is None else [GateInterceptor(gate)],
         options=server_options(settings, _ADMIN_MESSAGE_BYTES),

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import math
 import socket
+import ssl
 from collections.abc import Iterator
 from typing import Any
 
 import uvicorn
+from interlock.access import Permission
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from interlock_server.access.gate import Gate
-from interlock_server.certificates import Certificates
+from interlock_server.certificates import Certificates, names_in
 from interlock_server.control.metrics import ControlMetrics
 from interlock_server.control.standing import Standing
 from interlock_server.control.workers import Workers
 from interlock_server.rest.app import Rest
 from interlock_server.rest.failures import refused
-from interlock_server.rest.guarding import guarded
+from interlock_server.rest.guarding import CERTIFICATE, caller_of, guarded
 
 
 def app(
@@ -35,8 +39,11 @@ def app(
         return JSONResponse({"live": True})
 
     async def readyz(request: Request) -> Response:
-        ready = standing.ready
-        return JSONResponse({"ready": ready, "degraded": standing.degraded()}, status_code=200 if ready else 503)
+        ready, caller = standing.ready, caller_of(request)
+        told: dict[str, object] = {"ready": ready}
+        if caller is None or caller.powers.everywhere(Permission.SEE):
+            told["degraded"] = standing.degraded()  # it names models
+        return JSONResponse(told, status_code=200 if ready else 503)
 
     async def metrics_text(request: Request) -> Response:
         return Response(metrics.text() + await workers.metrics(), media_type=CONTENT_TYPE_LATEST)
@@ -46,6 +53,16 @@ def app(
     return Starlette(
         routes=routes if gate is None else guarded(routes, gate), exception_handlers={HTTPException: refused}
     )
+
+
+class _Identified(H11Protocol):
+    """HTTP/1.1 that tells the application which names there are in the caller's certificate."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own is
+        super().connection_made(transport)
+        tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+        if tls is not None:
+            self.app_state = {**self.app_state, CERTIFICATE: names_in(tls.getpeercert())}
 
 
 class _Config(uvicorn.Config):
@@ -70,6 +87,7 @@ class HttpServer(uvicorn.Server):
             _Config(
                 certificates,
                 application,
+                http=_Identified,
                 log_config=None,
                 access_log=False,
                 lifespan="off",

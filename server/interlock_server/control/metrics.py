@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
+
+from interlock_server.access.counting import RefusedCalls
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,11 @@ class ControlMetrics:
     def watch(self, read: Callable[[], Gauges]) -> None:
         """Export what `read` returns at each scrape."""
         self._registry.register(_Gauges(read))
+
+    def watch_gate(self, read: Callable[[], Mapping[str, int]]) -> None:
+        """Export what `read` returns at each scrape: calls on the admin and the HTTP port that were not let in."""
+        text = "Calls on the admin and HTTP ports that were not let in, by reason."
+        self._registry.register(RefusedCalls("interlock_refused_calls", text, read))
 
     def mutation(self, action: str, code: str) -> None:
         """Count a change."""

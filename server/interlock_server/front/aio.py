@@ -260,6 +260,7 @@ class AioFront:
             allowed = limit if remaining is None else min(remaining, limit)
             call = _UnaryCall(path, request, _metadata(context), time.monotonic() + allowed, loop)
             call.peer = partial(_names, context)
+            call.address = context.peer
             expiry = loop.call_later(allowed, call.expire, OVER) if remaining is None or remaining > limit else None
             try:
                 check_size("a request", request, most)
@@ -301,6 +302,7 @@ class AioFront:
             deadline = float("inf") if remaining is None else time.monotonic() + remaining
             call = _StreamCall(path, request, _metadata(context), deadline, loop)
             call.peer = partial(_names, context)
+            call.address = context.peer
             handler.handle(call)
             try:
                 async for data in call.answers():
@@ -325,6 +327,7 @@ class AioFront:
             deadline = float("inf") if remaining is None else time.monotonic() + remaining
             call = _ConversationCall(path, _metadata(context), deadline, loop, self._room)
             call.peer = partial(_names, context)
+            call.address = context.peer
             handler.converse(call)
             reading = loop.create_task(call.read(requests, self._large, most, handler.settle))
             try:

@@ -52,6 +52,10 @@ class Batchable(Protocol):
         """Reset the call, whatever is on its way."""
         ...
 
+    def peer(self) -> bytes:
+        """Return where it comes from, HOST:PORT."""
+        ...
+
 
 class CallDetails(Protocol):
     """What the caller asked for."""

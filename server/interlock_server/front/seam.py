@@ -43,6 +43,7 @@ class Call(ABC):
         "_cancelled",
         "_lock",
         "_on_cancel",
+        "address",
         "caller",
         "deadline",
         "metadata",
@@ -65,6 +66,8 @@ class Call(ABC):
         """Who it is from; None where nobody needs to know."""
         self.peer: Callable[[], Sequence[str]] | None = None
         """Tells the names in the caller's certificate, where the front asks for one."""
+        self.address: Callable[[], str] | None = None
+        """Tells where the call comes from, HOST:PORT, where the front knows."""
         self._lock = threading.Lock()
         self._cancelled = False
         self._on_cancel: Callable[[], None] | None = None
@@ -72,6 +75,10 @@ class Call(ABC):
     def identities(self) -> Sequence[str]:
         """Return the names in the caller's certificate; none where it showed none."""
         return () if self.peer is None else self.peer()
+
+    def origin(self) -> str:
+        """Return the address that the call comes from, without its port; "" where the front does not know."""
+        return "" if self.address is None else self.address().rpartition(":")[0]
 
     @abstractmethod
     def message(self, data: bytes) -> None:

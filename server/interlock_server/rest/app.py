@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from interlock.access import Permission
 from interlock.errors import Cancelled
 from interlock.protocols import open_inference_pb2 as pb
 from starlette.requests import Request
@@ -19,6 +20,7 @@ from interlock_server.rest.body import HEADER_LENGTH, Bodies, Body, Limits, spli
 from interlock_server.rest.calls import Answer, Backend, Calls, answering, model_in, version_in
 from interlock_server.rest.extensions import Extensions
 from interlock_server.rest.failures import Json
+from interlock_server.rest.guarding import caller_of
 from interlock_server.rest.openapi import document
 from interlock_server.rest.repository import read_index, read_load, read_unload
 from interlock_server.rest.requests import InferRequest, read_infer
@@ -112,7 +114,9 @@ class Rest:
     async def _index(self, request: Request) -> Response:
         asked = pb.RepositoryIndexRequest(ready=read_index(await self._calls.read_json(request)))
         index = await self._calls.ask("RepositoryIndex", asked, pb.RepositoryIndexResponse)
-        return Json([plain(each) for each in index.models])
+        caller = caller_of(request)
+        seen = [each for each in index.models if caller is None or caller.powers.on(Permission.SEE, each.name)]
+        return Json([plain(each) for each in seen])
 
     async def _load(self, request: Request) -> Response:
         asked = read_load(model_in(request), await self._calls.read_json(request))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -9,9 +10,8 @@ from typing import Any, Final
 
 import grpc
 import grpc.aio
-from interlock.errors import InterlockError
 
-from interlock_server.access.gate import Caller, Gate, admit
+from interlock_server.access.gate import Caller, Gate, Refused
 from interlock_server.access.rules import RPCS, Rule, Scope
 from interlock_server.front.credentials import certificate_names
 from interlock_server.rpc import errors
@@ -60,15 +60,20 @@ class GateInterceptor(grpc.aio.ServerInterceptor):
 def _guarded(handler: Any, gate: Gate, rule: Rule | None) -> Any:
     async def meet(request: Any, context: Any) -> None:
         metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-        try:
-            caller = gate.meet(metadata.get("authorization"), certificate_names(context.auth_context()))
-            named = str(getattr(request, rule.field)) if rule is not None and rule.scope is Scope.MODEL else ""
-            admit(caller, rule, named)
-        except InterlockError as error:
-            await errors.abort(context, error)
-            raise
+        is_named = rule is not None and rule.scope in (Scope.MODEL, Scope.HEALTH)
+        found = gate.enter(
+            rule,
+            lambda: str(getattr(request, rule.field)) if rule is not None and is_named else "",
+            authorization=metadata.get("authorization"),
+            certificate=certificate_names(context.auth_context()),
+            address=lambda: context.peer().rpartition(":")[0],
+        )
+        if isinstance(found, Refused):
+            await asyncio.sleep(found.after_s)
+            await errors.abort(context, found.error)
+            raise found.error
         assert rule is not None
-        _ADMITTED.set(Admitted(caller, rule))
+        _ADMITTED.set(Admitted(found, rule))
 
     async def one(request: Any, context: Any) -> Any:
         await meet(request, context)

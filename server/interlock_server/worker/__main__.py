@@ -91,7 +91,9 @@ async def run(boot: Boot, settings: Settings, engine: Engine) -> int:
     async with wide.joining():
         await internal.start()
     # What comes over the unix socket was let through already; from outside, everybody is asked.
-    outside = GuardedHandler(handler, Gate(lambda: catalog.holders)) if settings.auth == "on" else handler
+    gate = Gate(lambda: catalog.holders, settings.manners) if settings.auth == "on" else None
+    metrics.watch_gate(dict if gate is None else gate.refused)
+    outside = handler if gate is None else GuardedHandler(handler, gate)
 
     def follow() -> None:
         catalog.drain_grace_s = settings.drain_grace_s

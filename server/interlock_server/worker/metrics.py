@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import accumulate
 from typing import Final
 
@@ -13,6 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from interlock_server.access.counting import RefusedCalls
 from interlock_server.snapshot import VersionKey
 from interlock_server.worker.catalog import Catalog
 from interlock_server.worker.servable import Servable
@@ -39,6 +40,11 @@ class WorkerMetrics:
         if servable not in self._watched:
             with self._lock:
                 self._watched.add(servable)
+
+    def watch_gate(self, read: Callable[[], Mapping[str, int]]) -> None:
+        """Export what `read` returns at each scrape: calls that were not let in."""
+        text = "Calls on the inference port that were not let in, by reason."
+        self._registry.register(RefusedCalls("interlock_inference_refused_calls", text, read))
 
     def failed(self, model: str, version: str, alias: str, code: str) -> None:
         """Count a request that failed; model and version are "" where they are not known to exist."""

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+from interlock.access import Permission
 from interlock.errors import (
     FailedPrecondition,
     InvalidArgument,
@@ -79,7 +80,9 @@ class RepositoryAnswers:
         here = tuple(servable.status() for servable in self._catalog.servables())
         servables = in_all_workers([here, *await self._peers.servables()])
         entries = repository_index(standing, servables, only_ready=request.ready)
-        return pb.RepositoryIndexResponse(models=[_entry(each) for each in entries])
+        caller = call.caller
+        seen = [each for each in entries if caller is None or caller.powers.on(Permission.SEE, each.model)]
+        return pb.RepositoryIndexResponse(models=[_entry(each) for each in seen])
 
     async def _load(self, call: Call) -> pb.RepositoryModelLoadResponse:
         request = pb.RepositoryModelLoadRequest.FromString(call.request)

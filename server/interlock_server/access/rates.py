@@ -1,0 +1,63 @@
+"""How often somebody may do something: one token bucket each, and never more buckets than there is room for."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+_MOST: Final = 4096
+
+
+@dataclass(slots=True)
+class _Bucket:
+    left: float
+    at: float
+
+
+class Rates:
+    """Buckets by key: each holds `burst`, and fills by `per_s`. Thread-safe.
+
+    Where there are too many keys, the one that was used longest ago begins anew: the newest are those that count.
+    """
+
+    def __init__(
+        self, per_s: float, burst: float, *, most: int = _MOST, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._per_s = per_s
+        self._burst = burst
+        self._most = most
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
+
+    @property
+    def burst(self) -> float:
+        """How many may come at once."""
+        return self._burst
+
+    @property
+    def per_s(self) -> float:
+        """How many more each second."""
+        return self._per_s
+
+    def take(self, key: str) -> float:
+        """Take one; 0.0 where there was one, else after how many seconds there will be."""
+        with self._lock:
+            now = self._clock()
+            bucket = self._buckets.get(key)
+            if bucket is None:
+                if len(self._buckets) >= self._most:
+                    self._buckets.popitem(last=False)
+                bucket = self._buckets[key] = _Bucket(self._burst, now)
+            else:
+                self._buckets.move_to_end(key)
+                bucket.left = min(self._burst, bucket.left + (now - bucket.at) * self._per_s)
+                bucket.at = now
+            if bucket.left < 1.0:
+                return (1.0 - bucket.left) / self._per_s
+            bucket.left -= 1.0
+            return 0.0
