@@ -151,6 +151,12 @@ class Settings(BaseSettings):
     max_worker_bytes: int = Field(
         0, ge=0, description="Resident memory from which on a worker finishes what it has and is replaced; 0: any."
     )
+    max_data_bytes: int = Field(
+        0,
+        ge=0,
+        description="Memory that each worker may allocate, its weights and threads included: a run that wants more is "
+        "refused. 0: what the machine has.",
+    )
     memory_reserve_bytes: int = Field(
         0, ge=0, description="Memory of the machine that loading a version must leave free; else it is not begun."
     )

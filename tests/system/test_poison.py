@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from interlock.errors import DeadlineExceeded, InterlockError, PoisonRequest, Unavailable
+from interlock.errors import DeadlineExceeded, InterlockError, MemoryExceeded, PoisonRequest, Unavailable
 from interlock.model import ServableState
 from interlock_client import Client
 
@@ -26,7 +26,7 @@ OVERDUE_S = 4.0
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("poison")
     config = folder / "interlock.toml"
-    config.write_text(f"overdue_run_s = {OVERDUE_S}\n")
+    config.write_text(f"overdue_run_s = {OVERDUE_S}\nmax_data_bytes = {8 << 30}\n")
     with Server(folder / "data", "--config", str(config)) as running:
         with running.admin() as admin:
             for data in (hostile_runs.harmless(), hostile_runs.crashing()):
@@ -53,6 +53,16 @@ def crash(server: Server, client: Client, value: int) -> None:
         ask(client, value)
     eventually(lambda: pid_or_zero(server, "worker") not in (0, before), "a new worker", RESPAWNED_S)
     eventually(lambda: answers(client, 5), "it answers", RESPAWNED_S)
+
+
+def test_a_request_that_asks_for_too_much_memory_is_refused_and_the_worker_lives(server: Server) -> None:
+    before = worker_pid(server)
+    with server.client() as client:
+        with pytest.raises(MemoryExceeded, match="max_data_bytes"):
+            client.infer("stuck", {"n": np.array([40_000], np.int64)})  # 12.8 GB in one tensor
+        assert int(client.infer("stuck", {"n": np.array([2], np.int64)})["y"]) == 8
+        assert answers(client, 5)
+    assert worker_pid(server) == before
 
 
 def test_a_request_that_crashes_workers_is_refused_and_a_version_that_does_is_quarantined(server: Server) -> None:

@@ -8,7 +8,7 @@
     │                         NothingToRollBack · NotInStack · PrepareFailed · NotProven · ApprovalRequired ·
     │                         StartupRefused · ExportRefused
     ├── Aborted               GenerationConflict · Preempted
-    ├── ResourceExhausted     QueueFull · RateExceeded · TooLarge · StorageFull
+    ├── ResourceExhausted     QueueFull · RateExceeded · MemoryExceeded · TooLarge · StorageFull
     ├── Unavailable           ServerUnreachable · NotReady · Draining · RegistryUnavailable · WorkerUnavailable
     ├── DeadlineExceeded
     ├── Cancelled
@@ -16,7 +16,7 @@
     ├── Unimplemented
     ├── Unauthenticated
     ├── PermissionDenied
-    └── InternalError
+    └── InternalError         PoisonRequest · OutputMismatch
 
 Each carries `reason` (its name on the wire, google.rpc.ErrorInfo), `facts` (strings by name) and a message that
 says what was wrong, with which value, and what to do next.
@@ -68,7 +68,9 @@ from interlock.errors._serving import (
     DeadlineExceeded,
     Draining,
     InternalError,
+    MemoryExceeded,
     NotReady,
+    OutputMismatch,
     PermissionDenied,
     PoisonRequest,
     QueueFull,
@@ -107,12 +109,14 @@ __all__ = [
     "InvalidModel",
     "InvalidName",
     "InvalidRef",
+    "MemoryExceeded",
     "ModelNotFound",
     "NotFound",
     "NotInStack",
     "NotProven",
     "NotReady",
     "NothingToRollBack",
+    "OutputMismatch",
     "PermissionDenied",
     "PoisonRequest",
     "Preempted",

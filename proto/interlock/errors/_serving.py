@@ -32,6 +32,12 @@ class RateExceeded(ResourceExhausted):
     reason = "RATE_EXCEEDED"
 
 
+class MemoryExceeded(ResourceExhausted):
+    """A run asked for more memory than the worker can get."""
+
+    reason = "MEMORY_EXCEEDED"
+
+
 class TooLarge(ResourceExhausted):
     """A message or an upload is over its limit."""
 
@@ -135,3 +141,16 @@ class PoisonRequest(InternalError):
     """The same request has brought down workers before, and is not run any more."""
 
     reason = "POISON_REQUEST"
+
+
+class OutputMismatch(InternalError):
+    """A model answered with a tensor that is not as the version's signature says."""
+
+    reason = "OUTPUT_MISMATCH"
+
+    def __init__(self, output: str, said: str, found: str) -> None:
+        super().__init__(
+            f"the model's output {output!r} is {found}, and its signature says {said}: the version is at fault, "
+            "register one whose outputs are declared as they come",
+            facts={"output": output, "said": said, "found": found},
+        )

@@ -40,15 +40,15 @@ def notes_path(runtime_dir: str, name: str) -> str:
     return os.path.join(runtime_dir, f"{name}.notes")
 
 
-def record(runtime_dir: str, name: str, pid: int, status: int) -> Death:
-    """Keep what is known of a process that has just been reaped; raises OSError."""
+def record(runtime_dir: str, name: str, pid: int, status: int, cause: str = "") -> Death:
+    """Keep what is known of a process that has just been reaped, and why it was killed; raises OSError."""
     path = notes_path(runtime_dir, name)
     try:
         running = notes.read(path)
         os.unlink(path)
     except FileNotFoundError:
         running = ()
-    death = Death(name, pid, status, time.monotonic(), running)
+    death = Death(name, pid, status, time.monotonic(), running, cause)
     write(runtime_dir, death)
     return death
 

@@ -27,6 +27,7 @@ from interlock_server.process import deaths, logs
 from interlock_server.process.boot import EXIT_REFUSED, Boot, switch_socket, worker_socket
 from interlock_server.process.child import Child, describe
 from interlock_server.process.datadir import DataDir, DataDirRefused, DataLock
+from interlock_server.process.memory import MemoryWatch
 from interlock_server.process.ports import PortInUse, ReservedPort
 from interlock_server.process.reload import Launch, Reload, publish
 
@@ -52,6 +53,7 @@ class Supervisor:
         self._runtime_dir = runtime_dir
         self._reload: Reload | None = None
         self._use(settings_json)
+        self._memory = MemoryWatch()
         self._signals: list[int] = []
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
@@ -133,18 +135,20 @@ class Supervisor:
             if status == EXIT_REFUSED and child.starts == 1:
                 return 1
             if status is not None:
-                self._note_death(child, pid, status)
+                cause = self._memory.why_killed(status)
+                self._note_death(child, pid, status, cause)
                 child.backoff = child.backoff.after(now - child.started)
                 child.due = now + child.backoff.delay_s
-                log.error("%s ended (%s); restarting in %.2f s", child.name, describe(status), child.backoff.delay_s)
+                how = cause or describe(status)
+                log.error("%s ended (%s); restarting in %.2f s", child.name, how, child.backoff.delay_s)
             if child.process is None and now >= child.due:
                 child.spawn()
         return None
 
-    def _note_death(self, child: Child, pid: int, status: int) -> None:
+    def _note_death(self, child: Child, pid: int, status: int, cause: str) -> None:
         """Keep what a worker was running when it ended, for the control process to judge."""
         try:
-            death = deaths.record(self._runtime_dir, child.name, pid, status)
+            death = deaths.record(self._runtime_dir, child.name, pid, status, cause)
         except (OSError, ValueError, struct.error) as error:
             log.warning("what %s was running is not known: %s", child.name, error)
             return

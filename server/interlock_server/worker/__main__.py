@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import signal
 import sys
 
@@ -158,6 +159,8 @@ def main() -> int:
     boot = receive()
     settings = Settings.model_validate_json(boot.settings_json)
     logs.configure(f"worker-{boot.worker}", settings.log_level, settings.log_format)
+    if settings.max_data_bytes:
+        resource.setrlimit(resource.RLIMIT_DATA, (settings.max_data_bytes, settings.max_data_bytes))
     try:
         engine = Engine(settings.providers, settings.threads_per_worker(len(os.sched_getaffinity(0))))
         _check_provider(engine, settings.workers)

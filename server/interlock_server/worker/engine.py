@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 import numpy as np
 import onnxruntime as ort
-from interlock.errors import InternalError, StartupRefused
+from interlock.errors import InterlockError, InternalError, MemoryExceeded, OutputMismatch, StartupRefused
 from interlock.types import Array, DType, Signature, TensorSpec
 from interlock_registry.derived import MAX_FOLDED_BYTES
 
@@ -71,23 +71,30 @@ class Session:
             spec.dtype is DType.BF16 for spec in (*signature.inputs, *signature.outputs, *signature.optional)
         )
         self._signature = signature
+        self._expected = [_Expected.of(spec) for spec in signature.outputs]
 
     def run(self, inputs: Sequence[Array], run: Run, optional: Mapping[str, Array] = NO_OPTIONAL) -> list[Array]:
         """Run on inputs in signature order and on optional ones by name, outputs in signature order.
 
-        Raises RunTerminated, InternalError.
+        Raises RunTerminated, InternalError (OutputMismatch where an output is not as the signature says),
+        MemoryExceeded.
         """
         try:
             if self._bf16:
-                return self._run_ort_values(inputs, run, optional)
-            feed = dict(zip(self._inputs, inputs, strict=True))
-            if optional:
-                feed |= optional
-            return [np.asarray(array) for array in self._session.run(self._outputs, feed, run.options)]
+                outputs = self._run_ort_values(inputs, run, optional)
+            else:
+                feed = dict(zip(self._inputs, inputs, strict=True))
+                if optional:
+                    feed |= optional
+                outputs = [np.asarray(array) for array in self._session.run(self._outputs, feed, run.options)]
         except Exception as error:
             if run.terminated_at is not None:
                 raise RunTerminated from error
-            raise InternalError(f"the model failed while running: {_first_line(error)}") from error
+            raise _failure(error) from error
+        for expected, output in zip(self._expected, outputs, strict=True):
+            if output.dtype is not expected.dtype or output.ndim != expected.rank or expected.sizes:
+                expected.check(output)
+        return outputs
 
     def _run_ort_values(self, inputs: Sequence[Array], run: Run, optional: Mapping[str, Array]) -> list[Array]:
         """Numpy has no bfloat16: its bits go in and out as uint16 through OrtValues."""
@@ -104,6 +111,47 @@ class Session:
             _bf16_bits(value) if spec.dtype is DType.BF16 else np.asarray(value.numpy())
             for spec, value in zip(self._signature.outputs, values, strict=True)
         ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Expected:
+    """What the signature says of an output, ready to be compared."""
+
+    spec: TensorSpec
+    dtype: np.dtype[np.generic]
+    rank: int
+    sizes: tuple[tuple[int, int], ...]
+    """Axes of a fixed size, with that."""
+
+    @classmethod
+    def of(cls, spec: TensorSpec) -> _Expected:
+        fixed = tuple((axis, size) for axis, size in enumerate(spec.shape) if isinstance(size, int))
+        return cls(spec, spec.dtype.numpy, len(spec.shape), fixed)
+
+    def check(self, output: Array) -> None:
+        """Raise OutputMismatch unless it is."""
+        if output.dtype == self.dtype and output.ndim == self.rank:
+            shape = output.shape
+            if all(shape[axis] == size for axis, size in self.sizes):
+                return
+        shape_said = ",".join("?" if size is None else str(size) for size in self.spec.shape)
+        shape_found = ",".join(map(str, output.shape))
+        raise OutputMismatch(self.spec.name, f"{self.spec.dtype.value}[{shape_said}]", f"{output.dtype}[{shape_found}]")
+
+
+_NO_MEMORY: Final = ("bad allocation", "bad_alloc", "Failed to allocate memory", "Available memory of", "out of memory")
+"""What ONNX Runtime's errors say of an allocation that failed, on the CPU and on GPUs."""
+
+
+def _failure(error: Exception) -> InterlockError:
+    """Say how a run failed."""
+    text = _first_line(error)
+    if isinstance(error, MemoryError) or any(each in str(error) for each in _NO_MEMORY):
+        return MemoryExceeded(
+            f"the run asked for more memory than there is ({text}); send less at once, or give the server more (setting "
+            "max_data_bytes)"
+        )
+    return InternalError(f"the model failed while running: {text}")
 
 
 _BFLOAT16: Final = 16
