@@ -16,7 +16,7 @@ BIN := .venv/bin
 PY := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: setup proto lint fmt type test cover test-all test-postgres conformance races chaos soak bench bench-switch bench-artifacts bench-registry interop hostile crashpoints fuzz demo serve clean help
+.PHONY: setup proto lint fmt type test cover test-all test-postgres conformance races chaos soak bench bench-switch bench-artifacts bench-registry interop hostile crashpoints fuzz sbom audit demo serve clean help
 
 setup: ## make .venv/ with everything, the command in it at .venv/bin/interlock
 	@PYTHON="$(PYTHON)" ENGINE="$(ENGINE)" TORCH_INDEX="$(TORCH_INDEX)" tools/setup.sh
@@ -88,6 +88,12 @@ crashpoints: setup ## crash and fail at every system call of register, promote, 
 
 fuzz: setup ## broken requests at the inference methods for a minute (ARGS="--seconds 600 --seed 7")
 	@$(PY) -m tests.fuzz $(ARGS)
+
+sbom: setup ## write what is installed as CycloneDX JSON, build/interlock.cdx.json
+	@tools/supply.sh sbom
+
+audit: setup ## ask PyPI's advisories about what is installed (uses the network; AUDIT_SERVICE=osv asks OSV)
+	@tools/supply.sh audit
 
 demo: setup ## train, export, serve, promote, notice, roll back, on real digits
 	@$(PY) -m examples.digits_demo $(ARGS)

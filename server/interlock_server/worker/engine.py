@@ -148,8 +148,8 @@ def _failure(error: Exception) -> InterlockError:
     text = _first_line(error)
     if isinstance(error, MemoryError) or any(each in str(error) for each in _NO_MEMORY):
         return MemoryExceeded(
-            f"the run asked for more memory than there is ({text}); send less at once, or give the server more (setting "
-            "max_data_bytes)"
+            f"the run asked for more memory than there is ({text}); send less at once, or give the server more "
+            "(setting max_data_bytes)"
         )
     return InternalError(f"the model failed while running: {text}")
 
