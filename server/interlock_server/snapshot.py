@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from interlock.golden import Tolerance
 from interlock.model import ServingConfig
@@ -11,6 +11,7 @@ from interlock.types import Signature
 from interlock_registry.domain import Route
 
 from interlock_server.access.holder import Holder
+from interlock_server.levers import Lever
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,18 @@ class VersionKey:
 
 
 @dataclass(frozen=True, slots=True)
+class WayBack:
+    """Where a rollback of an alias would lead, which is loaded, and the lever that says that it was taken."""
+
+    model: str
+    alias: str
+    version: int
+    generation: int
+    """The alias's after the rollback."""
+    lever: Lever
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Every route and every version to have loaded."""
 
@@ -77,6 +90,17 @@ class Snapshot:
     """Every registered model, also one of which nothing is kept."""
     holders: tuple[Holder, ...] = ()
     """Everybody who is known."""
+    ways_back: tuple[WayBack, ...] = ()
+    levers: str = ""
+    """Where the levers can be looked at; "" where there are none."""
+
+    def way_back(self, model: str, alias: str) -> WayBack | None:
+        """Return where a rollback of an alias would lead; None where that is not kept loaded."""
+        return next((way for way in self.ways_back if (way.model, way.alias) == (model, alias)), None)
+
+    def without_levers(self) -> Snapshot:
+        """Return what is left of it when the process that had the levers is gone."""
+        return replace(self, ways_back=(), levers="")
 
 
 def primary(route: Route) -> int:

@@ -11,7 +11,8 @@ from interlock.v1 import worker_pb2
 from interlock_registry.domain import Route, Target
 
 from interlock_server.access.holder import Holder
-from interlock_server.snapshot import Snapshot, VersionKey, VersionSpec
+from interlock_server.levers import Lever
+from interlock_server.snapshot import Snapshot, VersionKey, VersionSpec, WayBack
 
 
 def spec_message(spec: VersionSpec) -> worker_pb2.VersionSpec:
@@ -140,6 +141,18 @@ def snapshot_message(snapshot: Snapshot, specs: SpecMessages | None = None) -> w
             )
             for each in snapshot.holders
         ],
+        ways_back=[
+            worker_pb2.WayBack(
+                model=way.model,
+                alias=way.alias,
+                version=way.version,
+                generation=way.generation,
+                lever=way.lever.index,
+                token=way.lever.token,
+            )
+            for way in snapshot.ways_back
+        ],
+        levers=snapshot.levers,
     )
 
 
@@ -172,4 +185,9 @@ def snapshot_value(message: worker_pb2.Snapshot, specs: SpecValues | None = None
             )
             for each in message.holders
         ),
+        ways_back=tuple(
+            WayBack(way.model, way.alias, way.version, way.generation, Lever(way.lever, way.token))
+            for way in message.ways_back
+        ),
+        levers=message.levers,
     )

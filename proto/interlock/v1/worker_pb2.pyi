@@ -210,6 +210,45 @@ class Route(_message.Message):
 Global___Route: _TypeAlias = Route  # noqa: Y015
 
 @_typing.final
+class WayBack(_message.Message):
+    """What a rollback of an alias would change, and the lever that says that it did: a worker that finds the token at that index
+    of the shared memory answers the alias from this version, before the next snapshot says so too.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    ALIAS_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    LEVER_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    alias: _builtins.str
+    version: _builtins.int
+    generation: _builtins.int
+    """The alias's after the rollback."""
+    lever: _builtins.int
+    token: _builtins.int
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        alias: _builtins.str = ...,
+        version: _builtins.int = ...,
+        generation: _builtins.int = ...,
+        lever: _builtins.int = ...,
+        token: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "generation", b"generation", "lever", b"lever", "model", b"model", "token", b"token", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WayBack: _TypeAlias = WayBack  # noqa: Y015
+
+@_typing.final
 class Snapshot(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -219,9 +258,13 @@ class Snapshot(_message.Message):
     KEEP_FIELD_NUMBER: _builtins.int
     MODELS_FIELD_NUMBER: _builtins.int
     HOLDERS_FIELD_NUMBER: _builtins.int
+    WAYS_BACK_FIELD_NUMBER: _builtins.int
+    LEVERS_FIELD_NUMBER: _builtins.int
     incarnation: _builtins.str
     """The registry's incarnation: within one, the epoch never goes back."""
     epoch: _builtins.int
+    levers: _builtins.str
+    """Where the levers' shared memory can be opened; "" where there is none."""
     @_builtins.property
     def routes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Route]: ...
     @_builtins.property
@@ -236,6 +279,8 @@ class Snapshot(_message.Message):
     def holders(self) -> _containers.RepeatedCompositeFieldContainer[Global___Holder]:
         """Everybody who is known."""
 
+    @_builtins.property
+    def ways_back(self) -> _containers.RepeatedCompositeFieldContainer[Global___WayBack]: ...
     def __init__(
         self,
         *,
@@ -245,10 +290,12 @@ class Snapshot(_message.Message):
         keep: _abc.Iterable[Global___VersionSpec] | None = ...,
         models: _abc.Iterable[_builtins.str] | None = ...,
         holders: _abc.Iterable[Global___Holder] | None = ...,
+        ways_back: _abc.Iterable[Global___WayBack] | None = ...,
+        levers: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "holders", b"holders", "incarnation", b"incarnation", "keep", b"keep", "models", b"models", "routes", b"routes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "holders", b"holders", "incarnation", b"incarnation", "keep", b"keep", "levers", b"levers", "models", b"models", "routes", b"routes", "ways_back", b"ways_back"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -470,6 +517,7 @@ class ReportResponse(_message.Message):
     METRICS_FIELD_NUMBER: _builtins.int
     INFERENCE_ADDRESS_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
+    LEVERS_FIELD_NUMBER: _builtins.int
     VITALS_FIELD_NUMBER: _builtins.int
     incarnation: _builtins.str
     settled: _builtins.bool
@@ -477,6 +525,8 @@ class ReportResponse(_message.Message):
     metrics: _builtins.bytes
     inference_address: _builtins.str
     draining: _builtins.bool
+    levers: _builtins.str
+    """The shared memory that the current routes look for levers in; "" where it could not be opened."""
     @_builtins.property
     def status(self) -> _admin_pb2.WorkerStatus: ...
     @_builtins.property
@@ -490,11 +540,12 @@ class ReportResponse(_message.Message):
         metrics: _builtins.bytes = ...,
         inference_address: _builtins.str = ...,
         draining: _builtins.bool = ...,
+        levers: _builtins.str = ...,
         vitals: Global___Vitals | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["status", b"status", "vitals", b"vitals"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "incarnation", b"incarnation", "inference_address", b"inference_address", "metrics", b"metrics", "settled", b"settled", "status", b"status", "vitals", b"vitals"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "incarnation", b"incarnation", "inference_address", b"inference_address", "levers", b"levers", "metrics", b"metrics", "settled", b"settled", "status", b"status", "vitals", b"vitals"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

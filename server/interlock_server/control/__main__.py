@@ -49,6 +49,7 @@ from interlock_server.control.uploads import Uploads
 from interlock_server.control.workers import Workers
 from interlock_server.front.credentials import add_port
 from interlock_server.front.limits import server_options
+from interlock_server.levers import LeverFrame
 from interlock_server.process import logs
 from interlock_server.process.boot import Boot, control_socket, freeze_heap, receive, refuse, worker_socket
 from interlock_server.process.datadir import DataDir
@@ -107,7 +108,8 @@ async def run(boot: Boot, settings: Settings) -> int:
         log.error("the registry cannot be opened: %s", error.message)
     metrics = ControlMetrics()
     artifacts = LocalArtifactStore(settings.blobs)
-    replica = Replica(artifacts.path)
+    levers = _levers()
+    replica = Replica(artifacts.path, levers)
     sockets = {f"worker-{index}": worker_socket(boot.runtime_dir, index) for index in range(settings.workers)}
     caretaker = Caretaker(boot.runtime_dir, replica, lambda: _health_limits(settings))
     store = DerivedStore(data.root)
@@ -151,6 +153,7 @@ async def run(boot: Boot, settings: Settings) -> int:
         reconciler.changed,
         caretaker.pardon,
         approving.needed,
+        levers,
     )
     uploads = Uploads(settings, data.uploads, metrics)
     registering = Registering(settings, uploads, artifacts, database, mutations, switching, deriving)
@@ -238,9 +241,19 @@ async def run(boot: Boot, settings: Settings) -> int:
     await deriving.close()
     await reconciler.close()
     await workers.close()
+    if levers is not None:
+        levers.close()
     await asyncio.to_thread(database.close)
     beating.cancel()
     return 0
+
+
+def _levers() -> LeverFrame | None:
+    try:
+        return LeverFrame()
+    except OSError as error:
+        log.warning("there are no levers, so rollbacks take a message more: %s", error)
+        return None
 
 
 async def _announce(standing: Standing, changed: asyncio.Event, boot: Boot) -> None:

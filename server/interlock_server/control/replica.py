@@ -14,14 +14,17 @@ from interlock_registry.domain import Committed, Desired, DesiredModel, DesiredV
 
 from interlock_server.access.holder import Holder
 from interlock_server.control.blaming import Judgement
-from interlock_server.snapshot import Snapshot, VersionKey, VersionSpec
+from interlock_server.levers import LeverFrame
+from interlock_server.snapshot import Snapshot, VersionKey, VersionSpec, WayBack
 
 
 class Replica:
     """The one writer of the desired state in this process; everyone else reads snapshots of it."""
 
-    def __init__(self, blob_path: Callable[[str], Path]) -> None:
+    def __init__(self, blob_path: Callable[[str], Path], levers: LeverFrame | None = None) -> None:
+        """Take where blobs are, and the levers that workers look at; None where they are switched by messages alone."""
         self._blob_path = blob_path
+        self._levers = levers
         self._desired: Desired | None = None
         self._fallback: Snapshot | None = None
         self._preparing: list[VersionSpec] = []
@@ -62,7 +65,7 @@ class Replica:
 
     def fall_back(self, snapshot: Snapshot) -> None:
         """Serve from a last-known-good snapshot until the registry can be read."""
-        self._fallback = snapshot
+        self._fallback = snapshot.without_levers()
         self._base = None
 
     def replace_all(self, desired: Desired) -> bool:
@@ -198,14 +201,31 @@ class Replica:
             keep=tuple(spec for known in self._specs.values() for spec in known.specs),
             models=tuple(model.name for model in self._desired.models),
             holders=tuple(map(_holder, self._desired.credentials)),
+            ways_back=tuple(way for known in self._specs.values() for way in known.ways_back),
+            levers="" if self._levers is None else self._levers.path,
         )
 
     def _specs_of(self, model: DesiredModel) -> _Specs:
         """Make the specs of a model, or keep those that there are: a change is one of thousands of models."""
         known = self._specs.get(model.name)
-        if known is not None and (known.model is model or known.model.keep == model.keep):
-            return _Specs(model, known.specs)
-        return _Specs(model, tuple(map(self.spec, model.keep)))
+        if known is not None and known.model is model:
+            return known
+        ways_back = tuple(self._ways_back(model))
+        if known is not None and known.model.keep == model.keep:
+            return _Specs(model, known.specs, ways_back)
+        return _Specs(model, tuple(map(self.spec, model.keep)), ways_back)
+
+    def _ways_back(self, model: DesiredModel) -> Iterator[WayBack]:
+        kept = {version.version for version in model.keep}
+        for alias in model.aliases:
+            if self._levers is None or not alias.stack or alias.stack[-1] not in kept:
+                continue
+            version, generation = alias.stack[-1], alias.generation + 1
+            lever = self._levers.lever(
+                model.name, alias.alias, incarnation=self.incarnation, generation=generation, version=version
+            )
+            if lever is not None:
+                yield WayBack(model.name, alias.alias, version, generation, lever)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +234,7 @@ class _Specs:
 
     model: DesiredModel
     specs: tuple[VersionSpec, ...]
+    ways_back: tuple[WayBack, ...]
 
 
 def _holder(known: Credential) -> Holder:

@@ -33,14 +33,15 @@ from interlock_server.control.overtaking import Overtaking
 from interlock_server.control.replica import Replica
 from interlock_server.control.rollouts import Lead, Rollouts
 from interlock_server.control.workers import Prepared, Workers
+from interlock_server.levers import LeverFrame
 from interlock_server.snapshot import VersionKey, VersionSpec
 
 log = logging.getLogger("interlock.switching")
 
 MAX_WAIT_S: Final = 3600.0
 """The longest wait for the fleet after a commit."""
-_TELL_AFTER_S: Final = 0.005
-"""After a rollback, until it is logged and counted: whoever waits for it is answered first."""
+_FOLLOW_AFTER_S: Final = 0.005
+"""After a rollback, until the rest of it is done, its log line too: whoever waits for it is answered first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ class Switching:
         changed: Callable[[], None],
         pardon: Callable[[VersionKey], None] = lambda _: None,
         approvals: Callable[[str, str], int] = lambda model, alias: 0,
+        levers: LeverFrame | None = None,
     ) -> None:
         """Take the parts; `changed` is called after the desired state has moved.
 
@@ -94,6 +96,7 @@ class Switching:
         self._changed = changed
         self._pardon = pardon
         self._approvals = approvals
+        self._levers = levers
         self._overtaking = Overtaking()
 
     async def promote(self, attempt: Attempt, options: MutationOptions) -> Switch:
@@ -170,9 +173,12 @@ class Switching:
             if isinstance(found, Move):
                 return _Visited(found)
             self._overtaking.overtake(found.move, attempt.actor)
-            lagging = await self._switch_workers(adopted=self._replica.move(found))
+            pulled = self._pull(found.move)
+            adopted = self._replica.move(found)
+            quick = pulled and adopted
+            lagging = () if quick else await self._switch_workers(adopted=adopted)
         switch = replace(_switch(found.move), resident=True, lagging=lagging, commit_s=time.monotonic() - started)
-        asyncio.get_running_loop().call_later(_TELL_AFTER_S, self._tell, attempt, switch, found.epoch)
+        asyncio.get_running_loop().call_later(_FOLLOW_AFTER_S, self._follow, attempt, switch, found.epoch, quick)
         return _Visited(found.move, switch)
 
     @asynccontextmanager
@@ -292,6 +298,23 @@ class Switching:
         switch = replace(ready.switch, lagging=lagging, commit_s=time.monotonic() - started)
         self._tell(attempt, switch, committed.epoch)
         return switch
+
+    def _pull(self, move: Move) -> bool:
+        """Have the workers take a committed way back at once, if it is the one that all of them know."""
+        way = self._workers.way_back(move.model, move.alias)
+        if self._levers is None or way is None:
+            return False
+        if (way.version, way.generation) != (move.to_version, move.generation_after):
+            return False
+        self._levers.pull(way.lever)
+        return True
+
+    def _follow(self, attempt: Attempt, switch: Switch, epoch: int, quick: bool) -> None:
+        """Do what a rollback's answer need not wait for."""
+        if quick:
+            self._workers.sync_soon()
+            self._changed()
+        self._tell(attempt, switch, epoch)
 
     def _tell(self, attempt: Attempt, switch: Switch, epoch: int) -> None:
         self._metrics.switched(switch.prepare_s, switch.commit_s)

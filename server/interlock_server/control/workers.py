@@ -20,7 +20,7 @@ from interlock_registry.domain import Route
 from interlock_server.control.admission import Holding, Room, available_bytes, why_not
 from interlock_server.control.worker_metrics import Scraped, WorkerMetrics
 from interlock_server.rpc.worker_link import WorkerLink, WorkerReport
-from interlock_server.snapshot import Snapshot, VersionKey, VersionSpec, primary
+from interlock_server.snapshot import Snapshot, VersionKey, VersionSpec, WayBack, primary
 from interlock_server.vitals import Ailment, Vitals
 
 log = logging.getLogger("interlock.workers")
@@ -101,6 +101,7 @@ class Workers:
         self._room = room
         self._sync_lock = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
+        self._syncs: set[asyncio.Task[None]] = set()
         self._listeners: list[Callable[[], None]] = []
 
     def start(self) -> None:
@@ -231,6 +232,18 @@ class Workers:
                 lags = await asyncio.gather(*(self._apply(worker, snapshot) for worker in self._workers))
         return tuple(worker.link.name for worker, lag in zip(self._workers, lags, strict=True) if lag)
 
+    def sync_soon(self) -> None:
+        """Switch every worker to the current snapshot, without waiting for it."""
+        task = asyncio.create_task(self._sync_alone())
+        self._syncs.add(task)
+        task.add_done_callback(self._syncs.discard)
+
+    async def _sync_alone(self) -> None:
+        try:
+            await self.sync()
+        except Exception:
+            log.exception("the workers could not be told of a rollback now; they are with the next probe")
+
     async def _apply(self, worker: _Worker, snapshot: Snapshot) -> bool:
         met = worker.reachable
         # One that was lost from sight but lives may still answer callers: it switches like the others, or ends.
@@ -250,6 +263,15 @@ class Workers:
         if _is_busy(report):
             worker.wake.set()  # to be asked often until it is done
         return False
+
+    def way_back(self, model: str, alias: str) -> WayBack | None:
+        """Return the way back of an alias that every worker would take by its lever alone; None where one would not."""
+        snapshot = self._snapshot()
+        way = snapshot.way_back(model, alias) if snapshot is not None and snapshot.levers else None
+        if snapshot is None or way is None or not self.resident(VersionKey(model, way.version)):
+            return None
+        looking = all(worker.report is not None and worker.report.levers == snapshot.levers for worker in self._workers)
+        return way if looking else None
 
     async def prepare(self, spec: VersionSpec) -> Prepared:
         """Have every worker load and prove a version that snapshots keep; raises PrepareFailed, WorkerUnavailable."""
@@ -279,9 +301,10 @@ class Workers:
 
     async def close(self) -> None:
         """Stop probing and close the links. Idempotent."""
-        for task in self._tasks:
+        tasks = [*self._tasks, *self._syncs]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._tasks = []
         for worker in self._workers:
             await worker.link.close()

@@ -44,6 +44,8 @@ class WorkerReport:
     draining: bool
     metrics: bytes
     vitals: Vitals
+    levers: str = ""
+    """The shared memory that its routes look for levers in; "" where they look for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,4 +148,5 @@ def _report(message: worker_pb2.ReportResponse) -> WorkerReport:
         draining=message.draining,
         metrics=message.metrics,
         vitals=vitals_value(message.vitals),
+        levers=message.levers,
     )

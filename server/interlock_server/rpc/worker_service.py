@@ -126,6 +126,7 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
             metrics=metrics,
             inference_address=self._address,
             draining=self._health.draining,
+            levers=self._catalog.levers,
             vitals=None if vitals is None else vitals_message(vitals),
         )
 

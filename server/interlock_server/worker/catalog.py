@@ -16,6 +16,7 @@ from interlock.types import ModelRef
 from interlock_registry.domain import Route
 
 from interlock_server.access.holder import Holder
+from interlock_server.levers import LeverView
 from interlock_server.snapshot import Snapshot, VersionKey, VersionSpec, primary
 from interlock_server.worker.engine import give_back_memory
 from interlock_server.worker.loader import Loader, Loading, low_priority_thread
@@ -72,6 +73,7 @@ class Catalog:
         self._servables: dict[VersionKey, Servable] = {}
         self._snapshot: Snapshot | None = None
         self._table = _NO_ROUTES
+        self._levers: LeverView | None = None
         self._settled = False
         self._loads: queue.SimpleQueue[Servable | None] = queue.SimpleQueue()
         self._drains: queue.SimpleQueue[_Dropped | None] = queue.SimpleQueue()
@@ -116,6 +118,12 @@ class Catalog:
     def epoch(self) -> int:
         """The epoch of the current snapshot; -1 before the first one."""
         return self._snapshot.epoch if self._snapshot else -1
+
+    @property
+    def levers(self) -> str:
+        """The shared memory that the routes look for levers in; "" where they look for none."""
+        levers = self._levers
+        return "" if levers is None else levers.path
 
     @property
     def settled(self) -> bool:
@@ -170,6 +178,7 @@ class Catalog:
                 self._add(wanted[key])
             dropped = [self._servables.pop(key) for key in self._servables.keys() - wanted.keys()]
             self._snapshot = snapshot
+            self._levers = self._look_at(snapshot.levers)
             self._table = self._build(snapshot)
             applied = self._applied(snapshot)
         for servable in dropped:
@@ -212,7 +221,18 @@ class Catalog:
         self._loader.close()
 
     def _build(self, snapshot: Snapshot) -> RouteTable:
-        return RouteTable.build(snapshot.routes, self._servables, snapshot.models)
+        return RouteTable.build(snapshot.routes, self._servables, snapshot.models, snapshot.ways_back, self._levers)
+
+    def _look_at(self, path: str) -> LeverView | None:
+        """Return the levers at a path; None where there are none, and rollbacks then come with the next snapshot."""
+        known = self._levers
+        if known is not None and known.path == path:
+            return known
+        try:
+            return LeverView(path) if path else None
+        except OSError as error:
+            log.warning("the levers cannot be looked at, so rollbacks take a message more: %s", error)
+            return None
 
     def _is_news(self, key: VersionKey, spec: VersionSpec) -> bool:
         """Tell whether a version has to be loaded; one that FAILED gets another chance if its blobs were mended."""

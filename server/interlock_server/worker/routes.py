@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 from interlock.errors import AliasNotFound, ModelNotFound, VersionNotLoaded
@@ -11,7 +11,8 @@ from interlock.types import STABLE, ModelRef
 from interlock_registry.domain import Route
 
 from interlock_server.front.seam import Trailing
-from interlock_server.snapshot import VersionKey, primary
+from interlock_server.levers import Lever, LeverView
+from interlock_server.snapshot import VersionKey, WayBack, primary
 from interlock_server.worker.servable import Servable
 
 
@@ -23,6 +24,8 @@ class Resolved:
     alias: str
     """"" when it was asked for by number."""
     generation: int
+    back: WayTaken | None = None
+    """Where it leads instead once its lever is pulled."""
     facts: Trailing = field(init=False)
     """What every answer says about it."""
 
@@ -33,6 +36,20 @@ class Resolved:
             ("interlock-digest", self.servable.spec.digest),
         )
         object.__setattr__(self, "facts", facts)
+
+
+@dataclass(frozen=True, slots=True)
+class WayTaken:
+    """An alias's way back, and the lever that says that it is taken."""
+
+    resolved: Resolved
+    lever: Lever
+    levers: LeverView
+
+    @property
+    def taken(self) -> bool:
+        """Whether a rollback was committed that the routes do not know yet."""
+        return self.levers.pulled(self.lever)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +66,16 @@ class RouteTable:
 
     @classmethod
     def build(
-        cls, routes: Iterable[Route], servables: Mapping[VersionKey, Servable], known: Iterable[str] = ()
+        cls,
+        routes: Iterable[Route],
+        servables: Mapping[VersionKey, Servable],
+        known: Iterable[str] = (),
+        ways_back: Iterable[WayBack] = (),
+        levers: LeverView | None = None,
     ) -> Self:
         """Make a table; a route to a version that is not among the servables is left out.
 
-        `known` are models that exist even if nothing of them is loaded.
+        `known` are models that exist even if nothing of them is loaded; `ways_back` count where there are `levers`.
         """
         models: dict[str, _ModelRoutes] = {name: _ModelRoutes() for name in known}
         for key, servable in servables.items():
@@ -64,6 +86,11 @@ class RouteTable:
             target = servables.get(VersionKey(route.model, primary(route)))
             if target is not None:
                 entry.aliases[route.alias] = Resolved(target, route.alias, route.generation)
+        for way in ways_back:
+            back, aliases = servables.get(VersionKey(way.model, way.version)), models[way.model].aliases
+            if back is not None and way.alias in aliases and levers is not None:
+                taken = WayTaken(Resolved(back, way.alias, way.generation), way.lever, levers)
+                aliases[way.alias] = replace(aliases[way.alias], back=taken)
         return cls(models)
 
     def resolve(self, ref: ModelRef) -> Resolved:
@@ -80,4 +107,6 @@ class RouteTable:
         found = model.aliases.get(alias)
         if found is None:
             raise AliasNotFound(ref.model, alias)
+        if found.back is not None and found.back.taken:
+            return found.back.resolved
         return found

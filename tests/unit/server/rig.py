@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import grpc.aio
+from interlock.errors import AliasNotFound, ModelNotFound, NotReady
 from interlock.golden import DEFAULT_TOLERANCES
 from interlock.model import MutationOptions, ServableState, ServingConfig
-from interlock.types import Signature
+from interlock.types import ModelRef, Signature
 from interlock.v1 import admin_pb2_grpc
 from interlock_registry.artifacts import LocalArtifactStore
 from interlock_registry.derived_store import DerivedStore
@@ -42,6 +43,7 @@ from interlock_server.control.standing import Addresses, Standing
 from interlock_server.control.switching import Switching
 from interlock_server.control.uploads import Uploads
 from interlock_server.control.workers import Workers
+from interlock_server.levers import LeverFrame
 from interlock_server.process.datadir import DataDir
 from interlock_server.rpc import worker_service
 from interlock_server.rpc.admin import AdminServicer
@@ -152,10 +154,11 @@ class Rig:
         await self.switching.rollback(attempt(Action.ROLLBACK, model, version, alias, **more), MutationOptions())
 
     def live(self, model: str = "m", alias: str = "stable") -> int | None:
-        """Return the version that the worker's own table leads to."""
-        models_ = self.catalog.table.models
-        found = models_[model].aliases.get(alias) if model in models_ else None
-        return None if found is None else found.servable.spec.version
+        """Return the version that the worker answers with."""
+        try:
+            return self.catalog.resolve(ModelRef(model, alias=alias)).servable.spec.version
+        except (ModelNotFound, AliasNotFound, NotReady):
+            return None
 
     async def events(self) -> list[tuple[str, str]]:
         """Return (action, outcome) of every event, oldest first."""
@@ -197,7 +200,8 @@ async def running(engine: Engine, root: Path, *, replica_id: str = "r", **change
         )
         metrics = ControlMetrics()
         artifacts = LocalArtifactStore(settings.blobs)
-        replica = Replica(artifacts.path)
+        levers = LeverFrame()
+        replica = Replica(artifacts.path, levers)
         store = DerivedStore(data.root)
         forms = Forms(store, lambda: workers.provider, enabled=settings.derived_cache_bytes > 0)
         workers = Workers(
@@ -242,6 +246,7 @@ async def running(engine: Engine, root: Path, *, replica_id: str = "r", **change
             deriving,
             reconciler.changed,
             approvals=approving.needed,
+            levers=levers,
         )
         uploads = Uploads(settings, data.uploads, metrics)
         registering = Registering(settings, uploads, artifacts, database, mutations, switching, deriving)
@@ -300,6 +305,7 @@ async def running(engine: Engine, root: Path, *, replica_id: str = "r", **change
             await deriving.close()
             await reconciler.close()
             await workers.close()
+            levers.close()
             await internal.stop(0)
             await asyncio.to_thread(database.close)
             await asyncio.to_thread(catalog.drain_all)

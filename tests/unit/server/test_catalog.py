@@ -12,7 +12,8 @@ from interlock.errors import AliasNotFound, ModelNotFound, NotReady, VersionNotL
 from interlock.model import ServableState
 from interlock.types import ModelRef
 from interlock_registry.domain import Route, Target
-from interlock_server.snapshot import VersionKey, VersionSpec, primary
+from interlock_server.levers import LeverFrame
+from interlock_server.snapshot import Snapshot, VersionKey, VersionSpec, WayBack, primary
 from interlock_server.worker.catalog import Catalog
 from interlock_server.worker.routes import RouteTable
 from interlock_server.worker.servable import Servable
@@ -105,6 +106,44 @@ def test_a_snapshot_loads_what_it_keeps_and_routes_to_it(catalog: Catalog, tmp_p
     assert ask(catalog, "m") == 2.0
     assert ask(catalog, "m@1") == 1.0
     assert catalog.apply(snapshot(one, two, routes=[route("m", 1)], epoch=2)).waiting == ()
+    assert ask(catalog, "m") == 1.0
+
+
+def test_an_alias_leads_back_as_soon_as_its_lever_is_pulled(catalog: Catalog, tmp_path: Path) -> None:
+    frame = LeverFrame()
+    one, two = version_spec(tmp_path, 1), version_spec(tmp_path, 2)
+
+    def picture(epoch: int, generation: int, version: int) -> Snapshot:
+        lever = frame.lever("m", "stable", incarnation="one", generation=generation + 1, version=1)
+        assert lever is not None
+        made = snapshot(one, two, routes=[route("m", version, generation=generation)], epoch=epoch)
+        return replace(made, ways_back=(WayBack("m", "stable", 1, generation + 1, lever),), levers=frame.path)
+
+    first = picture(1, 2, 2)
+    catalog.apply(first)
+    settled(catalog)
+    assert catalog.levers == frame.path
+    before = catalog.resolve(ModelRef("m"))
+    frame.pull(first.ways_back[0].lever)
+    after = catalog.resolve(ModelRef("m"))
+    assert [(each.servable.spec.version, each.generation) for each in (before, after)] == [(2, 2), (1, 3)]
+    assert ("interlock-generation", "3") in after.facts
+    assert catalog.resolve(ModelRef("m", version=2)).servable.spec.version == 2, "asked for by number it is there"
+    catalog.prepare(one, 10.0)
+    assert catalog.resolve(ModelRef("m")).servable.spec.version == 1
+
+    catalog.apply(snapshot(one, two, routes=[route("m", 1, generation=3)], epoch=2))
+    assert catalog.resolve(ModelRef("m")).servable.spec.version == 1
+    assert catalog.levers == ""
+    catalog.apply(picture(3, 4, 2))
+    assert catalog.resolve(ModelRef("m")).servable.spec.version == 2, "the lever of another way back is not its own"
+    frame.close()
+
+
+def test_levers_that_cannot_be_looked_at_are_done_without(catalog: Catalog, tmp_path: Path) -> None:
+    catalog.apply(replace(snapshot(version_spec(tmp_path, 1)), levers=str(tmp_path / "absent")))
+    assert catalog.levers == ""
+    settled(catalog)
     assert ask(catalog, "m") == 1.0
 
 

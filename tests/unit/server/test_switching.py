@@ -24,7 +24,7 @@ from interlock_registry.manifest import Blob
 from interlock_registry.registry import Registry
 from interlock_server.control.admission import Room
 from interlock_server.control.workers import Prepared
-from interlock_server.rpc.worker_link import WorkerReport
+from interlock_server.rpc.worker_link import WorkerLink, WorkerReport
 from interlock_server.snapshot import VersionKey, VersionSpec
 
 from tests.support import eventually_async
@@ -52,6 +52,34 @@ async def test_a_rollback_to_a_resident_version_loads_nothing(rig: Rig) -> None:
     switch = await rig.switching.rollback(attempt(Action.ROLLBACK, "m", 0, "stable"), MutationOptions())
     assert (switch.from_version, switch.to_version, switch.resident, switch.prepare_s) == (2, 1, True, 0.0)
     assert rig.live() == 1
+
+
+async def test_a_rollback_needs_no_message_to_the_workers(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    for scale in (1.0, 2.0):
+        await rig.promote(await rig.add(scale=scale))
+    await eventually_async(lambda: rig.workers.way_back("m", "stable") is not None, "every worker knows the way back")
+    before, apply, gate = rig.catalog.epoch, WorkerLink.apply, asyncio.Event()
+
+    async def late(link: WorkerLink, *request: Any, **more: Any) -> WorkerReport:
+        await gate.wait()
+        return await apply(link, *request, **more)
+
+    monkeypatch.setattr(WorkerLink, "apply", late)
+    async with asyncio.timeout(30):
+        await rig.rollback()
+    assert (rig.live(), rig.catalog.epoch) == (1, before)
+    assert rig.workers.way_back("m", "stable") is None, "until they have the whole picture nobody goes on by lever"
+    gate.set()
+    await eventually_async(lambda: rig.catalog.epoch > before, "the whole picture follows")
+    assert rig.live() == 1
+
+
+async def test_where_there_is_no_lever_a_rollback_sends_the_workers_the_picture(rig: Rig) -> None:
+    for scale in (1.0, 2.0, 3.0):
+        await rig.promote(await rig.add(scale=scale))
+    await eventually_async(lambda: rig.workers.resident(VersionKey("m", 2)), "version 2 is known to be resident")
+    await rig.rollback(1)
+    assert (rig.live(), rig.catalog.epoch) == (1, rig.replica.epoch)
 
 
 async def test_after_a_rollback_the_next_way_back_is_loaded_and_the_version_left_is_dropped(rig: Rig) -> None:
