@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 from interlock import golden
-from interlock.errors import DataLoss, FailedPrecondition, GoldenMismatch, InterlockError, InternalError
-from interlock.golden import DEFAULT_TOLERANCES, Golden
+from interlock.errors import DataLoss, FailedPrecondition, InterlockError, InternalError
+from interlock.golden import DEFAULT_TOLERANCES
 from interlock.model import LoadedFrom, ServableState
-from interlock.types import Array, DType, Signature, TensorSpec
 from interlock_registry.derived import Form
 from interlock_registry.derived_store import files_of, graph_of, root_of
 from interlock_registry.manifest import Manifest
@@ -25,19 +23,26 @@ from interlock_registry.manifest import Manifest
 from interlock_server.process.notes import Notes
 from interlock_server.snapshot import VersionSpec
 from interlock_server.worker.batcher import Batcher, Lane
-from interlock_server.worker.engine import CPU, Engine, Run, Session, for_engine, give_back_memory
-from interlock_server.worker.pace import QUICK_S, Pace, depends_on_sizes_alone
+from interlock_server.worker.engine import CPU, Engine, Session, give_back_memory
+from interlock_server.worker.pace import Pace, depends_on_sizes_alone
+from interlock_server.worker.proving import Timed, check_golden, measure, warm
 from interlock_server.worker.servable import Servable
 from interlock_server.worker.watch import Watch
 
 log = logging.getLogger("interlock.loader")
 
 _LOW_PRIORITY: Final = 10
-_GOLDEN_ROWS: Final = 8
-"""Golden samples are replayed in slices of so many rows: a large one must not need a large run."""
-_TIMED_RUNS: Final = 8
-_NOT_QUICK_S: Final = 10 * QUICK_S
+_SLOW_S: Final = 20e-3
+"""A version that took as long at its best, however cold it was, need not be run again to be known as not quick."""
 _CHUNK: Final = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Proven:
+    """A session that is warm, and answers as it should."""
+
+    session: Session
+    shortest_run_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +83,8 @@ class Loader:
             self.loading = Loading(str(spec.key), started)
             watch.begin_loading()
             try:
-                session = self._open(servable)
-                pace = self._pace(spec, session)
+                proven = self._open(servable)
+                session, pace = proven.session, self._pace(spec, proven)
             except InterlockError as error:
                 self._give_up(servable, error)
                 watch.close()
@@ -103,7 +108,7 @@ class Loader:
             servable.transition(ServableState.READY, servable.fell_back, batcher=batcher)
             log.info("loaded", extra={"version": str(spec.key), "load_s": round(servable.load_s, 4)})
 
-    def _open(self, servable: Servable) -> Session:
+    def _open(self, servable: Servable) -> _Proven:
         """Return the version's session, warm and proven; raises what keeps it from being served."""
         spec = servable.spec
         if spec.damage:
@@ -116,15 +121,16 @@ class Loader:
         slot = self._notes.slot(str(spec.key)) if self._notes is not None else None
         return Watch(str(spec.key), slot, suspect=spec.suspect, poison=spec.poison)
 
-    def _pace(self, spec: VersionSpec, session: Session) -> Pace:
+    def _pace(self, spec: VersionSpec, proven: _Proven) -> Pace:
         """Measure whether the version's runs are quick, where that can be told at all."""
         self._verify_blob(spec.manifest_path, spec.digest)
         manifest = Manifest.from_json(_read(spec.manifest_path, spec.digest).decode())
         pace = Pace(may_be_quick=not spec.suspect and depends_on_sizes_alone(manifest.operators))
-        measure(spec, session, pace)
+        if proven.shortest_run_s < _SLOW_S:
+            measure(spec, proven.session, pace)
         return pace
 
-    def _open_derived(self, servable: Servable) -> Session | None:
+    def _open_derived(self, servable: Servable) -> _Proven | None:
         """Return a proven session of the derived form; None where there is none or it is of no use."""
         spec = servable.spec
         # What a version is suspected of, its form may have done.
@@ -134,11 +140,11 @@ class Loader:
             graph = self._verify_derived(spec)
             session = self._make(graph, spec, optimised=True)
             servable.advance(ServableState.LOADING, ServableState.WARMING)
-            self._prove(spec, session)
+            shortest_run_s = self._prove(spec, session)
             # Kernels packed their weights anew, found them equal to the file's, and freed them.
             give_back_memory()
             servable.loaded_from = LoadedFrom.DERIVED
-            return session
+            return _Proven(session, shortest_run_s)
         # It is a cache of the artifact, which is there: whatever is wrong with it must not fail the load.
         except InterlockError as error:
             why = error.message
@@ -150,14 +156,14 @@ class Loader:
         servable.fell_back = f"its derived form is not used: {why}"
         return None
 
-    def _open_artifact(self, servable: Servable) -> Session:
+    def _open_artifact(self, servable: Servable) -> _Proven:
         spec = servable.spec
         self._verify_artifact(spec)
         session = self._make(spec.graph_path, spec, optimised=False)
         servable.advance(ServableState.LOADING, ServableState.WARMING)
-        self._prove(spec, session)
+        shortest_run_s = self._prove(spec, session)
         servable.loaded_from = servable.loaded_from or LoadedFrom.ARTIFACT
-        return session
+        return _Proven(session, shortest_run_s)
 
     def _make(self, path: str, spec: VersionSpec, *, optimised: bool) -> Session:
         return self._maker.submit(self._make_on_a_new_thread, path, spec, optimised).result()
@@ -211,15 +217,17 @@ class Loader:
     def _verify_blob(self, path: str, digest: str) -> None:
         self._verify("blob", path, digest, "restore it from a backup")
 
-    def _prove(self, spec: VersionSpec, session: Session) -> None:
-        """Warm the session up: on its golden samples, which it must meet, else on zeros."""
+    def _prove(self, spec: VersionSpec, session: Session) -> float:
+        """Warm the session up: on its golden samples, which it must meet, else on zeros. Return its shortest run."""
+        timed = Timed(session)
         if not spec.golden_path:
-            _warm(spec.signature, session)
-            return
+            warm(spec.signature, timed)
+            return timed.shortest_s
         self._verify_blob(spec.golden_path, spec.golden_sha256)
         provider = self._engine.choice.provider
         tolerance = spec.tolerances.get(provider, DEFAULT_TOLERANCES[provider])
-        check_golden(golden.read(Path(spec.golden_path)), spec, session, tolerance)
+        check_golden(golden.read(Path(spec.golden_path)), spec, timed, tolerance)
+        return timed.shortest_s
 
 
 def _read(path: str, digest: str) -> bytes:
@@ -244,60 +252,3 @@ def low_priority_thread() -> None:
     thread = threading.get_native_id()
     # Never up, which is not allowed: the whole server may have been started at a lower priority still.
     os.setpriority(os.PRIO_PROCESS, thread, max(_LOW_PRIORITY, os.getpriority(os.PRIO_PROCESS, thread)))
-
-
-def check_golden(samples: Golden, spec: VersionSpec, session: Session, tolerance: golden.Tolerance) -> None:
-    """Replay golden samples; raises GoldenMismatch."""
-    for sample in samples.samples:
-        inputs = [sample.inputs[each.name] for each in spec.signature.inputs]
-        actual = _replay(inputs, spec, session)
-        for each, array in zip(spec.signature.outputs, actual, strict=True):
-            difference = golden.compare(each.name, each.dtype, array, sample.outputs[each.name], tolerance)
-            if not difference.within:
-                raise GoldenMismatch(f"golden check: {difference.why}", output=each.name, max_abs=difference.max_abs)
-
-
-def _replay(inputs: list[Array], spec: VersionSpec, session: Session) -> list[Array]:
-    inputs = [for_engine(each, array) for each, array in zip(spec.signature.inputs, inputs, strict=True)]
-    rows = inputs[0].shape[0] if inputs and inputs[0].ndim else 0
-    if not spec.joinable or rows <= _GOLDEN_ROWS:
-        return session.run(inputs, Run())
-    slices = [
-        session.run([array[start : start + _GOLDEN_ROWS] for array in inputs], Run())
-        for start in range(0, rows, _GOLDEN_ROWS)
-    ]
-    return [np.concatenate(parts) for parts in zip(*slices, strict=True)]
-
-
-def _warm(signature: Signature, session: Session) -> None:
-    """Run once on zeros with every dynamic size 1; a model that cannot run on zeros is warmed by its first request."""
-    inputs = [_zeros(spec) for spec in signature.inputs]
-    try:
-        session.run(inputs, Run())
-    except InternalError as error:
-        log.warning("warm-up on zeros failed: %s", error.message)
-
-
-def measure(spec: VersionSpec, session: Session, pace: Pace) -> None:
-    """Time the smallest run, again where it is quick: the first ones are slow, and so is a thread that gives way."""
-    if not pace.may_be_quick:
-        return
-    inputs = [_zeros(each) for each in spec.signature.inputs]
-    size = sum(array.nbytes for array in inputs)
-    for _ in range(_TIMED_RUNS):
-        began = time.monotonic()
-        try:
-            session.run(inputs, Run())
-        except InternalError:
-            break  # it cannot run on zeros: its first requests will tell
-        run_s = time.monotonic() - began
-        pace.ran(size, run_s)
-        if run_s > _NOT_QUICK_S or pace.limit >= size:
-            break
-
-
-def _zeros(spec: TensorSpec) -> Array:
-    shape = tuple(size if isinstance(size, int) else 1 for size in spec.shape)
-    if spec.dtype is DType.BYTES:
-        return np.full(shape, "", dtype=object)
-    return np.zeros(shape, spec.dtype.numpy)
