@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from interlock import convert
 from interlock.access import Grant, Proof
@@ -12,7 +12,7 @@ from interlock_registry.domain import Route, Target
 
 from interlock_server.access.holder import Holder
 from interlock_server.levers import Lever
-from interlock_server.snapshot import Snapshot, VersionKey, VersionSpec, WayBack
+from interlock_server.snapshot import Snapshot, VersionSpec, WayBack
 
 
 def spec_message(spec: VersionSpec) -> worker_pb2.VersionSpec:
@@ -69,67 +69,68 @@ def spec_value(message: worker_pb2.VersionSpec) -> VersionSpec:
     )
 
 
-class SpecMessages:
-    """Messages of version specs, made once: of the thousands in a snapshot few differ from those in the one before."""
+class SnapshotWriter:
+    """Snapshots as requests to one worker; what was written for the one before is not written again."""
 
     def __init__(self) -> None:
-        self._made: dict[VersionKey, tuple[VersionSpec, worker_pb2.VersionSpec]] = {}
+        self._routes: dict[tuple[str, str], tuple[Route, bytes]] = {}
+        self._keep: dict[tuple[str, int], tuple[VersionSpec, bytes]] = {}
 
-    def of(self, specs: Sequence[VersionSpec]) -> Sequence[worker_pb2.VersionSpec]:
-        """Return the messages of a snapshot's specs, and forget all others."""
-        before, self._made = self._made, {}
-        return [self._message(spec, before.get(spec.key)) for spec in specs]
+    def request(self, snapshot: Snapshot) -> worker_pb2.ApplyRequest:
+        """Return a snapshot in parts, and forget those that only earlier ones had."""
+        self._routes = {(each.model, each.alias): self._route(each) for each in snapshot.routes}
+        self._keep = {(each.model, each.version): self._spec(each) for each in snapshot.keep}
+        return worker_pb2.ApplyRequest(
+            snapshot=snapshot_message(replace(snapshot, routes=(), keep=())),
+            routes=[written for _, written in self._routes.values()],
+            keep=[written for _, written in self._keep.values()],
+        )
 
-    def _message(
-        self, spec: VersionSpec, known: tuple[VersionSpec, worker_pb2.VersionSpec] | None
-    ) -> worker_pb2.VersionSpec:
-        message = known[1] if known is not None and known[0] == spec else spec_message(spec)
-        self._made[spec.key] = (spec, message)
-        return message
+    def _route(self, route: Route) -> tuple[Route, bytes]:
+        known = self._routes.get((route.model, route.alias))
+        if known is not None and (known[0] is route or known[0] == route):
+            return known
+        return route, _route_message(route).SerializeToString()
+
+    def _spec(self, spec: VersionSpec) -> tuple[VersionSpec, bytes]:
+        known = self._keep.get((spec.model, spec.version))
+        if known is not None and (known[0] is spec or known[0] == spec):
+            return known
+        return spec, spec_message(spec).SerializeToString()
 
 
-class SpecValues:
-    """Version specs, read once: the other end of `SpecMessages`."""
+class SnapshotReader:
+    """The other end: parts that came in the request before are the same values."""
 
     def __init__(self) -> None:
-        self._read: dict[VersionKey, tuple[worker_pb2.VersionSpec, VersionSpec]] = {}
+        self._routes: dict[bytes, Route] = {}
+        self._keep: dict[bytes, VersionSpec] = {}
 
-    def of(self, messages: Sequence[worker_pb2.VersionSpec]) -> Sequence[VersionSpec]:
-        """Return the specs of a snapshot's messages, and forget all others."""
-        before, self._read = self._read, {}
-        return [self._value(message, before) for message in messages]
+    def snapshot(self, request: worker_pb2.ApplyRequest) -> Snapshot:
+        """Read a snapshot, and forget the parts that it does not have."""
+        self._routes = {
+            written: self._routes.get(written) or _route_value(worker_pb2.Route.FromString(written))
+            for written in request.routes
+        }
+        self._keep = {
+            written: self._keep.get(written) or spec_value(worker_pb2.VersionSpec.FromString(written))
+            for written in request.keep
+        }
+        rest = snapshot_value(request.snapshot)
+        return replace(
+            rest,
+            routes=(*rest.routes, *self._routes.values()),
+            keep=(*rest.keep, *self._keep.values()),
+        )
 
-    def _value(
-        self,
-        message: worker_pb2.VersionSpec,
-        before: Mapping[VersionKey, tuple[worker_pb2.VersionSpec, VersionSpec]],
-    ) -> VersionSpec:
-        key = VersionKey(message.model, message.version)
-        known = before.get(key)
-        value = known[1] if known is not None and known[0] == message else spec_value(message)
-        # The newest message, though it is equal: an old one would keep the whole request alive that it came in.
-        self._read[key] = (message, value)
-        return value
 
-
-def snapshot_message(snapshot: Snapshot, specs: SpecMessages | None = None) -> worker_pb2.Snapshot:
-    """Return a snapshot as a message; `specs` remembers those of the snapshot before."""
+def snapshot_message(snapshot: Snapshot) -> worker_pb2.Snapshot:
+    """Return a snapshot as one message."""
     return worker_pb2.Snapshot(
         incarnation=snapshot.incarnation,
         epoch=snapshot.epoch,
-        routes=[
-            worker_pb2.Route(
-                model=route.model,
-                alias=route.alias,
-                generation=route.generation,
-                targets=[
-                    worker_pb2.Route.Target(version=target.version, weight=target.weight, shadow=target.shadow)
-                    for target in route.targets
-                ],
-            )
-            for route in snapshot.routes
-        ],
-        keep=(specs or SpecMessages()).of(snapshot.keep),
+        routes=map(_route_message, snapshot.routes),
+        keep=map(spec_message, snapshot.keep),
         models=snapshot.models,
         holders=[
             worker_pb2.Holder(
@@ -156,24 +157,13 @@ def snapshot_message(snapshot: Snapshot, specs: SpecMessages | None = None) -> w
     )
 
 
-def snapshot_value(message: worker_pb2.Snapshot, specs: SpecValues | None = None) -> Snapshot:
-    """Read a snapshot; `specs` remembers those of the snapshot before."""
+def snapshot_value(message: worker_pb2.Snapshot) -> Snapshot:
+    """Read a snapshot from one message."""
     return Snapshot(
         incarnation=message.incarnation,
         epoch=message.epoch,
-        routes=tuple(
-            Route(
-                model=route.model,
-                alias=route.alias,
-                generation=route.generation,
-                targets=tuple(
-                    Target(version=target.version, weight=target.weight, shadow=target.shadow)
-                    for target in route.targets
-                ),
-            )
-            for route in message.routes
-        ),
-        keep=tuple((specs or SpecValues()).of(message.keep)),
+        routes=tuple(map(_route_value, message.routes)),
+        keep=tuple(map(spec_value, message.keep)),
         models=tuple(message.models),
         holders=tuple(
             Holder(
@@ -190,4 +180,27 @@ def snapshot_value(message: worker_pb2.Snapshot, specs: SpecValues | None = None
             for way in message.ways_back
         ),
         levers=message.levers,
+    )
+
+
+def _route_message(route: Route) -> worker_pb2.Route:
+    return worker_pb2.Route(
+        model=route.model,
+        alias=route.alias,
+        generation=route.generation,
+        targets=[
+            worker_pb2.Route.Target(version=target.version, weight=target.weight, shadow=target.shadow)
+            for target in route.targets
+        ],
+    )
+
+
+def _route_value(message: worker_pb2.Route) -> Route:
+    return Route(
+        model=message.model,
+        alias=message.alias,
+        generation=message.generation,
+        targets=tuple(
+            Target(version=target.version, weight=target.weight, shadow=target.shadow) for target in message.targets
+        ),
     )

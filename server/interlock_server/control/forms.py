@@ -9,7 +9,7 @@ from typing import Final
 from interlock_registry.derived import Form, Held, Recipe, cpu_features, installed_runtime
 from interlock_registry.derived_store import DerivedStore
 
-from interlock_server.snapshot import Snapshot, VersionSpec
+from interlock_server.snapshot import Snapshot, VersionKey, VersionSpec
 
 _USUAL: Final = "CPU"
 _PROVIDERS: Final = frozenset({_USUAL})
@@ -33,6 +33,7 @@ class Forms:
         self._recipes: dict[str, Recipe] = {}
         self._recipes_provider = ""
         self._located: _Located | None = None
+        self._placed: dict[VersionKey, _Placed] = {}
 
     def take(self, held: Sequence[Held]) -> None:
         """Take over what is on disk now."""
@@ -81,17 +82,32 @@ class Forms:
         record_sha256 = None if recipe is None else self._records.get(recipe.key)
         if recipe is None or record_sha256 is None:
             return spec
+        known = self._placed.get(spec.key)
+        if known is not None and known.asked is spec and known.answer.derived_sha256 == record_sha256:
+            return known.answer
         path = str(self._store.record_path(recipe.key))
-        return replace(spec, derived_path=path, derived_sha256=record_sha256)
+        answer = replace(spec, derived_path=path, derived_sha256=record_sha256)
+        self._placed[spec.key] = _Placed(spec, answer)
+        return answer
 
     def located(self, snapshot: Snapshot) -> Snapshot:
         """Return a snapshot whose versions name the derived forms that there are."""
         provider = self._provider()
         last = self._located
         if last is None or last.asked is not snapshot or last.provider != provider:
+            if len(self._placed) > 2 * len(snapshot.keep):
+                self._placed.clear()  # most of them are kept no more
             keep = tuple(map(self.with_form, snapshot.keep))
             last = self._located = _Located(snapshot, provider, replace(snapshot, keep=keep))
         return last.answer
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """A spec with its form, so that it is the same one in every snapshot."""
+
+    asked: VersionSpec
+    answer: VersionSpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from interlock.v1 import admin_pb2, worker_pb2, worker_pb2_grpc
 
 from interlock_server.process.boot import switch_socket
 from interlock_server.snapshot import Snapshot, VersionSpec
-from interlock_server.snapshot_wire import SpecMessages, snapshot_message, spec_message
+from interlock_server.snapshot_wire import SnapshotWriter, spec_message
 from interlock_server.vitals import Vitals, vitals_value
 
 _CREDENTIALS: Final = struct.Struct("3i")
@@ -70,14 +70,14 @@ class WorkerLink:
         )
         self._stub = worker_pb2_grpc.WorkerServiceStub(self._channel)
         self._switch_stub = worker_pb2_grpc.WorkerServiceStub(self._switch_channel)
-        self._specs = SpecMessages()
+        self._writer = SnapshotWriter()
 
     async def apply(self, snapshot: Snapshot, timeout_s: float, *, reconnect: bool = False) -> WorkerReport:
         """Switch the worker to a snapshot; returns what it is and does right after.
 
         With `reconnect` a channel that has lost its connection is given the time to find it again.
         """
-        request = worker_pb2.ApplyRequest(snapshot=snapshot_message(snapshot, self._specs))
+        request = self._writer.request(snapshot)
         try:
             response = await self._switch_stub.Apply(request, timeout=timeout_s, wait_for_ready=reconnect)
         except grpc.aio.AioRpcError as error:

@@ -21,7 +21,7 @@ from interlock_server.front.limits import WALL
 from interlock_server.front.seam import Front
 from interlock_server.process.boot import switch_socket
 from interlock_server.rpc.errors import streaming, unary
-from interlock_server.snapshot_wire import SpecValues, snapshot_value, spec_value
+from interlock_server.snapshot_wire import SnapshotReader, spec_value
 from interlock_server.vitals import Vitals, vitals_message
 from interlock_server.worker.catalog import Catalog
 from interlock_server.worker.health import Health
@@ -49,7 +49,7 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
         prepare_timeout_s: float,
         vitals: Callable[[], Vitals] = Vitals,
     ) -> None:
-        self._specs = SpecValues()
+        self._reader = SnapshotReader()
         self._applying = threading.Lock()
         self._catalog = catalog
         self._health = health
@@ -105,7 +105,7 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
     def apply(self, request: worker_pb2.ApplyRequest) -> worker_pb2.ApplyResponse:
         """Switch to a snapshot, on any thread."""
         with self._applying:
-            snapshot = snapshot_value(request.snapshot, self._specs)
+            snapshot = self._reader.snapshot(request)
         applied = self._catalog.apply(snapshot)
         return worker_pb2.ApplyResponse(epoch=applied.epoch, waiting=applied.waiting, report=self._report())
 

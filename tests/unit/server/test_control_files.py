@@ -16,7 +16,7 @@ from interlock_server.control.blaming import Judgement
 from interlock_server.control.last_known_good import LastKnownGood
 from interlock_server.control.replica import Replica
 from interlock_server.snapshot import Snapshot
-from interlock_server.snapshot_wire import SpecMessages, SpecValues, snapshot_message, snapshot_value, spec_message
+from interlock_server.snapshot_wire import SnapshotReader, SnapshotWriter, snapshot_message, snapshot_value
 
 from tests.unit.server.builders import bare_spec, route, snapshot
 
@@ -140,12 +140,14 @@ def test_a_snapshot_is_the_same_after_the_wire(sent: Snapshot) -> None:
     assert snapshot_value(type(message).FromString(message.SerializeToString())) == sent
 
 
-def test_specs_that_did_not_change_are_written_and_read_once() -> None:
-    messages, values = SpecMessages(), SpecValues()
+def test_parts_that_did_not_change_are_written_and_read_once() -> None:
+    writer, reader = SnapshotWriter(), SnapshotReader()
 
     def send(sent: Snapshot) -> Snapshot:
-        body = snapshot_message(sent, messages).SerializeToString()
-        return snapshot_value(worker_pb2.Snapshot.FromString(body), values)
+        body = writer.request(sent).SerializeToString()
+        found = reader.snapshot(worker_pb2.ApplyRequest.FromString(body))
+        assert found == sent
+        return found
 
     first, second = bare_spec(1), bare_spec(2)
     before = send(snapshot(first, second, epoch=1))
@@ -153,9 +155,12 @@ def test_specs_that_did_not_change_are_written_and_read_once() -> None:
     changed = replace(second, graph_path="/elsewhere")
     after = send(snapshot(replace(first), changed, bare_spec(3), epoch=2))
     assert after.keep == (first, changed, bare_spec(3))
-    assert after.keep[0] is before.keep[0]
-    assert send(snapshot(second, epoch=3)).keep == (second,)
-    assert messages.of([first])[0] == spec_message(first)
+    assert after.keep[0] is before.keep[0] and after.keep[1] is not before.keep[1]
+    assert after.routes[0] is not before.routes[0], "it leads to version 3 now"
+    assert send(replace(after, epoch=3)).routes[0] is after.routes[0]
+    assert send(snapshot(second, epoch=4)).keep == (second,)
+    whole = worker_pb2.ApplyRequest(snapshot=snapshot_message(after))
+    assert SnapshotReader().snapshot(whole) == after, "as one message too"
 
 
 # --- the replica's picture ---
