@@ -83,7 +83,7 @@ interop: setup ## other people's clients against a live server, each in an envir
 hostile: setup ## put 115 models that are made to do harm before a real server, and print what each is told
 	@$(PY) -m tests.hostile $(ARGS)
 
-crashpoints: setup ## crash and fail at every system call of register, promote, rollback, delete and gc (needs strace)
+crashpoints: setup ## crash, fail and lose the power at every system call of what writes: register, promote, gc, backup, … (needs strace)
 	@$(PY) -m tests.crashpoints $(ARGS)
 
 fuzz: setup ## broken requests at the inference methods for a minute (ARGS="--seconds 600 --seed 7")

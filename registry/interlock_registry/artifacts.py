@@ -6,7 +6,6 @@ may have it mapped. Only files whose names begin with a dot are unfinished.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import re
@@ -21,8 +20,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from interlock.errors import DataLoss, InterlockError, StorageFull, Unavailable
+from interlock.errors import DataLoss, InterlockError
 
+from interlock_registry import disk
 from interlock_registry.garbage import CONDEMNED, FileKind, StoredFile
 from interlock_registry.manifest import Blob, checked_digest
 
@@ -31,7 +31,6 @@ _WRITERS: Final = 4
 """Files that are hashed and synced at a time: a disk takes several syncs in one go."""
 _TEMPORARY: Final = ".incoming-"
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,9 +234,7 @@ class LocalArtifactStore:
         return size
 
     def _failure(self, error: OSError) -> InterlockError:
-        if error.errno in _FULL:
-            return StorageFull(f"the disk of the artifact store {self._root} is full; make room and try again")
-        return Unavailable(f"the artifact store {self._root} cannot be used: {error}")
+        return disk.failure(error, f"the artifact store {self._root}")
 
 
 def _age_s(path: Path) -> float:

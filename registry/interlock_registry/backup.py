@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from interlock.errors import DataLoss, StartupRefused, Unavailable
 
+from interlock_registry import disk
 from interlock_registry.artifacts import Incoming, LocalArtifactStore
 from interlock_registry.manifest import Blob
 from interlock_registry.registry import Registry
@@ -60,6 +61,7 @@ class Backup:
         self.folder = folder
         self.database = folder / "registry.db"
         self._document = folder / "backup.json"
+        self._begun = folder / ".interlock-backup"
 
     @property
     def store(self) -> LocalArtifactStore:
@@ -85,16 +87,25 @@ class Backup:
 
     def check_free(self) -> None:
         """Refuse a directory that holds something else; raises StartupRefused."""
-        if self.folder.exists() and any(self.folder.iterdir()) and not self._document.exists():
-            if {each.name for each in self.folder.iterdir()} <= {"blobs", ".registry.db.new"}:
-                return  # one that was interrupted
+        if self._document.exists() or self._begun.exists():
+            return  # one that is there, or was interrupted
+        if self.folder.exists() and any(self.folder.iterdir()):
             raise StartupRefused(f"{str(self.folder)!r} is not empty and holds no backup; name another directory")
 
     def save(self, registry: Registry, url: str, source: LocalArtifactStore, *, program: str) -> Transfer:
         """Copy a registry and its blobs; a server may be running on them. Raises RegistryUnavailable, StorageFull.
 
-        Of a database that is no file only the blobs are copied; it must have been dumped before.
+        Of a database that is no file only the blobs are copied; it must have been dumped before. What fails half-way
+        leaves an earlier backup as it was, and is finished by the next.
         """
+        try:
+            return self._save(registry, url, source, program=program)
+        except OSError as error:
+            raise disk.failure(error, f"the backup {self.folder}") from error
+
+    def _save(self, registry: Registry, url: str, source: LocalArtifactStore, *, program: str) -> Transfer:
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._begun.touch()
         target = self.store
         with self._moment(registry, url) as frozen:
             state, blobs = frozen.registry.state(), frozen.blobs
@@ -138,6 +149,12 @@ class Backup:
 
         Raises DataLoss where a blob is gone or damaged, unless `partial`; StartupRefused, StorageFull.
         """
+        try:
+            return self._put_back(url, database, target, partial=partial)
+        except OSError as error:
+            raise disk.failure(error, f"the data directory {database.parent}") from error
+
+    def _put_back(self, url: str, database: Path, target: LocalArtifactStore, *, partial: bool) -> Transfer:
         document = self.read()
         if document.database != "file":
             with _opened(url) as registry:

@@ -12,8 +12,9 @@ from pathlib import Path
 import click
 
 from tests.crashpoints.enumeration import Result, enumerate_points
-from tests.crashpoints.operations import OPERATIONS, prepare
+from tests.crashpoints.operations import OPERATIONS, SYNCED, prepare
 from tests.crashpoints.points import FAULTS, Point
+from tests.crashpoints.powerloss import lose_power
 
 
 @click.command()
@@ -34,17 +35,28 @@ def main(names: tuple[str, ...], sample: int, seed: int) -> None:
             pool.submit(enumerate_points, name, base, Path(folder) / name, choose)
             for name in names or tuple(OPERATIONS)
         ]
+        lost = [
+            pool.submit(lose_power, name, base, Path(folder) / f"{name}-power", seeds=3)
+            for name in names or SYNCED
+            if name in SYNCED and not sample
+        ]
         results = [each.result() for each in asked]
+        losses = [each.result() for each in lost]
     _print(results)
+    for each in losses:
+        print(f"{each.operation:16} {each.moments:5} power losses {len(each.violations):5} violations")
+        for violation in each.violations:
+            print(f"    {violation}")
     print(f"{sum(sum(each.tried.values()) for each in results)} points in {time.monotonic() - began:.0f} s")
-    sys.exit(1 if any(each.violations for each in results) else 0)
+    broken = [*(each.violations for each in results), *(each.violations for each in losses)]
+    sys.exit(1 if any(broken) else 0)
 
 
 def _print(results: list[Result]) -> None:
-    print(f"{'operation':10}", *(f"{fault:>8}" for fault in FAULTS), f"{'done':>8} {'violations':>11}")
+    print(f"{'operation':16}", *(f"{fault:>8}" for fault in FAULTS), f"{'done':>8} {'violations':>11}")
     for each in results:
         counts = (f"{each.tried[fault]:8}" for fault in FAULTS)
-        print(f"{each.operation:10}", *counts, f"{each.survived:8} {len(each.violations):11}")
+        print(f"{each.operation:16}", *counts, f"{each.survived:8} {len(each.violations):11}")
     for each in results:
         for violation in each.violations:
             print(f"    {violation}")

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -70,6 +70,11 @@ def run_to(point: Point, operation: str, folder: Path, trace: Path) -> Outcome:
 def run(operation: str, folder: Path) -> Outcome:
     """Perform an operation with nothing in its way."""
     return _run(operation, folder, [])
+
+
+def perform_under(strace: Sequence[str], operation: str, folder: Path) -> Outcome:
+    """Perform an operation, watched."""
+    return _run(operation, folder, list(strace))
 
 
 def _touching(folder: Path, lines: list[str]) -> Iterator[tuple[str, int]]:

@@ -13,7 +13,7 @@ from interlock_registry.checking import Checker
 from interlock_registry.fsck import Severity
 from interlock_registry.garbage import FileKind
 
-from tests.crashpoints.operations import ACKNOWLEDGED, REFUSED, open_place, perform, restart
+from tests.crashpoints.operations import ACKNOWLEDGED, REFUSED, open_place, perform, restart, unfinished
 from tests.crashpoints.points import Outcome, Point
 from tests.unit.registry.builders import MODEL
 
@@ -57,9 +57,15 @@ def violations(
     found = look(folder)
     if outcome.said.startswith(ACKNOWLEDGED) and found != after:
         yield "it was acknowledged and is not there"
+    yield from after_a_crash(operation, folder, found, before, after)
+
+
+def after_a_crash(operation: str, folder: Path, found: Picture, before: Picture, after: Picture) -> Iterator[str]:
+    """Say what is not as it must be in a folder that was found so, and leave it with the operation done."""
     if found not in (before, after):
         yield f"it is neither what was nor what was wanted: {found}"
     yield from _findings(folder, "after it")
+    yield from unfinished(operation, folder)
     store = restart(folder)
     if left := [each.name for each in store.files() if each.kind in (FileKind.INCOMING, FileKind.CONDEMNED)]:
         yield f"a start left {left}"
@@ -71,6 +77,9 @@ def violations(
     if operation == "gc" and again.changes == after.changes + 1:
         # Killed between the commit and the end: the garbage was put back, and its removal is told twice.
         again = replace(again, changes=after.changes)
+    yield from unfinished(operation, folder)
+    if left := [str(each) for name in ("uploads", "downloads") for each in (folder / "state" / name).glob("*")]:
+        yield f"repeated, it has left {left}"
     if again != after:
         yield f"repeated, it is {again}"
     yield from _findings(folder, "after it was repeated")

@@ -8,10 +8,11 @@ import uuid
 from pathlib import Path
 from typing import Final
 
-from interlock.errors import RegistryUnavailable
+from interlock.errors import RegistryUnavailable, StorageFull
 from sqlalchemy import make_url, update
 from sqlalchemy.exc import SQLAlchemyError
 
+from interlock_registry import disk
 from interlock_registry.sql import engine as engines
 from interlock_registry.sql import tables as t
 
@@ -33,6 +34,8 @@ def copy_database(url: str, target: Path) -> None:
         remove_database(target)
         engines.back_up(engine, target)
     except sqlite3.Error as error:
+        if engines.is_full(error):
+            raise StorageFull(f"the disk of {str(target.parent)!r} is full; {disk.MAKE_ROOM}") from error
         raise RegistryUnavailable(
             f"the registry's database {engines.where(engine)} cannot be copied: {error}"
         ) from error

@@ -15,6 +15,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlch
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from interlock_registry import disk
+
 _BUSY_TIMEOUT_MS: Final = 5000
 _POOL_TIMEOUT_S: Final = 5.0
 _OLDEST_SQLITE: Final = (3, 35, 0)  # RETURNING
@@ -22,6 +24,7 @@ _CHECKPOINT_PAGES: Final = 8000
 """When a commit itself checkpoints, should `tidy` never come round to it: a WAL of 32 MB."""
 _MIGRATION_LOCK: Final = 0x696E7465726C6F63
 _TRANSIENT_SQLSTATES: Final = frozenset({"40001", "40P01", "23505", "55P03"})
+_DISK_FULL: Final = "53100"
 _POSTGRESQL: Final = {
     "application_name": "interlock",
     "connect_timeout": 5,
@@ -180,6 +183,13 @@ def is_lost(error: DBAPIError) -> bool:
     return error.connection_invalidated
 
 
+def is_full(error: BaseException | None) -> bool:
+    """Tell whether a database had no room on its disk."""
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+    return getattr(error, "sqlstate", None) == _DISK_FULL
+
+
 def in_doubt(engine: Engine, error: SQLAlchemyError) -> RegistryUnavailable:
     """Say that nobody knows whether a commit was done."""
     return RegistryUnavailable(
@@ -195,6 +205,8 @@ def unavailable(engine: Engine, error: SQLAlchemyError) -> RegistryUnavailable:
         why = f"all its connections were busy for {_POOL_TIMEOUT_S:g} s"
     else:
         why = str(error.orig) if isinstance(error, DBAPIError) else str(error)
+    if isinstance(error, DBAPIError) and is_full(error.orig):
+        why = f"{why}; {disk.MAKE_ROOM}"
     return RegistryUnavailable(
         f"the registry's database {where(engine)} cannot be used: {why.strip()}; what is loaded is served on",
         facts={"database": where(engine)},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import sys
@@ -10,6 +9,7 @@ from typing import Any, Final
 
 from interlock.errors import InterlockError, InternalError, StorageFull
 
+from interlock_registry.disk import FULL, MAKE_ROOM
 from interlock_registry.tool.assemble_job import AssembleJob
 from interlock_registry.tool.derive_job import DeriveJob
 from interlock_registry.tool.diff_job import DiffJob, measured_json
@@ -20,7 +20,6 @@ from interlock_registry.walls import enclosure
 from interlock_registry.walls.limits import Reach, Sandbox, ToolLimits
 
 _MAX_REQUEST: Final = 4 << 20
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def main() -> None:
@@ -44,11 +43,9 @@ def _answer(request: dict[str, Any], limits: ToolLimits, missing: tuple[str, ...
     except MemoryError:
         return _refused(out_of_memory(limits))
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno not in FULL:
             raise
-        return _refused(
-            StorageFull("the disk is full, or the model has a file over the limit of one; make room and try again")
-        )
+        return _refused(StorageFull(f"the disk is full, or the model has a file over the limit of one; {MAKE_ROOM}"))
     except InterlockError as error:
         return _refused(error)
 

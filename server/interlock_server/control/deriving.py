@@ -17,6 +17,7 @@ from typing import Final
 
 from interlock.errors import DataLoss, InterlockError, InvalidModel, StorageFull
 from interlock.model import LoadedFrom, ServableState
+from interlock_registry import disk
 from interlock_registry.derived import Form, Held, Recipe, bytes_of, evictions
 from interlock_registry.derived_store import OWN, SHARED, DerivedStore, Workplace
 from interlock_registry.manifest import Manifest
@@ -263,6 +264,9 @@ class Deriving:
             log.warning("no derived form, the artifact is loaded instead: %s", error.message, extra=said)
         except InterlockError as error:
             log.error("no derived form could be made: %s", error.message, extra=said)
+        except OSError as error:
+            why = disk.failure(error, f"the derived forms {self._store.root / OWN}")
+            log.error("no derived form could be made: %s", why.message, extra=said)
         except Exception:
             log.exception("no derived form could be made", extra=said)
         finally:
@@ -280,7 +284,7 @@ class Deriving:
             raise DataLoss(f"the manifest {order.spec.digest} cannot be read; restore it from a backup")
         free = shutil.disk_usage(self._store.root).free
         if free < _ROOM * size_bytes:
-            raise StorageFull(f"making it takes {_ROOM * size_bytes} bytes of disk, {free} are free; make room")
+            raise StorageFull(f"making it takes {_ROOM * size_bytes} bytes of disk, {free} are free; {disk.MAKE_ROOM}")
         workplace = await asyncio.to_thread(self._store.workplace)
         try:
             report = await derive(

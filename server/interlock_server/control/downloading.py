@@ -15,6 +15,7 @@ from interlock.errors import FailedPrecondition, InvalidArgument, ResourceExhaus
 from interlock.locations import is_plain_location
 from interlock.model import UploadFile, Version, VersionState
 from interlock.types import ModelRef
+from interlock_registry import disk
 from interlock_registry.artifacts import LocalArtifactStore
 from interlock_registry.manifest import Manifest
 from interlock_registry.tool import AssembleJob, Sandbox, ToolLimits, assemble
@@ -98,8 +99,13 @@ class Downloading:
     def _job(self, manifest: Manifest, name: str, is_outside: bool, folder: Path) -> AssembleJob:
         needed, free = manifest.size_bytes, shutil.disk_usage(self._folder).free
         if needed > free:
-            raise StorageFull(f"the download needs {needed} bytes of the server's disk, {free} are free; make room")
-        folder.mkdir(mode=0o700)
+            raise StorageFull(
+                f"the download needs {needed} bytes of the server's disk, {free} are free; {disk.MAKE_ROOM}"
+            )
+        try:
+            folder.mkdir(mode=0o700)
+        except OSError as error:
+            raise disk.failure(error, f"the folder of downloads {self._folder}") from error
         return AssembleJob(
             graph=self._artifacts.path(manifest.graph.digest).absolute(),
             name=name,

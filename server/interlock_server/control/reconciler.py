@@ -12,6 +12,7 @@ from functools import partial
 from typing import Final
 
 from interlock.errors import InterlockError, RegistryUnavailable
+from interlock_registry import disk
 from interlock_registry.registry import Registry
 
 from interlock_server.control.database import Database
@@ -169,6 +170,10 @@ class Reconciler:
         snapshot = self._replica.committed()
         try:
             await asyncio.to_thread(self._saved.save, snapshot)
+        except OSError as error:
+            why = disk.failure(error, "last-known-good").message
+            log.error("%s; a restart without the database would serve what was saved before", why)
+            return False
         except Exception:
             log.exception("last-known-good could not be written")
             return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import hashlib
 import os
 import shutil
@@ -17,6 +16,7 @@ from interlock.errors import InvalidArgument, NotProven, StorageFull, TooLarge, 
 from interlock.locations import MAX_LOCATION, is_plain_location
 from interlock.model import FileRole, ServingConfig, UploadFile, UploadHeader
 from interlock.types import model_name
+from interlock_registry import disk
 from interlock_registry.tool import SideFile
 
 from interlock_server.control.metrics import ControlMetrics
@@ -30,7 +30,6 @@ _MAX_QUEUE_DELAY_US: Final = 10_000_000
 _MAX_BATCH_SIZE: Final = 65_536
 _MAX_INSTANCES: Final = 64
 _MAX_QUEUE_SIZE: Final = 1_000_000
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +113,7 @@ class Uploads:
         needed = 2 * sum(file.size_bytes for file in header.files)
         free = shutil.disk_usage(self._folder).free
         if needed > free:
-            raise StorageFull(f"the upload needs {needed} bytes of disk, {free} are free; make room and repeat it")
+            raise StorageFull(f"the upload needs {needed} bytes of disk, {free} are free; {disk.MAKE_ROOM}")
 
     def _check_file(self, file: UploadFile) -> None:
         limit = self._settings.max_upload_bytes
@@ -143,9 +142,7 @@ class Uploads:
                 raise _invalid("chunk", "more bytes came than the header announced")
         except OSError as error:
             upload.discard()
-            if error.errno in _FULL:
-                raise StorageFull("the disk is full; make room and repeat the upload") from error
-            raise
+            raise disk.failure(error, f"the folder of uploads {self._folder}") from error
         except BaseException:
             upload.discard()
             raise

@@ -192,7 +192,7 @@ def test_a_write_that_fails_half_way_leaves_nothing(store: LocalArtifactStore, s
     done = subprocess.run(
         [sys.executable, "-c", LIMITED, str(root), str(source), SHA256], capture_output=True, text=True, timeout=60
     )
-    assert done.stdout == f"{Unavailable.__name__}\n", done.stderr
+    assert done.stdout == f"{StorageFull.__name__}\n", done.stderr
     assert names(store) == []
 
 

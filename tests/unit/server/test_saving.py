@@ -175,7 +175,9 @@ def test_a_directory_that_is_no_backup_is_left_alone(data: DataDir, stocked: War
 
 def test_an_interrupted_backup_is_finished_by_the_next(data: DataDir, stocked: Warehouse, tmp_path: Path) -> None:
     (tmp_path / "backup" / "blobs").mkdir(parents=True)
-    (tmp_path / "backup" / ".registry.db.new").write_bytes(b"half")
+    (tmp_path / "backup" / ".interlock-backup").touch()
+    for name in (".registry.db.new", "registry.db"):  # killed in the midst of the second, after it was put in place
+        (tmp_path / "backup" / name).write_bytes(b"half")
     with pytest.raises(StartupRefused, match="holds no finished backup"):
         put_back(tmp_path / "backup", tmp_path / "new")
     assert save(data, tmp_path / "backup")["lost"] == []
