@@ -22,6 +22,7 @@ FILES: Final = (
 )
 """What a service needs stubs of, as docs/guide/stubs.md says."""
 _GO_PATH: Final = "/usr/share/gocode"
+_NEWER_PROTOBUF: Final = "golang-github-golang-protobuf-1-5-dev"
 _JARS: Final = Path("/usr/share/java")
 _OLDER_GRPC: Final[Mapping[str, str]] = {
     "grpc.NewClient(": "grpc.Dial(",
@@ -74,11 +75,24 @@ class GoProgram:
         (sources / "client.go").write_text(code)
         environment = {
             "PATH": "/usr/local/bin:/usr/bin:/bin",
-            "GOPATH": f"{self._folder}:{_GO_PATH}",
+            "GOPATH": f"{self._folder}:{self._newer_protobuf()}:{_GO_PATH}",
             "GO111MODULE": "off",
             "GOCACHE": str(self._folder / "cache"),
         }
         subprocess.run(["go", "build", "-o", "client", "."], cwd=sources, env=environment, check=True)
+
+    def _newer_protobuf(self) -> str:
+        """Return a folder with the library that fits the stubs: Debian installs grpc-go with an older one."""
+        folder = self._folder / "newer"
+        if not folder.exists():
+            half = self._folder / "fetching"
+            shutil.rmtree(half, ignore_errors=True)
+            half.mkdir(parents=True)
+            subprocess.run(["apt-get", "download", "-qq", _NEWER_PROTOBUF], cwd=half, check=True)
+            (package,) = half.glob("*.deb")
+            subprocess.run(["dpkg", "-x", str(package), str(half)], check=True)
+            half.rename(folder)
+        return str(folder / "usr/share/gocode")
 
     def command(self, server: Server) -> Sequence[str]:
         """Return the command line of its session."""

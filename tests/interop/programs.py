@@ -69,6 +69,7 @@ class PythonProgram:
             str(HERE / self.script),
             server.grpc,
             server.http,
+            "native" if "native" in server.flags else "",
         ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import zipfile
 from collections.abc import Sequence
@@ -11,9 +12,10 @@ from typing import cast
 import click
 import numpy as np
 from interlock.errors import InvalidArgument
-from interlock.types import Array
+from interlock.tensors import bf16_values
+from interlock.types import Array, DType
 
-from interlock_client import InferResult
+from interlock_client import Client, InferResult
 from interlock_client._infer import Inputs
 from interlock_client.cli import printing, render
 from interlock_client.cli.parse import Pair, PairType, tensor, unique
@@ -40,12 +42,23 @@ def infer(session: Session, ref: str, inputs: Sequence[Pair], out: Path | None, 
     given = {name: tensor(name, text) for name, text in unique(inputs, "--input").items()}
     with session.open_client() as client:
         result = client.infer(ref, cast(Inputs, given))
+        shown = _readable(client, result)
     if out is not None:
         save(out, result)
     if output == "json":
-        printing.print_json(result)
+        printing.print_json(shown)
     else:
-        printing.print_table(*render.answer(result))
+        printing.print_table(*render.answer(shown))
+
+
+def _readable(client: Client, result: InferResult) -> InferResult:
+    """Return the answer with BF16 outputs as numbers: nobody reads their bits."""
+    if all(array.dtype != np.uint16 for array in result.values()):
+        return result
+    signature = client.metadata(f"{result.model}@{result.version}").signature
+    narrow = {spec.name for spec in signature.outputs if spec.dtype is DType.BF16}
+    outputs = {name: bf16_values(array) if name in narrow else array for name, array in result.items()}
+    return dataclasses.replace(result, outputs=outputs)
 
 
 def save(path: Path, result: InferResult) -> None:

@@ -106,6 +106,14 @@ def test_a_bool_output_prints(interlock: Command, server: ScriptedServer) -> Non
     assert done.json["outputs"] == {"ok": [False, True]}
 
 
+def test_bf16_outputs_print_as_numbers_and_uint16_outputs_stay(interlock: Command, server: ScriptedServer) -> None:
+    x = TensorSpec("x", DType.FP32, (None,))
+    for dtype, expected in ((DType.BF16, [1.5, -0.25]), (DType.UINT16, [16320, 48768])):
+        server.serve_model(Signature((x,), (TensorSpec("y", dtype, (None,)),)))
+        done = interlock("infer", "m", "--input", "x=[5440, 16256]", "-o", "json")  # times 3: the bits of 1.5 and -0.25
+        assert done.json["outputs"] == {"y": expected}
+
+
 def test_bytes_outputs_are_saved_as_byte_strings_unless_that_would_cut_them(tmp_path: Path) -> None:
     def result(*items: bytes) -> InferResult:
         return InferResult({"text": np.array(items, dtype=object)}, "m", 1, "", "")
