@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import shutil
 import sys
 import uuid
@@ -42,6 +43,14 @@ REFUSED: Final = "refused"
 _NEW: Final = ("six", "shared")
 
 
+_MODEL: Final = models.mlp(width=2, hidden=140, classes=2, layers=2)
+
+
+def _graph(folder: Path) -> Path:
+    """Where a real model lies, named by its bytes as blobs are; it is no version's."""
+    return folder / "graphs" / hashlib.sha256(_MODEL).hexdigest()
+
+
 def open_place(folder: Path) -> Warehouse:
     """Open the registry and the blobs of a folder."""
     place = SqlitePlace(folder / "registry.db")
@@ -54,7 +63,9 @@ def prepare(folder: Path) -> None:
     place = open_place(folder)
     for seed in ("one", "two", "three", "four", "five"):
         place.register(seed, "shared")
-    (folder / "m.onnx").write_bytes(models.mlp(width=2, hidden=140, classes=2, layers=2))
+    graph = _graph(folder)
+    graph.parent.mkdir()
+    graph.write_bytes(_MODEL)
     place.desk.promote(1)
     place.desk.promote(2)
     place.desk.retire(4)
@@ -122,7 +133,7 @@ def _pull(place: Warehouse, asked: Attempt) -> None:
         folder = _made(place.root / "state" / "downloads")
         for leftover in folder.iterdir():
             shutil.rmtree(leftover)
-        job = AssembleJob(graph=place.root / "m.onnx", name="back.onnx", is_outside=False, folder=_made(folder / "one"))
+        job = AssembleJob(graph=_graph(place.root), name="back.onnx", is_outside=False, folder=_made(folder / "one"))
         asyncio.run(assemble(job, ToolLimits()))
         shutil.rmtree(folder / "one")
 
@@ -135,7 +146,7 @@ def _derive(place: Warehouse, asked: Attempt) -> None:
         store.sweep()
         workplace = store.workplace()
         job = DeriveJob(
-            model=place.root / "m.onnx",
+            model=_graph(place.root),
             golden=None,
             joinable=True,
             folder=workplace.folder,
@@ -244,9 +255,14 @@ def main() -> None:
     try:
         perform(sys.argv[1], Path(sys.argv[2]))
     except InterlockError as error:
-        print(REFUSED, error.reason, error.message, flush=True)
+        _say(f"{REFUSED} {error.reason} {error.message}")
     else:
-        print(ACKNOWLEDGED, flush=True)
+        _say(ACKNOWLEDGED)
+
+
+def _say(text: str) -> None:
+    """Print by a call that no fault is put at: what is to fail are writes to files."""
+    os.writev(1, [f"{text}\n".encode()])
 
 
 if __name__ == "__main__":

@@ -23,10 +23,10 @@ from tests.crashpoints.points import Outcome
 from tests.crashpoints.verdict import Picture, after_a_crash, look
 
 CALLS: Final = (
-    *("open", "openat", "creat", "write", "pwrite64", "ftruncate", "fsync", "fdatasync"),
+    *("open", "openat", "creat", "write", "writev", "pwrite64", "ftruncate", "fsync", "fdatasync"),
     *("rename", "renameat", "renameat2", "unlink", "unlinkat", "link", "linkat", "mkdir", "mkdirat", "rmdir"),
 )
-UNHEARD: Final = ("writev", "pwritev", "pwritev2", "fallocate", "sendfile", "copy_file_range", "truncate", "symlink")
+UNHEARD: Final = ("pwritev", "pwritev2", "fallocate", "sendfile", "copy_file_range", "truncate", "symlink")
 """Calls that the model does not know: a change that makes one on its files cannot be judged."""
 _LINE: Final = re.compile(r"(\d+\.\d+) (\w+)\((.*)\) += (\d+)(?:<(.*)>)?$")
 _STRING: Final = re.compile(r'"((?:\\x[0-9a-f]{2})*)"')
@@ -106,6 +106,8 @@ class Disk:
             case "write" if self._is_ours(call.file):
                 inode = self._names[call.file]
                 inode.write(len(inode.data), call.strings[0])  # whoever writes so begins a file and goes on
+            case "writev":
+                assert not self._is_ours(call.file), "the model does not know where that would be written"
             case "pwrite64" if self._is_ours(call.file):
                 self._names[call.file].write(int(call.arguments.rsplit(", ", 1)[1]), call.strings[0])
             case "ftruncate" if self._is_ours(call.file):
@@ -174,7 +176,7 @@ def lose_power(operation: str, base: Path, root: Path, *, seeds: int = 1) -> Los
     result = Loss(operation)
     acknowledged = False
     for number, call in enumerate(calls):
-        if call.name == "write" and call.strings[0].startswith(ACKNOWLEDGED.encode()):
+        if call.name == "writev" and call.strings[0].startswith(ACKNOWLEDGED.encode()):
             acknowledged = True
         elif not disk.play(call) and number != len(calls) - 1:
             continue
