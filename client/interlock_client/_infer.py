@@ -125,16 +125,17 @@ def infer_request(
 
 
 def _check_names(ref: ModelRef, signature: Signature, inputs: Inputs, outputs: Sequence[str] | None) -> None:
-    expected = "; ".join(map(str, signature.inputs)) or "no inputs"
     if not isinstance(inputs, Mapping):
-        raise InvalidInput(f"inputs must map names to arrays, got a {type(inputs).__name__}; {ref} takes {expected}")
+        raise InvalidInput(
+            f"inputs must map names to arrays, got a {type(inputs).__name__}; {ref} takes {_taken(signature)}"
+        )
     known = [spec.name for spec in signature.inputs]
     wrong = [Violation(f"inputs[{name}]", f"{name!r} is missing") for name in known if name not in inputs]
     known += [spec.name for spec in signature.optional]
     wrong += [Violation(f"inputs[{name}]", f"there is no {name!r}") for name in inputs if name not in known]
     if wrong:
         found = ", ".join(each.description for each in wrong)
-        raise InvalidInput(f"the inputs do not fit {ref}: {found}; it takes {expected}", wrong)
+        raise InvalidInput(f"the inputs do not fit {ref}: {found}; it takes {_taken(signature)}", wrong)
     offered = [spec.name for spec in signature.outputs]
     if isinstance(outputs, str):
         raise InvalidInput(f"outputs must be a sequence of names, got the string {outputs!r}; write [{outputs!r}]")
@@ -144,6 +145,10 @@ def _check_names(ref: ModelRef, signature: Signature, inputs: Inputs, outputs: S
                 f"{ref} has no output {name!r}; it gives {', '.join(map(repr, offered))}",
                 [Violation("outputs", f"there is no {name!r}")],
             )
+
+
+def _taken(signature: Signature) -> str:
+    return "; ".join(map(str, signature.inputs)) or "no inputs"
 
 
 def _parameter(key: str, value: bool | int | float | str) -> pb.InferParameter:
@@ -178,26 +183,41 @@ def infer_result(data: bytes, trailing: Mapping[str, str]) -> InferResult:
         for index, output in enumerate(reply.outputs):
             dtype, shape = DType(output.datatype), list(output.shape)
             arrays[output.name] = (
-                _aligned(decode_raw(output.name, dtype, shape, raw[index]))
+                aligned(decode_raw(output.name, dtype, shape, raw[index]))
                 if raw
                 else decode_typed(output.name, dtype, shape, output.contents)
             )
+        version = int(reply.model_version)
+    except (ValueError, InvalidInput) as error:
+        raise _unreadable(reply.model_name, error) from error
+    return answered(arrays, reply.model_name, version, reply.id, trailing)
+
+
+def answered(
+    outputs: Mapping[str, OutputArray], model: str, version: int, request_id: str, trailing: Mapping[str, str]
+) -> InferResult:
+    """Return outputs with what the trailing metadata says of them; raises InternalError where that cannot be read."""
+    try:
         return InferResult(
-            outputs=arrays,
-            model=reply.model_name,
-            version=int(reply.model_version),
+            outputs=outputs,
+            model=model,
+            version=version,
             alias=trailing.get(ALIAS_KEY, ""),
-            request_id=reply.id,
+            request_id=request_id,
             generation=_whole(trailing, GENERATION_KEY),
             digest=trailing.get(DIGEST_KEY),
             queue_s=_micros(trailing, QUEUE_KEY),
             run_s=_micros(trailing, RUN_KEY),
         )
-    except (ValueError, InvalidInput) as error:
-        raise InternalError(f"the answer of {reply.model_name!r} cannot be read: {error}") from error
+    except ValueError as error:
+        raise _unreadable(model, error) from error
 
 
-def _aligned(array: Array) -> Array:
+def _unreadable(model: str, error: Exception) -> InternalError:
+    return InternalError(f"the answer of {model!r} cannot be read: {error}")
+
+
+def aligned(array: Array) -> Array:
     """Return what users may compute on and hand to other libraries: a view may begin where its datatype does not."""
     if array.flags.aligned:
         return array

@@ -12,6 +12,7 @@ from interlock.errors import InvalidInput
 from interlock.protocols import open_inference_pb2 as pb
 from interlock.types import ModelRef, Signature
 
+from interlock_client._codec import Codec
 from interlock_client._flow import Call, Flow, ask
 from interlock_client._infer import (
     InferResult,
@@ -19,8 +20,6 @@ from interlock_client._infer import (
     ModelMetadata,
     Parameters,
     ServerMetadata,
-    infer_request,
-    infer_result,
     model_metadata,
 )
 
@@ -31,6 +30,7 @@ _CACHED: Final = 256
 class _Known:
     signature: Signature
     version: int | None
+    codec: Codec
 
 
 class SignatureCache:
@@ -69,7 +69,7 @@ class SignatureCache:
             if known is None:
                 return
             if known.version is None:
-                self._entries[ref] = _Known(known.signature, version)
+                self._entries[ref] = _Known(known.signature, version, known.codec)
             elif known.version != version:
                 del self._entries[ref]
 
@@ -114,22 +114,20 @@ def infer(
 
 def _fetch(cache: SignatureCache, ref: ModelRef) -> Flow[_Known]:
     described = yield from metadata(ref)
-    known = _Known(described.signature, described.version)
+    known = _Known(described.signature, described.version, Codec(ref, described.signature))
     cache.put(ref, known)
     return known
 
 
 def _attempt(cache: SignatureCache, question: _Question, known: _Known) -> Flow[InferResult]:
-    request = infer_request(
-        question.ref,
-        known.signature,
+    request = known.codec.request(
         question.inputs,
         outputs=question.outputs,
         parameters=question.parameters,
         request_id=question.request_id,
     )
     answer = yield Call("ModelInfer", request)
-    result = infer_result(answer.data, answer.trailing)
+    result = known.codec.result(answer.data, answer.trailing)
     cache.answered_by(question.ref, result.version)
     return result
 
