@@ -7,24 +7,27 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import BinaryIO, Final, Self
 
 import grpc
 from interlock import convert
 from interlock.approval import Approval
+from interlock.audit import SignedHead
 from interlock.chain import START, ChainHead, ChainReport
 from interlock.diff import VersionDiff
+from interlock.keys import PublicKey, Signer, signer
 from interlock.model import AliasAt, Event, EventFilter, Model, ReplicaStatus, ServingConfig, Switch, Version
 from interlock.quantization import Quantized
 from interlock.types import STABLE, ModelRef
 
-from interlock_client import _admin, _history, _quantize
+from interlock_client import _admin, _audit, _history, _quantize, _signing
 from interlock_client._access import Tls
 from interlock_client._admin import DEFAULT_LIMIT, DIFF_TIMEOUT_S, REGISTER_TIMEOUT_S, SWITCH_TIMEOUT_S
 from interlock_client._channel import ADMIN, DEFAULT_RETRIES, DEFAULT_TIMEOUT_S, Option, dial, seconds
 from interlock_client._connection import AsyncConnection
 from interlock_client._download import Pulled, Receiver
 from interlock_client._history import VERIFY_TIMEOUT_S
+from interlock_client._signing import SignedSender
 from interlock_client._upload import Progress, Sender, plan
 
 
@@ -76,6 +79,7 @@ class AsyncAdmin:
         config: ServingConfig | None = None,
         note: str = "",
         tags: Mapping[str, str] | None = None,
+        sign: str | Path | Signer | None = None,
         reason: str = "",
         idempotency_key: str = "",
         progress: Progress | None = None,
@@ -90,6 +94,8 @@ class AsyncAdmin:
             config: how it is served; the server's defaults where it is not given.
             note: free text, kept with the version.
             tags: free labels, kept with the version.
+            sign: the file of a private key, or what signs with one: what the server makes of the upload is signed
+                before it is a version. The serving config is part of that: `ServingConfig()` where none is given.
             reason: why, for the history.
             idempotency_key: the same key and the same upload give the same version, however often they are sent.
             progress: called with bytes sent and bytes in all, from another thread.
@@ -99,11 +105,55 @@ class AsyncAdmin:
             InvalidModel, InvalidGolden, GoldenMismatch, NotProven, TooLarge: the upload is refused.
         """
         mutation = _admin.options(reason=reason, idempotency_key=idempotency_key)
+        if sign is not None:
+            config = config or ServingConfig()
         upload = await asyncio.to_thread(
             plan, model, path, golden=golden, config=config, note=note, tags=tags, options=mutation
         )
+        if sign is not None:
+            sender = SignedSender(upload, signer(sign), progress)
+            signed = await self._connection.upload_signed(sender, seconds(timeout, REGISTER_TIMEOUT_S))
+            return convert.from_version(signed.version)
         reply = await self._connection.upload(Sender(upload, progress), seconds(timeout, REGISTER_TIMEOUT_S))
         return convert.from_version(reply.version)
+
+    async def sign(
+        self,
+        ref: str,
+        key: str | Path | Signer,
+        *,
+        path: str | Path | None = None,
+        golden: str | Path | None = None,
+        reason: str = "",
+        idempotency_key: str = "",
+        timeout: float | None = None,
+    ) -> Version:
+        """Sign a version that is registered already; its other signatures stay.
+
+        Args:
+            ref: the version: `m`, `m@3` or `m:canary`.
+            key: the file of a private key, or what signs with one.
+            path: the ONNX file that was registered: what the server asks to sign must be about that.
+            golden: its golden samples.
+            reason: why, for the history.
+            idempotency_key: sent again, the same request is done once.
+            timeout: seconds for all of it; 30 where it is not given.
+
+        Raises:
+            NotTrusted: the key is not trusted for the model, or the version is not of these files.
+        """
+        mutation = _admin.options(reason=reason, idempotency_key=idempotency_key)
+        files = (None if path is None else Path(path), None if golden is None else Path(golden))
+        flow = _signing.sign(ModelRef.parse(ref), signer(key), *files, mutation)
+        return await self._connection.run(flow, seconds(timeout, self._timeout_s))
+
+    async def verify(self, ref: str, key: str, *, timeout: float | None = None) -> Version:
+        """Check here, and not on the server, that a version is as a key has signed it, and return it.
+
+        `key` is the public key's text, or a file that holds it. Raises NotTrusted.
+        """
+        flow = _signing.verify(ModelRef.parse(ref), PublicKey.read(key))
+        return await self._connection.run(flow, seconds(timeout, self._timeout_s))
 
     async def quantize(
         self,
@@ -404,6 +454,18 @@ class AsyncAdmin:
         """
         flow = _history.verify(known or START)
         return await self._connection.run(flow, seconds(timeout, VERIFY_TIMEOUT_S))
+
+    async def head(self, *, timeout: float | None = None) -> SignedHead:
+        """Read the end of the history, signed by the server's audit key; raises DataLoss where it is not."""
+        return await self._connection.run(_audit.head(), seconds(timeout, self._timeout_s))
+
+    async def export_log(self, target: Path | BinaryIO, *, timeout: float | None = None) -> SignedHead:
+        """Write the whole history, verified, with its signed head into a new file, or into one that is open.
+
+        Each event is a line, which is its own bytes; the head comes last. Raises DataLoss, InvalidArgument.
+        """
+        with _audit.opened(target) as file:
+            return await self._connection.run(_audit.export(file.write), seconds(timeout, VERIFY_TIMEOUT_S))
 
     async def status(self, *, timeout: float | None = None) -> ReplicaStatus:
         """Return what the replica is and does: workers, servables, aliases, addresses."""

@@ -17,6 +17,7 @@ from interlock.v1 import admin_pb2, admin_pb2_grpc
 from interlock_client._channel import Dial, translate
 from interlock_client._download import Pulled, Receiver
 from interlock_client._flow import Answer, Call, Flow
+from interlock_client._signing import SignedSender
 from interlock_client._upload import Sender
 
 T = TypeVar("T")
@@ -133,6 +134,25 @@ class SyncConnection(_Guide):
         sender.check()
         return reply
 
+    def upload_signed(self, sender: SignedSender, timeout_s: float) -> admin_pb2.RegisterSignedResponse:
+        """Stream an upload, sign what the server has made of it, and return the answer."""
+        self._check_open()
+        stub = admin_pb2_grpc.AdminServiceStub(next(self._lines).channel)
+        call = stub.RegisterSigned(iter(sender), timeout=timeout_s, metadata=self._metadata())
+        reply = admin_pb2.RegisterSignedResponse()
+        try:
+            for reply in call:
+                if reply.WhichOneof("part") == "statement":
+                    sender.sign(reply.statement)
+        except grpc.RpcError as error:
+            sender.check()
+            raise self._translate(error, "RegisterSigned", timeout_s) from error
+        finally:
+            sender.close()
+            call.cancel()  # where it was left before its end
+        sender.check()
+        return reply
+
     def download(self, receiver: Receiver, timeout_s: float) -> Pulled:
         """Have a download written and return what it was."""
         self._check_open()
@@ -213,6 +233,12 @@ class AsyncConnection(_Guide):
         self._check_open()
         with self._own_line() as line:
             return await asyncio.to_thread(line.upload, sender, timeout_s)
+
+    async def upload_signed(self, sender: SignedSender, timeout_s: float) -> admin_pb2.RegisterSignedResponse:
+        """Stream and sign an upload in a thread, over a connection of its own, and return the answer."""
+        self._check_open()
+        with self._own_line() as line:
+            return await asyncio.to_thread(line.upload_signed, sender, timeout_s)
 
     async def download(self, receiver: Receiver, timeout_s: float) -> Pulled:
         """Have a download written by a thread, over a connection of its own, since writing files blocks."""

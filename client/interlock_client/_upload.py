@@ -48,11 +48,7 @@ def plan(
 ) -> Upload:
     """Find the data files, hash all files and write the header; raises InvalidName, InvalidModel, InvalidGolden."""
     model_name(model)
-    path = Path(path)
-    files = [_File(FileRole.MODEL, path.name, path)]
-    files += [_File(FileRole.DATA, location, data) for location, data in data_files(path).items()]
-    if golden is not None:
-        files.append(_File(FileRole.GOLDEN, Path(golden).name, Path(golden)))
+    files = _files(Path(path), None if golden is None else Path(golden))
     header = UploadHeader(
         model=model,
         files=tuple(map(_announce, files)),
@@ -62,6 +58,19 @@ def plan(
         options=options,
     )
     return Upload(header, tuple(file.path for file in files))
+
+
+def announce(path: Path, golden: Path | None) -> tuple[UploadFile, ...]:
+    """Find the data files of a model and hash all files; raises InvalidModel, InvalidGolden."""
+    return tuple(map(_announce, _files(path, golden)))
+
+
+def _files(path: Path, golden: Path | None) -> list[_File]:
+    files = [_File(FileRole.MODEL, path.name, path)]
+    files += [_File(FileRole.DATA, location, data) for location, data in data_files(path).items()]
+    if golden is not None:
+        files.append(_File(FileRole.GOLDEN, golden.name, golden))
+    return files
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +122,11 @@ class Sender:
                         self._progress(sent, self._upload.size_bytes)
         except Exception as error:  # noqa: BLE001 - kept, and raised by check() in the caller's thread
             self._failure = error
+
+    @property
+    def failed(self) -> bool:
+        """Whether something ended the stream early."""
+        return self._failure is not None
 
     def check(self) -> None:
         """Raise what ended the stream early, if anything did."""

@@ -129,6 +129,11 @@ def credential_name(text: str) -> str:
     return text
 
 
+def is_glob(text: str) -> bool:
+    """Tell whether a text is a pattern of model names."""
+    return _GLOB.fullmatch(text) is not None
+
+
 def new_token() -> str:
     """Return a new secret of 256 random bits."""
     return TOKEN_PREFIX + secrets.token_urlsafe(32)

@@ -105,6 +105,12 @@ def version(value: m.Version) -> model_pb2.Version:
         aliases=value.aliases,
         pinned=value.pinned,
         damage=value.damage,
+        signed_by=[
+            model_pb2.SignedBy(
+                key=each.key, signed_at=timestamp(each.signed_at), actor=each.actor, name=each.name, fault=each.fault
+            )
+            for each in value.signed_by
+        ],
     )
 
 
@@ -128,6 +134,10 @@ def from_version(message: model_pb2.Version) -> m.Version:
         aliases=tuple(message.aliases),
         pinned=message.pinned,
         damage=message.damage,
+        signed_by=tuple(
+            m.SignedBy(each.key, from_timestamp(each.signed_at), each.actor, each.name, each.fault)
+            for each in message.signed_by
+        ),
     )
 
 

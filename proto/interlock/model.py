@@ -47,6 +47,22 @@ class ServingConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class SignedBy:
+    """A key that has signed a version."""
+
+    key: str
+    """Its id."""
+    signed_at: datetime
+    """When the server was given the signature."""
+    actor: str
+    """Who gave it."""
+    name: str = ""
+    """What the server that was asked calls the key; "" where it does not know it."""
+    fault: str = ""
+    """Why the signature counts for nothing with that server; "" where it counts."""
+
+
+@dataclass(frozen=True, slots=True)
 class Version:
     """An immutable version of a model."""
 
@@ -71,6 +87,7 @@ class Version:
     pinned: bool = False
     damage: str = ""
     """What is wrong with its stored bytes; "" where nothing is known to be. It is not loaded anew until mended."""
+    signed_by: tuple[SignedBy, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from interlock import canonical
 from interlock.chain import ChainHead, Filing, Link, hash_of, rfc3339
-
-from interlock_registry import canonical
 
 MAX_TEXT: Final = 1024
 """Characters of each text in an event; what is longer is cut."""

@@ -18,9 +18,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
+from interlock import canonical
 from interlock.errors import DataLoss, InvalidArgument
 
-from interlock_registry import canonical
 from interlock_registry.manifest import Blob, checked_digest
 
 LAYOUT: Final = 2

@@ -6,12 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from interlock import canonical
 from interlock.errors import DataLoss, InterlockError, Violation, by_reason
 from interlock.golden import Tolerance
 from interlock.model import ServingConfig
 from interlock.types import Dim, DType, Signature, TensorSpec
-
-from interlock_registry import canonical
 
 
 def write_signature(value: Signature) -> str:

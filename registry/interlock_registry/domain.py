@@ -13,6 +13,7 @@ from interlock.chain import ChainHead, Link
 from interlock.errors import FailedPrecondition, InterlockError, VersionInUse
 from interlock.golden import Tolerance
 from interlock.model import Alias, ServingConfig, Version, VersionState
+from interlock.statement import Signed, SignedStatement
 from interlock.types import Signature
 
 from interlock_registry.manifest import Blob, Manifest
@@ -32,6 +33,9 @@ class Action(Enum):
     UNPIN = "unpin"
     RETIRE = "retire"
     DELETE = "delete"
+    SIGN = "sign"
+    TRUST = "trust"
+    AUDIT_KEY = "audit.key"
     COLLECT = "gc"
     DAMAGE = "damage"
     MEND = "mend"
@@ -106,6 +110,7 @@ class NewVersion:
     tags: Mapping[str, str] = field(default_factory=dict)
     report_json: str = "{}"
     size_bytes: int = 0
+    signed: SignedStatement | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +151,7 @@ class DesiredVersion:
     """What is wrong with one of its blobs; "" where nothing is known to be. It must not be loaded from them."""
     memory_bytes: int = 0
     """What loading and running it added to a process, measured when it was validated; 0: unknown."""
+    signed: tuple[Signed, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,9 +12,9 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Final
 
+from interlock import canonical
 from interlock.errors import DataLoss, InvalidArgument
-
-from interlock_registry import canonical
+from interlock.statement import SourceFile
 
 FORMAT: Final = 1
 """The manifest format that this program writes, and the newest that it reads."""
@@ -87,15 +87,6 @@ class Opset:
 
     domain: str
     version: int
-
-
-@dataclass(frozen=True, slots=True)
-class SourceFile:
-    """A file as its sender had it: what a signature over the upload would cover."""
-
-    name: str
-    size_bytes: int
-    sha256: str
 
 
 @dataclass(frozen=True, slots=True)

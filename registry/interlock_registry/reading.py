@@ -9,6 +9,7 @@ from interlock import chain
 from interlock.chain import ChainReport
 from interlock.errors import AliasNotFound, ModelNotFound
 from interlock.model import Alias, AliasAt, Event, EventFilter, Model, Version
+from interlock.statement import Signed
 from interlock.types import STABLE, ModelRef, alias_name
 
 from interlock_registry import paging, planning
@@ -124,6 +125,11 @@ class RegistryReader:
     def manifest(self, model: str, version: int) -> Manifest:
         """Return the manifest of a version's artifact, a deleted one's too; raises ModelNotFound, VersionNotFound."""
         return self._database.read(lambda reader: reader.manifest(model, version))
+
+    def signed(self, model: str, version: int) -> tuple[Signed, ...]:
+        """Return what was signed of a version, the oldest first."""
+        found = self._database.read(lambda reader: reader.signatures.of({model: [version]}))
+        return found.get((model, version), ())
 
     def alias(self, model: str, alias: str) -> Alias | None:
         """Return an alias, or None where the model has none of that name."""

@@ -16,6 +16,7 @@ from interlock.errors import (
     Aborted,
     AliasNotFound,
     AlreadyExists,
+    FailedPrecondition,
     GenerationConflict,
     InterlockError,
     NotFound,
@@ -23,6 +24,7 @@ from interlock.errors import (
     VersionNotServable,
 )
 from interlock.model import Version, VersionState
+from interlock.statement import Signed, SignedStatement
 from interlock.types import model_name
 
 from interlock_registry import attempts, documents, keys, planning
@@ -137,9 +139,12 @@ class Registry(RegistryReader):
                 writer.insert_model(new.model, now)
             number = writer.take_number(new.model)
             writer.insert_version(new, number, actor=attempt.actor, now=now)
+            if new.signed is not None:
+                writer.signatures.put(new.model, number, Signed(new.signed, now, attempt.actor))
             answer = VersionAnswer(model=new.model, version=number).to_json()
+            detail = "" if new.signed is None else f"signed by key {new.signed.key}"
             committed = self._commit(
-                writer, attempt, now, from_version=attempt.version, to_version=number, answer=answer
+                writer, attempt, now, from_version=attempt.version, to_version=number, answer=answer, detail=detail
             )
             return Registered(writer.version(new.model, number), committed)
 
@@ -155,6 +160,26 @@ class Registry(RegistryReader):
                 raise VersionInUse(attempt.model, attempt.version, "; ".join(uses))
             version = self._step(writer, attempt, now, to=VersionState.RETIRED)
             return self._commit(writer, attempt, now, to_version=version.version, answer=_answer(version))
+
+        return self._database.write(work)
+
+    def sign(self, attempt: Attempt, signed: SignedStatement) -> Committed:
+        """Keep what somebody has signed of a version; raises VersionNotFound, FailedPrecondition (it was deleted)."""
+
+        def work(writer: Writer) -> Committed:
+            now = self._begin(writer, attempt)
+            version = writer.version(attempt.model, attempt.version)
+            if version.state is VersionState.DELETED:
+                raise FailedPrecondition(f"{version.model}@{version.version} was deleted; there is nothing to sign")
+            writer.signatures.put(attempt.model, attempt.version, Signed(signed, now, attempt.actor))
+            return self._commit(
+                writer,
+                attempt,
+                now,
+                to_version=version.version,
+                answer=_answer(version),
+                detail=f"signed by key {signed.key}",
+            )
 
         return self._database.write(work)
 
@@ -362,6 +387,14 @@ class Registry(RegistryReader):
 
         self._database.write(work)
 
+    def remark(self, attempt: Attempt, detail: str) -> None:
+        """Write the event of a change that was made outside of the registry."""
+        self._database.write(
+            lambda writer: writer.record(
+                attempts.draft(attempt, self._clock(), outcome=OK, detail=detail), changes=False
+            )
+        )
+
     def findings(self) -> tuple[Finding, ...]:
         """Check all that is stored, and return what is not as it must be."""
         now = self._clock()
@@ -395,9 +428,17 @@ class Registry(RegistryReader):
         from_version: int = 0,
         to_version: int = 0,
         changes: bool = True,
+        detail: str = "",
     ) -> Committed:
         epoch = self._record(
-            writer, attempt, now, answer=answer, from_version=from_version, to_version=to_version, changes=changes
+            writer,
+            attempt,
+            now,
+            answer=answer,
+            from_version=from_version,
+            to_version=to_version,
+            changes=changes,
+            detail=detail,
         )
         return Committed(epoch, writer.desired([attempt.model], keep_depth=self._keep_depth)[0])
 
@@ -411,10 +452,13 @@ class Registry(RegistryReader):
         from_version: int,
         to_version: int,
         changes: bool,
+        detail: str = "",
     ) -> int:
         if attempt.idempotency_key:
             writer.remember(attempt, answer, refused=False, now=now)
-        draft = attempts.draft(attempt, now, from_version=from_version, to_version=to_version, outcome=OK)
+        draft = attempts.draft(
+            attempt, now, from_version=from_version, to_version=to_version, outcome=OK, detail=detail
+        )
         return writer.record(draft, changes=changes)
 
 

@@ -48,6 +48,7 @@ RELOADABLE: Final = frozenset(
         "quantize_max_share",
         "require_approvals",
         "require_golden",
+        "require_signed",
         "validate_cpu_s",
         "validate_memory_bytes",
         "validate_wall_s",

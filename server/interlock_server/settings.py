@@ -94,6 +94,12 @@ class Settings(BaseSettings):
     )
     keep_depth: int = Field(1, ge=0, le=16, description="Earlier versions of each alias that stay loaded (K).")
     require_golden: bool = Field(False, description="Refuse versions without golden samples.")
+    require_signed: str = Field(
+        "", description="Patterns of models whose versions a trusted key must have signed, as `fraud-* credit`."
+    )
+    trusted_keys: Path | None = Field(
+        None, description="File of the keys whose signatures count; trusted-keys.json in the data directory if not set."
+    )
     max_atol: float = Field(5e-2, gt=0, description="Cap on the absolute tolerance that golden samples may ask for.")
     max_rtol: float = Field(5e-2, gt=0, description="Cap on the relative tolerance that golden samples may ask for.")
 
@@ -103,6 +109,13 @@ class Settings(BaseSettings):
         "patterns both, such as `fraud-*:stable=2`; needs auth on.",
     )
     approval_expires_s: float = Field(604800.0, gt=0, description="How long an approval counts.")
+    audit_export: str = Field(
+        "", description="Where the history is copied to, with signed heads: a file that grows, or - for stdout."
+    )
+    audit_export_every_s: float = Field(
+        60.0, gt=0, description="How often new events and a signed head go there, if there are any."
+    )
+
     quantize_max_share: float = Field(
         0.25,
         gt=0,
@@ -238,7 +251,7 @@ class Settings(BaseSettings):
 
     def absolute(self) -> Settings:
         """Return the same with absolute paths, for processes that may be elsewhere."""
-        paths = ("data", "tls_cert", "tls_key", "tls_client_ca")
+        paths = ("data", "tls_cert", "tls_key", "tls_client_ca", "trusted_keys")
         given: dict[str, Path | None] = {name: getattr(self, name) for name in paths}
         return self.model_copy(update={name: path.absolute() for name, path in given.items() if path is not None})
 
@@ -289,6 +302,11 @@ class Settings(BaseSettings):
     def blobs(self) -> Path:
         """The directory of the blobs."""
         return Path(self.artifacts).absolute() if self.artifacts else self.data / "blobs"
+
+    @property
+    def trust_path(self) -> Path:
+        """The file of the trusted keys."""
+        return self.trusted_keys or self.data / "trusted-keys.json"
 
     @property
     def tolerance_cap(self) -> Tolerance:

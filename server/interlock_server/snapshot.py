@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from interlock.golden import Tolerance
 from interlock.model import ServingConfig
+from interlock.statement import Signed
 from interlock.types import Signature
 from interlock_registry.domain import Route
 
@@ -47,6 +48,10 @@ class VersionSpec:
     derived_path: str = ""
     """The record of its derived form, which is loaded if all its files are whole; "" where there is none."""
     derived_sha256: str = ""
+    signed: tuple[Signed, ...] = ()
+    """What was signed of it: a start from the last-known-good snapshot looks at it again."""
+    distrust: str = ""
+    """Why it must not be loaded, its signatures being what they are; "" where it may."""
 
     @property
     def key(self) -> VersionKey:

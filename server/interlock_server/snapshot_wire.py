@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from interlock import convert
+from interlock import convert, convert_signing
 from interlock.access import Grant, Proof
 from interlock.golden import Tolerance
 from interlock.v1 import worker_pb2
@@ -39,6 +39,8 @@ def spec_message(spec: VersionSpec) -> worker_pb2.VersionSpec:
         quarantine=spec.quarantine,
         derived_path=spec.derived_path,
         derived_sha256=spec.derived_sha256,
+        signed=[convert_signing.signed(each) for each in spec.signed],
+        distrust=spec.distrust,
     )
 
 
@@ -66,6 +68,8 @@ def spec_value(message: worker_pb2.VersionSpec) -> VersionSpec:
         quarantine=message.quarantine,
         derived_path=message.derived_path,
         derived_sha256=message.derived_sha256,
+        signed=tuple(map(convert_signing.from_signed, message.signed)),
+        distrust=message.distrust,
     )
 
 

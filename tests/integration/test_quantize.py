@@ -52,7 +52,7 @@ def test_a_quantized_version_is_registered_served_and_left_again(shared: Server,
     registered(admin, "m", parent)
     done = admin.quantize("m", "int8", reason="smaller", tags={"for": "edge"})
     assert (done.version.version, done.version.proven, done.version.golden_samples) == (2, True, 3)
-    assert done.version.note == "int8 of version 1"
+    assert (done.version.note, done.version.signed_by) == ("int8 of version 1", ())
     assert done.version.tags == {"for": "edge", "interlock.parent": "1", "interlock.form": "int8"}
     assert done.version.config == admin.show("m@1").config and done.version.signature == admin.show("m@1").signature
     assert (done.report.form, done.report.parent, done.report.converted) == (Form.INT8, 1, 3)

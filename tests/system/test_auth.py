@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -15,18 +17,20 @@ import httpx
 import numpy as np
 import pytest
 from interlock.access import Grant, Permission, Proof, token_key
-from interlock.errors import ApprovalRequired, PermissionDenied, Unauthenticated
+from interlock.errors import ApprovalRequired, InvalidArgument, PermissionDenied, Unauthenticated
 from interlock.protocols import open_inference_pb2 as pb
 from interlock.protocols.open_inference_pb2_grpc import GRPCInferenceServiceStub
 from interlock.status import from_wire
 from interlock_client import Admin, Client, Tls
+from interlock_client.cli.entry import run as command
 from interlock_registry.domain import Action, Attempt
 from interlock_registry.registry import Registry
 from interlock_server.access.rules import ROUTES, RPCS, Scope
 
 from tests import models
 from tests.authority import Authority, Pair
-from tests.server import Server, clean_environment
+from tests.bench.machine import family
+from tests.server import Server, clean_environment, serve_command
 from tests.support import eventually
 
 pytestmark = pytest.mark.sqlite  # credentials are made beside the server, in its file
@@ -115,17 +119,23 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Locked]:
 
 def run(*arguments: str) -> str:
     """Run the command and return what it printed."""
-    command = [str(Path(sys.executable).with_name("interlock")), *arguments]
-    return subprocess.run(
-        command, env=clean_environment(), capture_output=True, text=True, timeout=60, check=True
-    ).stdout
+    line = [str(Path(sys.executable).with_name("interlock")), *arguments]
+    return subprocess.run(line, env=clean_environment(), capture_output=True, text=True, timeout=60, check=True).stdout
+
+
+def here(*arguments: str) -> str:
+    """Run the command in this process, which takes a tenth of the time."""
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        assert command(arguments) == 0
+    return printed.getvalue()
 
 
 def code(locked: Locked, path: str, token: str = "", *, on_admin: bool = False) -> grpc.StatusCode:
     """Call an RPC with an empty request on its port, or on the admin port, and return how it ends."""
     on_admin = on_admin or path.startswith("/interlock.v1.")
     metadata = (("authorization", f"Bearer {token}"),) if token else ()
-    many_in = path.endswith(("ServerReflectionInfo", "ModelStreamInfer", "RegisterVersion"))
+    many_in = path.endswith(("ServerReflectionInfo", "ModelStreamInfer", "RegisterVersion", "RegisterSigned"))
     with locked.channel(on_admin=on_admin) as channel:
         try:
             if many_in:
@@ -302,23 +312,60 @@ def test_a_revoked_token_opens_no_port_any_more(locked: Locked) -> None:
         )
 
 
-def test_a_secret_is_in_no_file_log_process_or_answer(locked: Locked) -> None:
+def test_a_secret_is_in_no_file_log_process_or_answer(locked: Locked, tmp_path: Path) -> None:
     secret = locked.issue("canary", "viewer")
+    data, key = locked.server.data, tmp_path / "release.key"
+    here("trust", "add", here("key", "create", str(key)).split()[0], "--name", "release", "--data", str(data))
     with pytest.raises(PermissionDenied) as refused, locked.admin(secret) as admin:
         admin.promote("m", 1)
     with locked.admin(locked.boss) as admin:
-        told = [str(refused.value), str(refused.value.facts), str(admin.log(limit=1000)), str(admin.status())]
-    hashes = run("token", "list", "--data", str(locked.server.data), "-o", "json")
+        admin.register("signed", data.parent / "m.onnx", sign=key)
+        with pytest.raises(InvalidArgument) as wrong:
+            admin.register("signed", data.parent / "m.onnx", sign=locked.trainer.key)
+        told = [str(refused.value), str(refused.value.facts), str(wrong.value), str(admin.log(limit=1000))]
+        told += [str(admin.status()), admin.head().to_line()]
+    with locked.web(locked.boss) as web:
+        told += [web.get(path).text for path in ("/metrics", "/v2", "/openapi.json")]
+    told += [here(*each, "--data", str(data), "-o", "json") for each in (("token", "list"), ("trust", "list"))]
+    here("backup", str(tmp_path / "backup"), "--data", str(data))
     assert locked.server.process is not None
-    shown = [Path(f"/proc/{pid}/cmdline").read_text() for pid in (locked.server.process.pid, *children(locked.server))]
-    for text in (*told, *shown, hashes, locked.server.log()):
-        assert secret not in text
-        assert locked.boss not in text
-        assert token_key(secret) not in text
-    for path in (each for each in locked.server.data.rglob("*") if each.is_file()):
+    told += [Path(f"/proc/{pid}/cmdline").read_text() for pid in (locked.server.process.pid, *children(locked.server))]
+    told += [locked.server.log(), *(str(path) for path in (tmp_path / "backup").rglob("*"))]
+    audit = data / "state" / "audit.key"
+    keys = [path.read_text().splitlines()[1] for path in (key, audit, *data.parent.rglob("certificates/*.key"))]
+    assert len(keys) > 3
+    for text in told:
+        for each in (secret, locked.boss, token_key(secret), *keys):
+            assert each not in text
+    for path in (each for folder in (data, tmp_path / "backup") for each in folder.rglob("*") if each.is_file()):
         content = path.read_bytes()
-        assert secret.encode() not in content, path
-        assert locked.boss.encode() not in content, path
+        for each in (secret, locked.boss, *(() if path == audit else keys)):
+            assert each.encode() not in content, path
+
+
+def test_the_password_of_a_database_that_is_away_is_told_to_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = "postgresql+psycopg://interlock:canary-7f3a@127.0.0.1:1/registry"
+    env = clean_environment(INTERLOCK_DB=url)
+    data, log = tmp_path / "data", tmp_path / "log"
+    with log.open("wb") as file, subprocess.Popen(serve_command(data), env=env, stdout=file, stderr=file) as server:
+        try:
+            eventually(lambda: "the registry cannot be opened" in log.read_text(), "it says that it is away", 30.0)
+            processes = [
+                path.read_text() for pid in family(server.pid) if (path := Path(f"/proc/{pid}/cmdline")).exists()
+            ]
+        finally:
+            server.terminate()
+            server.wait(30)
+    monkeypatch.setenv("INTERLOCK_DB", url)
+    assert command(["backup", str(tmp_path / "b"), "--data", str(data)]) == 1
+    failed = capsys.readouterr().err
+    assert "127.0.0.1" in failed
+    for text in (log.read_text(), failed, *processes):
+        assert "canary-7f3a" not in text
+    for path in (each for each in data.rglob("*") if each.is_file()):
+        assert b"canary-7f3a" not in path.read_bytes(), path
 
 
 def children(server: Server) -> list[int]:

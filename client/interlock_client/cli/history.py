@@ -6,13 +6,14 @@ import json
 import time
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Final
 
 import click
 from interlock.model import EventFilter
 
 from interlock_client import Admin, ChainHead, DataLoss, Event, InterlockError
-from interlock_client.cli import printing, render
+from interlock_client.cli import audit, printing, render
 from interlock_client.cli.parse import HeadType, MomentType
 from interlock_client.cli.session import Session, admin_address, output_option
 
@@ -31,6 +32,9 @@ _ACTIONS: Final = (
     "unpin",
     "retire",
     "delete",
+    "sign",
+    "trust",
+    "audit.key",
 )
 
 
@@ -50,6 +54,18 @@ _ACTIONS: Final = (
 @click.option("--at", type=MomentType(), metavar="TIME", help="Where each alias pointed then, not the events.")
 @click.option("--verify", is_flag=True, help="Hash the whole history here and say where it breaks, if it does.")
 @click.option("--known", type=HeadType(), metavar="SEQ:HASH", help="With --verify: what an earlier one printed.")
+@click.option("--head", is_flag=True, help="The end of the history, signed by the server's audit key.")
+@click.option("--export", metavar="FILE", help="Write the whole history with its signed head into a new FILE, or -.")
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="With --verify: a copy that was kept; tells what was cut off or written anew since.",
+)
+@click.option("--offline", is_flag=True, help="With --against: look at the copy only, and ask no server.")
+@click.option(
+    "--audit-key", "keys", multiple=True, metavar="KEY", help="With --against: who may have signed; may repeat."
+)
 @output_option
 @admin_address
 @click.pass_obj
@@ -70,6 +86,11 @@ def log(
     at: datetime | None,
     verify: bool,
     known: ChainHead | None,
+    head: bool,
+    export: str | None,
+    against: Path | None,
+    offline: bool,
+    keys: Sequence[str],
     output: str,
 ) -> None:
     """Show the history, newest first: who changed what, when and why, and what was refused.
@@ -88,9 +109,21 @@ def log(
         before=before,
         oldest_first=reverse,
     )
-    _check(where, limit=limit, follow=follow, at=at, verify=verify, known=known)
+    _check(where, limit=limit, follow=follow, at=at, verify=verify, known=known, head=head, export=export)
+    _check_copy(against, verify=verify, known=known, offline=offline, keys=keys)
+    if against is not None:
+        copy = audit.verified(against, keys)
+        known = audit.place(copy)
+        if output == "table":
+            audit.say(copy, against)
+        if offline:
+            return
     with session.open_admin() as admin:
-        if verify:
+        if head:
+            audit.show_head(admin, output)
+        elif export is not None:
+            audit.export(admin, export)
+        elif verify:
             _verify(admin, known, output)
         elif at is not None:
             _at(admin, at, model, output)
@@ -108,17 +141,29 @@ def _check(
     at: datetime | None,
     verify: bool,
     known: ChainHead | None,
+    head: bool,
+    export: str | None,
 ) -> None:
     if known is not None and not verify:
         raise click.UsageError("--known goes with --verify")
-    if sum((follow, at is not None, verify)) > 1:
-        raise click.UsageError("of --follow, --at and --verify only one is possible")
-    if verify and (where != EventFilter() or limit is not None):
-        raise click.UsageError("--verify is about the whole history: it takes no model and no filter")
+    if sum((follow, at is not None, verify, head, export is not None)) > 1:
+        raise click.UsageError("of --follow, --at, --verify, --head and --export only one is possible")
+    if (verify or head or export is not None) and (where != EventFilter() or limit is not None):
+        what = "--verify" if verify else "--head" if head else "--export"
+        raise click.UsageError(f"{what} is about the whole history: it takes no model and no filter")
     if at is not None and (where != EventFilter(model=where.model) or limit is not None):
         raise click.UsageError("--at takes a model, and no filter")
     if follow and (where.until is not None or where.before is not None):
         raise click.UsageError("--follow shows what is still to come: --until and --before end before that")
+
+
+def _check_copy(
+    against: Path | None, *, verify: bool, known: ChainHead | None, offline: bool, keys: Sequence[str]
+) -> None:
+    if against is not None and (not verify or known is not None):
+        raise click.UsageError("--against goes with --verify, and in place of --known")
+    if against is None and (offline or keys):
+        raise click.UsageError("--offline and --audit-key go with --against")
 
 
 def _events(admin: Admin, where: EventFilter, limit: int, *, after: int | None = None) -> list[Event]:

@@ -66,6 +66,7 @@ def versions(found: Sequence[Version]) -> RenderableType:
             _state(each),
             _uses(each),
             _proven(each),
+            _signed(each),
             _size(each.size_bytes),
             each.digest[:12],
             _time(each.created_at),
@@ -74,7 +75,9 @@ def versions(found: Sequence[Version]) -> RenderableType:
         )
         for each in found
     )
-    return _rows(("version", "state", "used by", "proven", "size", "digest", "created", "by", "note"), rows)
+    return _rows(
+        ("version", "state", "used by", "proven", "signed by", "size", "digest", "created", "by", "note"), rows
+    )
 
 
 def approvals(found: Sequence[Approval]) -> RenderableType:
@@ -109,6 +112,21 @@ def _proven(version: Version) -> str:
     return f"yes, {version.golden_samples} samples" if version.proven else "NO"
 
 
+def _signed(version: Version) -> str:
+    return (
+        ", ".join(f"{each.name or each.key}{' (NOT TRUSTED)' if each.fault else ''}" for each in version.signed_by)
+        or "-"
+    )
+
+
+def _signatures(version: Version) -> str:
+    return "\n".join(
+        f"{each.name or 'unknown key'} ({each.key}), {_time(each.signed_at)} by {each.actor}"
+        + (f", NOT TRUSTED: {each.fault}" if each.fault else "")
+        for each in version.signed_by
+    )
+
+
 def version(each: Version, status: ReplicaStatus) -> RenderableType:
     """Return one version in full, and how the workers of a replica have it."""
     return _pairs(
@@ -119,6 +137,7 @@ def version(each: Version, status: ReplicaStatus) -> RenderableType:
             ("used by", _uses(each)),
             ("proven", _proven(each)),
             ("loaded", "\n".join(_loaded(each, status)) or "no"),
+            ("signed by", _signatures(each) or "nobody"),
             ("inputs", "\n".join(map(str, each.signature.inputs))),
             *((("optional", "\n".join(map(str, each.signature.optional))),) if each.signature.optional else ()),
             ("outputs", "\n".join(map(str, each.signature.outputs))),

@@ -57,6 +57,7 @@ def export(target: str, out: Path, inputs: Sequence[str], samples: Path | None, 
 @click.option("--config", type=click.Path(path_type=Path), help="TOML or JSON file with how to serve it.")
 @click.option("--note", default="", metavar="TEXT", help="Kept with the version.")
 @click.option("--tag", "tags", type=PairType(), multiple=True, metavar="K=V", help="Kept with the version; may repeat.")
+@click.option("--sign", type=click.Path(path_type=Path), metavar="KEY", help="Sign it with this private key's file.")
 @click.option("--promote", is_flag=True, help="Then point stable at it.")
 @click.option(
     "--idempotency-key", default="", metavar="KEY", help="Sent again, the same key and files give the same version."
@@ -72,6 +73,7 @@ def register(
     config: Path | None,
     note: str,
     tags: Sequence[Pair],
+    sign: Path | None,
     promote: bool,
     idempotency_key: str,
     output: str,
@@ -88,12 +90,14 @@ def register(
                 config=serving,
                 note=note,
                 tags=labels,
+                sign=sign,
                 idempotency_key=idempotency_key,
                 progress=report,
             )
         if output == "table":
             proof = f"proven by {version.golden_samples} samples" if version.proven else "NOT proven: no golden samples"
-            click.echo(f"registered {version.model}@{version.version}, {proof}")
+            signed = "".join(f", signed by {each.name or each.key}" for each in version.signed_by)
+            click.echo(f"registered {version.model}@{version.version}, {proof}{signed}")
         if promote:
             key = f"{idempotency_key}/promote" if idempotency_key else ""
             done = admin.promote(model, version.version, idempotency_key=key)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from interlock.golden import Tolerance
+from interlock.keys import Signer
 from interlock.model import ServingConfig, Version
 from interlock.types import Array, model_name
 
@@ -29,6 +30,7 @@ def push(
     note: str = "",
     tags: Mapping[str, str] | None = None,
     config: ServingConfig | None = None,
+    sign: str | Path | Signer | None = None,
     output_names: Sequence[str] | None = None,
     dynamic: Dynamic | None = None,
     samples: Sequence[Mapping[str, Array]] = (),
@@ -48,6 +50,7 @@ def push(
         note: free text, kept with the version.
         tags: more facts to keep with the version, such as the commit and the data that it was trained on.
         config: how it is served; the server's defaults where it is not given.
+        sign: the file of a private key, or what signs with one, as `Admin.register` takes it.
         output_names: as for `export`, like all that follow.
         dynamic: by input, axis → symbol.
         samples: more real inputs by name.
@@ -74,9 +77,9 @@ def push(
             opset=opset,
         )
         if isinstance(admin, Admin):
-            return _register(admin, name, result.model_path, result.golden_path, promote, note, tags, config)
+            return _register(admin, name, result.model_path, result.golden_path, promote, note, tags, config, sign)
         with Admin(admin) as own:
-            return _register(own, name, result.model_path, result.golden_path, promote, note, tags, config)
+            return _register(own, name, result.model_path, result.golden_path, promote, note, tags, config, sign)
 
 
 def _register(
@@ -88,8 +91,9 @@ def _register(
     note: str,
     tags: Mapping[str, str] | None,
     config: ServingConfig | None,
+    sign: str | Path | Signer | None,
 ) -> Version:
-    version = admin.register(name, model, golden=golden, note=note, tags=tags, config=config)
+    version = admin.register(name, model, golden=golden, note=note, tags=tags, config=config, sign=sign)
     if promote:
         admin.promote(name, version.version, reason=note)
     return version

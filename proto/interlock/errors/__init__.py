@@ -15,7 +15,7 @@
     ├── DataLoss
     ├── Unimplemented
     ├── Unauthenticated
-    ├── PermissionDenied
+    ├── PermissionDenied      NotTrusted
     └── InternalError         PoisonRequest · OutputMismatch
 
 Each carries `reason` (its name on the wire, google.rpc.ErrorInfo), `facts` (strings by name) and a message that
@@ -70,6 +70,7 @@ from interlock.errors._serving import (
     InternalError,
     MemoryExceeded,
     NotReady,
+    NotTrusted,
     OutputMismatch,
     PermissionDenied,
     PoisonRequest,
@@ -115,6 +116,7 @@ __all__ = [
     "NotInStack",
     "NotProven",
     "NotReady",
+    "NotTrusted",
     "NothingToRollBack",
     "OutputMismatch",
     "PermissionDenied",

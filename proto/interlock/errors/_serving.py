@@ -131,6 +131,12 @@ class PermissionDenied(InterlockError):
     reason = "PERMISSION_DENIED"
 
 
+class NotTrusted(PermissionDenied):
+    """A version is not signed by a key that is trusted for its model, and policy wants that."""
+
+    reason = "NOT_TRUSTED"
+
+
 class InternalError(InterlockError):
     """A fault of ours; the message holds an id that the server's log explains."""
 

@@ -39,6 +39,21 @@ class AdminServiceStub(object):
                 request_serializer=interlock_dot_v1_dot_admin__pb2.RegisterVersionRequest.SerializeToString,
                 response_deserializer=interlock_dot_v1_dot_admin__pb2.RegisterVersionResponse.FromString,
                 _registered_method=True)
+        self.RegisterSigned = channel.stream_stream(
+                '/interlock.v1.AdminService/RegisterSigned',
+                request_serializer=interlock_dot_v1_dot_admin__pb2.RegisterSignedRequest.SerializeToString,
+                response_deserializer=interlock_dot_v1_dot_admin__pb2.RegisterSignedResponse.FromString,
+                _registered_method=True)
+        self.GetStatement = channel.unary_unary(
+                '/interlock.v1.AdminService/GetStatement',
+                request_serializer=interlock_dot_v1_dot_admin__pb2.GetStatementRequest.SerializeToString,
+                response_deserializer=interlock_dot_v1_dot_admin__pb2.GetStatementResponse.FromString,
+                _registered_method=True)
+        self.SignVersion = channel.unary_unary(
+                '/interlock.v1.AdminService/SignVersion',
+                request_serializer=interlock_dot_v1_dot_admin__pb2.SignVersionRequest.SerializeToString,
+                response_deserializer=interlock_dot_v1_dot_admin__pb2.SignVersionResponse.FromString,
+                _registered_method=True)
         self.QuantizeVersion = channel.unary_unary(
                 '/interlock.v1.AdminService/QuantizeVersion',
                 request_serializer=interlock_dot_v1_dot_admin__pb2.QuantizeVersionRequest.SerializeToString,
@@ -134,6 +149,11 @@ class AdminServiceStub(object):
                 request_serializer=interlock_dot_v1_dot_admin__pb2.ReadChainRequest.SerializeToString,
                 response_deserializer=interlock_dot_v1_dot_admin__pb2.ReadChainResponse.FromString,
                 _registered_method=True)
+        self.GetHead = channel.unary_unary(
+                '/interlock.v1.AdminService/GetHead',
+                request_serializer=interlock_dot_v1_dot_admin__pb2.GetHeadRequest.SerializeToString,
+                response_deserializer=interlock_dot_v1_dot_admin__pb2.GetHeadResponse.FromString,
+                _registered_method=True)
         self.GetStatus = channel.unary_unary(
                 '/interlock.v1.AdminService/GetStatus',
                 request_serializer=interlock_dot_v1_dot_admin__pb2.GetStatusRequest.SerializeToString,
@@ -146,6 +166,28 @@ class AdminServiceServicer(object):
 
     def RegisterVersion(self, request_iterator, context):
         """Uploads a model as the next version of its name: a header, then chunks of at most 1 MiB in the header's file order.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RegisterSigned(self, request_iterator, context):
+        """The same for a version that its publisher signs: the server says what it has made of the upload, and the version is
+        registered once a signature of that has come.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetStatement(self, request, context):
+        """Tells what there is to sign of a version, and what was signed of it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SignVersion(self, request, context):
+        """Adds a signature to a version.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -279,6 +321,13 @@ class AdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetHead(self, request, context):
+        """The end of the history, signed by this server: for those who keep it elsewhere.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetStatus(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -292,6 +341,21 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.RegisterVersion,
                     request_deserializer=interlock_dot_v1_dot_admin__pb2.RegisterVersionRequest.FromString,
                     response_serializer=interlock_dot_v1_dot_admin__pb2.RegisterVersionResponse.SerializeToString,
+            ),
+            'RegisterSigned': grpc.stream_stream_rpc_method_handler(
+                    servicer.RegisterSigned,
+                    request_deserializer=interlock_dot_v1_dot_admin__pb2.RegisterSignedRequest.FromString,
+                    response_serializer=interlock_dot_v1_dot_admin__pb2.RegisterSignedResponse.SerializeToString,
+            ),
+            'GetStatement': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStatement,
+                    request_deserializer=interlock_dot_v1_dot_admin__pb2.GetStatementRequest.FromString,
+                    response_serializer=interlock_dot_v1_dot_admin__pb2.GetStatementResponse.SerializeToString,
+            ),
+            'SignVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.SignVersion,
+                    request_deserializer=interlock_dot_v1_dot_admin__pb2.SignVersionRequest.FromString,
+                    response_serializer=interlock_dot_v1_dot_admin__pb2.SignVersionResponse.SerializeToString,
             ),
             'QuantizeVersion': grpc.unary_unary_rpc_method_handler(
                     servicer.QuantizeVersion,
@@ -388,6 +452,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     request_deserializer=interlock_dot_v1_dot_admin__pb2.ReadChainRequest.FromString,
                     response_serializer=interlock_dot_v1_dot_admin__pb2.ReadChainResponse.SerializeToString,
             ),
+            'GetHead': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetHead,
+                    request_deserializer=interlock_dot_v1_dot_admin__pb2.GetHeadRequest.FromString,
+                    response_serializer=interlock_dot_v1_dot_admin__pb2.GetHeadResponse.SerializeToString,
+            ),
             'GetStatus': grpc.unary_unary_rpc_method_handler(
                     servicer.GetStatus,
                     request_deserializer=interlock_dot_v1_dot_admin__pb2.GetStatusRequest.FromString,
@@ -421,6 +490,87 @@ class AdminService(object):
             '/interlock.v1.AdminService/RegisterVersion',
             interlock_dot_v1_dot_admin__pb2.RegisterVersionRequest.SerializeToString,
             interlock_dot_v1_dot_admin__pb2.RegisterVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RegisterSigned(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/interlock.v1.AdminService/RegisterSigned',
+            interlock_dot_v1_dot_admin__pb2.RegisterSignedRequest.SerializeToString,
+            interlock_dot_v1_dot_admin__pb2.RegisterSignedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStatement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/interlock.v1.AdminService/GetStatement',
+            interlock_dot_v1_dot_admin__pb2.GetStatementRequest.SerializeToString,
+            interlock_dot_v1_dot_admin__pb2.GetStatementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SignVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/interlock.v1.AdminService/SignVersion',
+            interlock_dot_v1_dot_admin__pb2.SignVersionRequest.SerializeToString,
+            interlock_dot_v1_dot_admin__pb2.SignVersionResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -934,6 +1084,33 @@ class AdminService(object):
             '/interlock.v1.AdminService/ReadChain',
             interlock_dot_v1_dot_admin__pb2.ReadChainRequest.SerializeToString,
             interlock_dot_v1_dot_admin__pb2.ReadChainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetHead(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/interlock.v1.AdminService/GetHead',
+            interlock_dot_v1_dot_admin__pb2.GetHeadRequest.SerializeToString,
+            interlock_dot_v1_dot_admin__pb2.GetHeadResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -33,6 +33,14 @@ class AdminServiceStub:
     def __new__(cls, channel: _aio.Channel) -> AdminServiceAsyncStub: ...
     RegisterVersion: _grpc.StreamUnaryMultiCallable[_admin_pb2.RegisterVersionRequest, _admin_pb2.RegisterVersionResponse]
     """Uploads a model as the next version of its name: a header, then chunks of at most 1 MiB in the header's file order."""
+    RegisterSigned: _grpc.StreamStreamMultiCallable[_admin_pb2.RegisterSignedRequest, _admin_pb2.RegisterSignedResponse]
+    """The same for a version that its publisher signs: the server says what it has made of the upload, and the version is
+    registered once a signature of that has come.
+    """
+    GetStatement: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetStatementRequest, _admin_pb2.GetStatementResponse]
+    """Tells what there is to sign of a version, and what was signed of it."""
+    SignVersion: _grpc.UnaryUnaryMultiCallable[_admin_pb2.SignVersionRequest, _admin_pb2.SignVersionResponse]
+    """Adds a signature to a version."""
     QuantizeVersion: _grpc.UnaryUnaryMultiCallable[_admin_pb2.QuantizeVersionRequest, _admin_pb2.QuantizeVersionResponse]
     """Makes a narrower form of a version and registers it as the next one, which nothing serves until it is promoted."""
     Promote: _grpc.UnaryUnaryMultiCallable[_admin_pb2.PromoteRequest, _admin_pb2.PromoteResponse]
@@ -66,6 +74,8 @@ class AdminServiceStub:
     """Where the aliases pointed at a moment in the past, by the history."""
     ReadChain: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ReadChainRequest, _admin_pb2.ReadChainResponse]
     """The history as it is stored, for those who verify its hashes themselves."""
+    GetHead: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetHeadRequest, _admin_pb2.GetHeadResponse]
+    """The end of the history, signed by this server: for those who keep it elsewhere."""
     GetStatus: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetStatusRequest, _admin_pb2.GetStatusResponse]
 
 @_typing.type_check_only
@@ -73,6 +83,14 @@ class AdminServiceAsyncStub(AdminServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     RegisterVersion: _aio.StreamUnaryMultiCallable[_admin_pb2.RegisterVersionRequest, _admin_pb2.RegisterVersionResponse]  # type: ignore[assignment]
     """Uploads a model as the next version of its name: a header, then chunks of at most 1 MiB in the header's file order."""
+    RegisterSigned: _aio.StreamStreamMultiCallable[_admin_pb2.RegisterSignedRequest, _admin_pb2.RegisterSignedResponse]  # type: ignore[assignment]
+    """The same for a version that its publisher signs: the server says what it has made of the upload, and the version is
+    registered once a signature of that has come.
+    """
+    GetStatement: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetStatementRequest, _admin_pb2.GetStatementResponse]  # type: ignore[assignment]
+    """Tells what there is to sign of a version, and what was signed of it."""
+    SignVersion: _aio.UnaryUnaryMultiCallable[_admin_pb2.SignVersionRequest, _admin_pb2.SignVersionResponse]  # type: ignore[assignment]
+    """Adds a signature to a version."""
     QuantizeVersion: _aio.UnaryUnaryMultiCallable[_admin_pb2.QuantizeVersionRequest, _admin_pb2.QuantizeVersionResponse]  # type: ignore[assignment]
     """Makes a narrower form of a version and registers it as the next one, which nothing serves until it is promoted."""
     Promote: _aio.UnaryUnaryMultiCallable[_admin_pb2.PromoteRequest, _admin_pb2.PromoteResponse]  # type: ignore[assignment]
@@ -106,6 +124,8 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Where the aliases pointed at a moment in the past, by the history."""
     ReadChain: _aio.UnaryUnaryMultiCallable[_admin_pb2.ReadChainRequest, _admin_pb2.ReadChainResponse]  # type: ignore[assignment]
     """The history as it is stored, for those who verify its hashes themselves."""
+    GetHead: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetHeadRequest, _admin_pb2.GetHeadResponse]  # type: ignore[assignment]
+    """The end of the history, signed by this server: for those who keep it elsewhere."""
     GetStatus: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetStatusRequest, _admin_pb2.GetStatusResponse]  # type: ignore[assignment]
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -116,6 +136,32 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.RegisterVersionResponse, _abc.Awaitable[_admin_pb2.RegisterVersionResponse]]:
         """Uploads a model as the next version of its name: a header, then chunks of at most 1 MiB in the header's file order."""
+
+    @_abc_1.abstractmethod
+    def RegisterSigned(
+        self,
+        request_iterator: _MaybeAsyncIterator[_admin_pb2.RegisterSignedRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_admin_pb2.RegisterSignedResponse], _abc.AsyncIterator[_admin_pb2.RegisterSignedResponse]]:
+        """The same for a version that its publisher signs: the server says what it has made of the upload, and the version is
+        registered once a signature of that has come.
+        """
+
+    @_abc_1.abstractmethod
+    def GetStatement(
+        self,
+        request: _admin_pb2.GetStatementRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.GetStatementResponse, _abc.Awaitable[_admin_pb2.GetStatementResponse]]:
+        """Tells what there is to sign of a version, and what was signed of it."""
+
+    @_abc_1.abstractmethod
+    def SignVersion(
+        self,
+        request: _admin_pb2.SignVersionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.SignVersionResponse, _abc.Awaitable[_admin_pb2.SignVersionResponse]]:
+        """Adds a signature to a version."""
 
     @_abc_1.abstractmethod
     def QuantizeVersion(
@@ -263,6 +309,14 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ReadChainResponse, _abc.Awaitable[_admin_pb2.ReadChainResponse]]:
         """The history as it is stored, for those who verify its hashes themselves."""
+
+    @_abc_1.abstractmethod
+    def GetHead(
+        self,
+        request: _admin_pb2.GetHeadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.GetHeadResponse, _abc.Awaitable[_admin_pb2.GetHeadResponse]]:
+        """The end of the history, signed by this server: for those who keep it elsewhere."""
 
     @_abc_1.abstractmethod
     def GetStatus(

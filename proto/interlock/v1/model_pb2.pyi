@@ -166,6 +166,82 @@ class ServingConfig(_message.Message):
 Global___ServingConfig: _TypeAlias = ServingConfig  # noqa: Y015
 
 @_typing.final
+class SignedBy(_message.Message):
+    """A key that has signed a version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    SIGNED_AT_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    FAULT_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """The key's id."""
+    actor: _builtins.str
+    name: _builtins.str
+    """What the server that was asked calls the key; "" where it does not know it."""
+    fault: _builtins.str
+    """Why the signature counts for nothing with that server; "" where it counts."""
+    @_builtins.property
+    def signed_at(self) -> _timestamp_pb2.Timestamp:
+        """When the server was given the signature, and by whom."""
+
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        signed_at: _timestamp_pb2.Timestamp | None = ...,
+        actor: _builtins.str = ...,
+        name: _builtins.str = ...,
+        fault: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["signed_at", b"signed_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "fault", b"fault", "key", b"key", "name", b"name", "signed_at", b"signed_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignedBy: _TypeAlias = SignedBy  # noqa: Y015
+
+@_typing.final
+class SignedStatement(_message.Message):
+    """What somebody has signed of a version, as the registry keeps it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    STATEMENT_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    SIGNED_AT_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """The key's id."""
+    statement: _builtins.bytes
+    """Canonical JSON."""
+    value: _builtins.bytes
+    """Ed25519 over "interlock version statement\\n" and the statement."""
+    actor: _builtins.str
+    @_builtins.property
+    def signed_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        statement: _builtins.bytes = ...,
+        value: _builtins.bytes = ...,
+        signed_at: _timestamp_pb2.Timestamp | None = ...,
+        actor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["signed_at", b"signed_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "key", b"key", "signed_at", b"signed_at", "statement", b"statement", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignedStatement: _TypeAlias = SignedStatement  # noqa: Y015
+
+@_typing.final
 class Version(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -206,6 +282,7 @@ class Version(_message.Message):
     ALIASES_FIELD_NUMBER: _builtins.int
     PINNED_FIELD_NUMBER: _builtins.int
     DAMAGE_FIELD_NUMBER: _builtins.int
+    SIGNED_BY_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     version: _builtins.int
     state: Global___VersionState.ValueType
@@ -234,6 +311,8 @@ class Version(_message.Message):
     def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Aliases that point at this version, and whether it is pinned."""
 
+    @_builtins.property
+    def signed_by(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignedBy]: ...
     def __init__(
         self,
         *,
@@ -254,10 +333,11 @@ class Version(_message.Message):
         aliases: _abc.Iterable[_builtins.str] | None = ...,
         pinned: _builtins.bool = ...,
         damage: _builtins.str = ...,
+        signed_by: _abc.Iterable[Global___SignedBy] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "created_at", b"created_at", "signature", b"signature"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "config", b"config", "created_at", b"created_at", "created_by", b"created_by", "damage", b"damage", "digest", b"digest", "golden_samples", b"golden_samples", "model", b"model", "note", b"note", "pinned", b"pinned", "proven", b"proven", "report_json", b"report_json", "signature", b"signature", "size_bytes", b"size_bytes", "state", b"state", "tags", b"tags", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "config", b"config", "created_at", b"created_at", "created_by", b"created_by", "damage", b"damage", "digest", b"digest", "golden_samples", b"golden_samples", "model", b"model", "note", b"note", "pinned", b"pinned", "proven", b"proven", "report_json", b"report_json", "signature", b"signature", "signed_by", b"signed_by", "size_bytes", b"size_bytes", "state", b"state", "tags", b"tags", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,7 +26,7 @@ from interlock.v1 import admin_pb2 as interlock_dot_v1_dot_admin__pb2
 from interlock.v1 import model_pb2 as interlock_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19interlock/v1/worker.proto\x12\x0cinterlock.v1\x1a\x18interlock/v1/admin.proto\x1a\x18interlock/v1/model.proto\"\'\n\tTolerance\x12\x0c\n\x04\x61tol\x18\x01 \x01(\x01\x12\x0c\n\x04rtol\x18\x02 \x01(\x01\"\x93\x04\n\x0bVersionSpec\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\x12\n\ngraph_path\x18\x04 \x01(\t\x12\x14\n\x0cgraph_sha256\x18\x05 \x01(\t\x12\x13\n\x0bgolden_path\x18\x06 \x01(\t\x12\x15\n\rgolden_sha256\x18\x07 \x01(\t\x12*\n\tsignature\x18\x08 \x01(\x0b\x32\x17.interlock.v1.Signature\x12+\n\x06\x63onfig\x18\t \x01(\x0b\x32\x1b.interlock.v1.ServingConfig\x12=\n\ntolerances\x18\n \x03(\x0b\x32).interlock.v1.VersionSpec.TolerancesEntry\x12\x10\n\x08joinable\x18\x0b \x01(\x08\x12\x0e\n\x06\x64\x61mage\x18\x0c \x01(\t\x12\x15\n\rmanifest_path\x18\r \x01(\t\x12\x0f\n\x07suspect\x18\x0e \x01(\x08\x12\x0e\n\x06poison\x18\x0f \x03(\x06\x12\x12\n\nquarantine\x18\x10 \x01(\t\x12\x14\n\x0c\x64\x65rived_path\x18\x11 \x01(\t\x12\x16\n\x0e\x64\x65rived_sha256\x18\x12 \x01(\t\x1aJ\n\x0fTolerancesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.interlock.v1.Tolerance:\x02\x38\x01\"\xa1\x01\n\x05Route\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\x03\x12+\n\x07targets\x18\x04 \x03(\x0b\x32\x1a.interlock.v1.Route.Target\x1a\x39\n\x06Target\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x0e\n\x06weight\x18\x02 \x01(\x05\x12\x0e\n\x06shadow\x18\x03 \x01(\x08\"j\n\x07WayBack\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12\x12\n\ngeneration\x18\x04 \x01(\x03\x12\r\n\x05lever\x18\x05 \x01(\r\x12\r\n\x05token\x18\x06 \x01(\x04\"\xed\x01\n\x08Snapshot\x12\x13\n\x0bincarnation\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12#\n\x06routes\x18\x03 \x03(\x0b\x32\x13.interlock.v1.Route\x12\'\n\x04keep\x18\x04 \x03(\x0b\x32\x19.interlock.v1.VersionSpec\x12\x0e\n\x06models\x18\x05 \x03(\t\x12%\n\x07holders\x18\x06 \x03(\x0b\x32\x14.interlock.v1.Holder\x12(\n\tways_back\x18\x07 \x03(\x0b\x32\x15.interlock.v1.WayBack\x12\x0e\n\x06levers\x18\x08 \x01(\t\"V\n\x06Holder\x12\r\n\x05proof\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x01(\t\x12\x0e\n\x06grants\x18\x04 \x03(\t\x12\x12\n\nexpires_at\x18\x05 \x01(\x01\"V\n\x0c\x41pplyRequest\x12(\n\x08snapshot\x18\x01 \x01(\x0b\x32\x16.interlock.v1.Snapshot\x12\x0e\n\x06routes\x18\x02 \x03(\x0c\x12\x0c\n\x04keep\x18\x03 \x03(\x0c\"]\n\rApplyResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\x12\x0f\n\x07waiting\x18\x02 \x03(\t\x12,\n\x06report\x18\x03 \x01(\x0b\x32\x1c.interlock.v1.ReportResponse\"9\n\x0ePrepareRequest\x12\'\n\x04spec\x18\x01 \x01(\x0b\x32\x19.interlock.v1.VersionSpec\"o\n\x0fPrepareResponse\x12*\n\x05state\x18\x01 \x01(\x0e\x32\x1b.interlock.v1.ServableState\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x10\n\x08resident\x18\x03 \x01(\x08\x12\x0e\n\x06load_s\x18\x04 \x01(\x01\"%\n\rReportRequest\x12\x14\n\x0cwith_metrics\x18\x01 \x01(\x08\"\xa4\x01\n\x06Vitals\x12\x15\n\rfront_stuck_s\x18\x01 \x01(\x01\x12\x12\n\noldest_run\x18\x02 \x01(\t\x12\x14\n\x0coldest_run_s\x18\x03 \x01(\x01\x12\x0f\n\x07overdue\x18\x04 \x01(\t\x12\x11\n\toverdue_s\x18\x05 \x01(\x01\x12\x0f\n\x07loading\x18\x06 \x01(\t\x12\x11\n\tloading_s\x18\x07 \x01(\x01\x12\x11\n\trss_bytes\x18\x08 \x01(\x03\"\xd6\x01\n\x0eReportResponse\x12*\n\x06status\x18\x01 \x01(\x0b\x32\x1a.interlock.v1.WorkerStatus\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\x0f\n\x07settled\x18\x03 \x01(\x08\x12\x0f\n\x07metrics\x18\x04 \x01(\x0c\x12\x19\n\x11inference_address\x18\x05 \x01(\t\x12\x10\n\x08\x64raining\x18\x06 \x01(\x08\x12\x0e\n\x06levers\x18\x07 \x01(\t\x12$\n\x06vitals\x18\x14 \x01(\x0b\x32\x14.interlock.v1.Vitals\"-\n\nAskRequest\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x0f\n\x07request\x18\x02 \x01(\x0c\"\x1d\n\x0b\x41skResponse\x12\x0e\n\x06\x61nswer\x18\x01 \x01(\x0c\"9\n\x0e\x41greedSettings\x12\'\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x18.interlock.v1.AskRequest\"\x15\n\x13ListStandingRequest\"\x8b\x01\n\x14ListStandingResponse\x12\x38\n\x06models\x18\x01 \x03(\x0b\x32(.interlock.v1.ListStandingResponse.Model\x1a\x39\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tvalidated\x18\x02 \x03(\x03\x12\x0f\n\x07retired\x18\x03 \x03(\x03\x32\x9c\x02\n\rWorkerService\x12@\n\x05\x41pply\x12\x1a.interlock.v1.ApplyRequest\x1a\x1b.interlock.v1.ApplyResponse\x12H\n\x07Prepare\x12\x1c.interlock.v1.PrepareRequest\x1a\x1d.interlock.v1.PrepareResponse0\x01\x12\x43\n\x06Report\x12\x1b.interlock.v1.ReportRequest\x1a\x1c.interlock.v1.ReportResponse\x12:\n\x03\x41sk\x12\x18.interlock.v1.AskRequest\x1a\x19.interlock.v1.AskResponse2g\n\x0e\x43ontrolService\x12U\n\x0cListStanding\x12!.interlock.v1.ListStandingRequest\x1a\".interlock.v1.ListStandingResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19interlock/v1/worker.proto\x12\x0cinterlock.v1\x1a\x18interlock/v1/admin.proto\x1a\x18interlock/v1/model.proto\"\'\n\tTolerance\x12\x0c\n\x04\x61tol\x18\x01 \x01(\x01\x12\x0c\n\x04rtol\x18\x02 \x01(\x01\"\xd4\x04\n\x0bVersionSpec\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\x12\n\ngraph_path\x18\x04 \x01(\t\x12\x14\n\x0cgraph_sha256\x18\x05 \x01(\t\x12\x13\n\x0bgolden_path\x18\x06 \x01(\t\x12\x15\n\rgolden_sha256\x18\x07 \x01(\t\x12*\n\tsignature\x18\x08 \x01(\x0b\x32\x17.interlock.v1.Signature\x12+\n\x06\x63onfig\x18\t \x01(\x0b\x32\x1b.interlock.v1.ServingConfig\x12=\n\ntolerances\x18\n \x03(\x0b\x32).interlock.v1.VersionSpec.TolerancesEntry\x12\x10\n\x08joinable\x18\x0b \x01(\x08\x12\x0e\n\x06\x64\x61mage\x18\x0c \x01(\t\x12\x15\n\rmanifest_path\x18\r \x01(\t\x12\x0f\n\x07suspect\x18\x0e \x01(\x08\x12\x0e\n\x06poison\x18\x0f \x03(\x06\x12\x12\n\nquarantine\x18\x10 \x01(\t\x12\x14\n\x0c\x64\x65rived_path\x18\x11 \x01(\t\x12\x16\n\x0e\x64\x65rived_sha256\x18\x12 \x01(\t\x12-\n\x06signed\x18\x13 \x03(\x0b\x32\x1d.interlock.v1.SignedStatement\x12\x10\n\x08\x64istrust\x18\x14 \x01(\t\x1aJ\n\x0fTolerancesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.interlock.v1.Tolerance:\x02\x38\x01\"\xa1\x01\n\x05Route\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\x03\x12+\n\x07targets\x18\x04 \x03(\x0b\x32\x1a.interlock.v1.Route.Target\x1a\x39\n\x06Target\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x0e\n\x06weight\x18\x02 \x01(\x05\x12\x0e\n\x06shadow\x18\x03 \x01(\x08\"j\n\x07WayBack\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12\x12\n\ngeneration\x18\x04 \x01(\x03\x12\r\n\x05lever\x18\x05 \x01(\r\x12\r\n\x05token\x18\x06 \x01(\x04\"\xed\x01\n\x08Snapshot\x12\x13\n\x0bincarnation\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12#\n\x06routes\x18\x03 \x03(\x0b\x32\x13.interlock.v1.Route\x12\'\n\x04keep\x18\x04 \x03(\x0b\x32\x19.interlock.v1.VersionSpec\x12\x0e\n\x06models\x18\x05 \x03(\t\x12%\n\x07holders\x18\x06 \x03(\x0b\x32\x14.interlock.v1.Holder\x12(\n\tways_back\x18\x07 \x03(\x0b\x32\x15.interlock.v1.WayBack\x12\x0e\n\x06levers\x18\x08 \x01(\t\"V\n\x06Holder\x12\r\n\x05proof\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x01(\t\x12\x0e\n\x06grants\x18\x04 \x03(\t\x12\x12\n\nexpires_at\x18\x05 \x01(\x01\"V\n\x0c\x41pplyRequest\x12(\n\x08snapshot\x18\x01 \x01(\x0b\x32\x16.interlock.v1.Snapshot\x12\x0e\n\x06routes\x18\x02 \x03(\x0c\x12\x0c\n\x04keep\x18\x03 \x03(\x0c\"]\n\rApplyResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\x12\x0f\n\x07waiting\x18\x02 \x03(\t\x12,\n\x06report\x18\x03 \x01(\x0b\x32\x1c.interlock.v1.ReportResponse\"9\n\x0ePrepareRequest\x12\'\n\x04spec\x18\x01 \x01(\x0b\x32\x19.interlock.v1.VersionSpec\"o\n\x0fPrepareResponse\x12*\n\x05state\x18\x01 \x01(\x0e\x32\x1b.interlock.v1.ServableState\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x10\n\x08resident\x18\x03 \x01(\x08\x12\x0e\n\x06load_s\x18\x04 \x01(\x01\"%\n\rReportRequest\x12\x14\n\x0cwith_metrics\x18\x01 \x01(\x08\"\xa4\x01\n\x06Vitals\x12\x15\n\rfront_stuck_s\x18\x01 \x01(\x01\x12\x12\n\noldest_run\x18\x02 \x01(\t\x12\x14\n\x0coldest_run_s\x18\x03 \x01(\x01\x12\x0f\n\x07overdue\x18\x04 \x01(\t\x12\x11\n\toverdue_s\x18\x05 \x01(\x01\x12\x0f\n\x07loading\x18\x06 \x01(\t\x12\x11\n\tloading_s\x18\x07 \x01(\x01\x12\x11\n\trss_bytes\x18\x08 \x01(\x03\"\xd6\x01\n\x0eReportResponse\x12*\n\x06status\x18\x01 \x01(\x0b\x32\x1a.interlock.v1.WorkerStatus\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\x0f\n\x07settled\x18\x03 \x01(\x08\x12\x0f\n\x07metrics\x18\x04 \x01(\x0c\x12\x19\n\x11inference_address\x18\x05 \x01(\t\x12\x10\n\x08\x64raining\x18\x06 \x01(\x08\x12\x0e\n\x06levers\x18\x07 \x01(\t\x12$\n\x06vitals\x18\x14 \x01(\x0b\x32\x14.interlock.v1.Vitals\"-\n\nAskRequest\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x0f\n\x07request\x18\x02 \x01(\x0c\"\x1d\n\x0b\x41skResponse\x12\x0e\n\x06\x61nswer\x18\x01 \x01(\x0c\"9\n\x0e\x41greedSettings\x12\'\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x18.interlock.v1.AskRequest\"\x15\n\x13ListStandingRequest\"\x8b\x01\n\x14ListStandingResponse\x12\x38\n\x06models\x18\x01 \x03(\x0b\x32(.interlock.v1.ListStandingResponse.Model\x1a\x39\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tvalidated\x18\x02 \x03(\x03\x12\x0f\n\x07retired\x18\x03 \x03(\x03\x32\x9c\x02\n\rWorkerService\x12@\n\x05\x41pply\x12\x1a.interlock.v1.ApplyRequest\x1a\x1b.interlock.v1.ApplyResponse\x12H\n\x07Prepare\x12\x1c.interlock.v1.PrepareRequest\x1a\x1d.interlock.v1.PrepareResponse0\x01\x12\x43\n\x06Report\x12\x1b.interlock.v1.ReportRequest\x1a\x1c.interlock.v1.ReportResponse\x12:\n\x03\x41sk\x12\x18.interlock.v1.AskRequest\x1a\x19.interlock.v1.AskResponse2g\n\x0e\x43ontrolService\x12U\n\x0cListStanding\x12!.interlock.v1.ListStandingRequest\x1a\".interlock.v1.ListStandingResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,47 +38,47 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TOLERANCE']._serialized_start=95
   _globals['_TOLERANCE']._serialized_end=134
   _globals['_VERSIONSPEC']._serialized_start=137
-  _globals['_VERSIONSPEC']._serialized_end=668
-  _globals['_VERSIONSPEC_TOLERANCESENTRY']._serialized_start=594
-  _globals['_VERSIONSPEC_TOLERANCESENTRY']._serialized_end=668
-  _globals['_ROUTE']._serialized_start=671
-  _globals['_ROUTE']._serialized_end=832
-  _globals['_ROUTE_TARGET']._serialized_start=775
-  _globals['_ROUTE_TARGET']._serialized_end=832
-  _globals['_WAYBACK']._serialized_start=834
-  _globals['_WAYBACK']._serialized_end=940
-  _globals['_SNAPSHOT']._serialized_start=943
-  _globals['_SNAPSHOT']._serialized_end=1180
-  _globals['_HOLDER']._serialized_start=1182
-  _globals['_HOLDER']._serialized_end=1268
-  _globals['_APPLYREQUEST']._serialized_start=1270
-  _globals['_APPLYREQUEST']._serialized_end=1356
-  _globals['_APPLYRESPONSE']._serialized_start=1358
-  _globals['_APPLYRESPONSE']._serialized_end=1451
-  _globals['_PREPAREREQUEST']._serialized_start=1453
-  _globals['_PREPAREREQUEST']._serialized_end=1510
-  _globals['_PREPARERESPONSE']._serialized_start=1512
-  _globals['_PREPARERESPONSE']._serialized_end=1623
-  _globals['_REPORTREQUEST']._serialized_start=1625
-  _globals['_REPORTREQUEST']._serialized_end=1662
-  _globals['_VITALS']._serialized_start=1665
-  _globals['_VITALS']._serialized_end=1829
-  _globals['_REPORTRESPONSE']._serialized_start=1832
-  _globals['_REPORTRESPONSE']._serialized_end=2046
-  _globals['_ASKREQUEST']._serialized_start=2048
-  _globals['_ASKREQUEST']._serialized_end=2093
-  _globals['_ASKRESPONSE']._serialized_start=2095
-  _globals['_ASKRESPONSE']._serialized_end=2124
-  _globals['_AGREEDSETTINGS']._serialized_start=2126
-  _globals['_AGREEDSETTINGS']._serialized_end=2183
-  _globals['_LISTSTANDINGREQUEST']._serialized_start=2185
-  _globals['_LISTSTANDINGREQUEST']._serialized_end=2206
-  _globals['_LISTSTANDINGRESPONSE']._serialized_start=2209
-  _globals['_LISTSTANDINGRESPONSE']._serialized_end=2348
-  _globals['_LISTSTANDINGRESPONSE_MODEL']._serialized_start=2291
-  _globals['_LISTSTANDINGRESPONSE_MODEL']._serialized_end=2348
-  _globals['_WORKERSERVICE']._serialized_start=2351
-  _globals['_WORKERSERVICE']._serialized_end=2635
-  _globals['_CONTROLSERVICE']._serialized_start=2637
-  _globals['_CONTROLSERVICE']._serialized_end=2740
+  _globals['_VERSIONSPEC']._serialized_end=733
+  _globals['_VERSIONSPEC_TOLERANCESENTRY']._serialized_start=659
+  _globals['_VERSIONSPEC_TOLERANCESENTRY']._serialized_end=733
+  _globals['_ROUTE']._serialized_start=736
+  _globals['_ROUTE']._serialized_end=897
+  _globals['_ROUTE_TARGET']._serialized_start=840
+  _globals['_ROUTE_TARGET']._serialized_end=897
+  _globals['_WAYBACK']._serialized_start=899
+  _globals['_WAYBACK']._serialized_end=1005
+  _globals['_SNAPSHOT']._serialized_start=1008
+  _globals['_SNAPSHOT']._serialized_end=1245
+  _globals['_HOLDER']._serialized_start=1247
+  _globals['_HOLDER']._serialized_end=1333
+  _globals['_APPLYREQUEST']._serialized_start=1335
+  _globals['_APPLYREQUEST']._serialized_end=1421
+  _globals['_APPLYRESPONSE']._serialized_start=1423
+  _globals['_APPLYRESPONSE']._serialized_end=1516
+  _globals['_PREPAREREQUEST']._serialized_start=1518
+  _globals['_PREPAREREQUEST']._serialized_end=1575
+  _globals['_PREPARERESPONSE']._serialized_start=1577
+  _globals['_PREPARERESPONSE']._serialized_end=1688
+  _globals['_REPORTREQUEST']._serialized_start=1690
+  _globals['_REPORTREQUEST']._serialized_end=1727
+  _globals['_VITALS']._serialized_start=1730
+  _globals['_VITALS']._serialized_end=1894
+  _globals['_REPORTRESPONSE']._serialized_start=1897
+  _globals['_REPORTRESPONSE']._serialized_end=2111
+  _globals['_ASKREQUEST']._serialized_start=2113
+  _globals['_ASKREQUEST']._serialized_end=2158
+  _globals['_ASKRESPONSE']._serialized_start=2160
+  _globals['_ASKRESPONSE']._serialized_end=2189
+  _globals['_AGREEDSETTINGS']._serialized_start=2191
+  _globals['_AGREEDSETTINGS']._serialized_end=2248
+  _globals['_LISTSTANDINGREQUEST']._serialized_start=2250
+  _globals['_LISTSTANDINGREQUEST']._serialized_end=2271
+  _globals['_LISTSTANDINGRESPONSE']._serialized_start=2274
+  _globals['_LISTSTANDINGRESPONSE']._serialized_end=2413
+  _globals['_LISTSTANDINGRESPONSE_MODEL']._serialized_start=2356
+  _globals['_LISTSTANDINGRESPONSE_MODEL']._serialized_end=2413
+  _globals['_WORKERSERVICE']._serialized_start=2416
+  _globals['_WORKERSERVICE']._serialized_end=2700
+  _globals['_CONTROLSERVICE']._serialized_start=2702
+  _globals['_CONTROLSERVICE']._serialized_end=2805
 # @@protoc_insertion_point(module_scope)

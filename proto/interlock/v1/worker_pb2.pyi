@@ -89,6 +89,8 @@ class VersionSpec(_message.Message):
     QUARANTINE_FIELD_NUMBER: _builtins.int
     DERIVED_PATH_FIELD_NUMBER: _builtins.int
     DERIVED_SHA256_FIELD_NUMBER: _builtins.int
+    SIGNED_FIELD_NUMBER: _builtins.int
+    DISTRUST_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     version: _builtins.int
     digest: _builtins.str
@@ -114,6 +116,8 @@ class VersionSpec(_message.Message):
     there is none.
     """
     derived_sha256: _builtins.str
+    distrust: _builtins.str
+    """Why it must not be loaded, its signatures being what they are; "" where it may."""
     @_builtins.property
     def signature(self) -> _model_pb2.Signature: ...
     @_builtins.property
@@ -125,6 +129,10 @@ class VersionSpec(_message.Message):
     @_builtins.property
     def poison(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Fingerprints of requests that have brought down workers, and are not run again."""
+
+    @_builtins.property
+    def signed(self) -> _containers.RepeatedCompositeFieldContainer[_model_pb2.SignedStatement]:
+        """What was signed of it: a start from the last-known-good snapshot looks at it again."""
 
     def __init__(
         self,
@@ -147,10 +155,12 @@ class VersionSpec(_message.Message):
         quarantine: _builtins.str = ...,
         derived_path: _builtins.str = ...,
         derived_sha256: _builtins.str = ...,
+        signed: _abc.Iterable[_model_pb2.SignedStatement] | None = ...,
+        distrust: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "signature", b"signature"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "damage", b"damage", "derived_path", b"derived_path", "derived_sha256", b"derived_sha256", "digest", b"digest", "golden_path", b"golden_path", "golden_sha256", b"golden_sha256", "graph_path", b"graph_path", "graph_sha256", b"graph_sha256", "joinable", b"joinable", "manifest_path", b"manifest_path", "model", b"model", "poison", b"poison", "quarantine", b"quarantine", "signature", b"signature", "suspect", b"suspect", "tolerances", b"tolerances", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "damage", b"damage", "derived_path", b"derived_path", "derived_sha256", b"derived_sha256", "digest", b"digest", "distrust", b"distrust", "golden_path", b"golden_path", "golden_sha256", b"golden_sha256", "graph_path", b"graph_path", "graph_sha256", b"graph_sha256", "joinable", b"joinable", "manifest_path", b"manifest_path", "model", b"model", "poison", b"poison", "quarantine", b"quarantine", "signature", b"signature", "signed", b"signed", "suspect", b"suspect", "tolerances", b"tolerances", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, column, inspect, select, table
 
 from interlock_registry.sql import engine as engines
 
-HEAD: Final = "0006"
+HEAD: Final = "0007"
 """The newest revision under `migrations`; what this program reads and writes."""
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"

@@ -35,6 +35,7 @@ from interlock_registry.sql.blobs import BlobReader
 from interlock_registry.sql.credentials import CredentialRows
 from interlock_registry.sql.examination import Examination
 from interlock_registry.sql.fleet import FleetRows
+from interlock_registry.sql.signatures import SignatureRows
 from interlock_registry.sql.sparing import SparingConnection
 
 _CHAIN_BATCH: Final = 500
@@ -69,6 +70,11 @@ class Reader:
     def approvals(self) -> ApprovalRows:
         """What was approved."""
         return ApprovalRows(self._connection)
+
+    @property
+    def signatures(self) -> SignatureRows:
+        """Who has signed what."""
+        return SignatureRows(self._connection)
 
     @property
     def examination(self) -> Examination:
@@ -221,8 +227,9 @@ class Reader:
         pins = self.pins(models)
         keep = {name: keep_set(aliases[name], routes[name], pins[name], depth=keep_depth) for name in names}
         specs: dict[str, list[DesiredVersion]] = {name: [] for name in names}
+        signed = self.signatures.of(keep)
         for row in self._desired_rows(keep):
-            specs[row.model].append(rows.desired_version(row))
+            specs[row.model].append(rows.desired_version(row, signed.get((row.model, row.version), ())))
         return tuple(
             DesiredModel(
                 name=name,
@@ -250,7 +257,8 @@ class Reader:
         row = self._connection.execute(q.DESIRED_OF_ONE, {"model": model, "numbers": [number]}).one_or_none()
         if row is None:
             raise self._no_version(model, number)
-        return rows.desired_version(row)
+        signed = self.signatures.of({model: [number]})
+        return rows.desired_version(row, signed.get((model, number), ()))
 
     def manifest(self, model: str, number: int) -> Manifest:
         """Return what a version's artifact consists of; raises ModelNotFound, VersionNotFound."""
@@ -327,4 +335,13 @@ class Reader:
         for alias in self.aliases([model]):
             names[alias.version].append(alias.alias)
         pinned = self.pins([model])[model]
-        return tuple(rows.version(row, aliases=names[row.version], pinned=row.version in pinned) for row in found)
+        signed = self.signatures.names(model, [row.version for row in found])
+        return tuple(
+            rows.version(
+                row,
+                aliases=names[row.version],
+                pinned=row.version in pinned,
+                signed_by=signed.get(row.version, ()),
+            )
+            for row in found
+        )

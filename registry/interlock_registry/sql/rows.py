@@ -9,7 +9,8 @@ from functools import lru_cache
 from interlock import chain
 from interlock.chain import Filing, Link
 from interlock.errors import DataLoss
-from interlock.model import Alias, AliasAt, Version, VersionState
+from interlock.model import Alias, AliasAt, SignedBy, Version, VersionState
+from interlock.statement import Signed
 from sqlalchemy import Row
 
 from interlock_registry import documents
@@ -20,7 +21,7 @@ from interlock_registry.manifest import Blob, Manifest, graph_of
 AnyRow = Row[tuple[object, ...]]
 
 
-def version(row: AnyRow, *, aliases: Sequence[str], pinned: bool) -> Version:
+def version(row: AnyRow, *, aliases: Sequence[str], pinned: bool, signed_by: tuple[SignedBy, ...] = ()) -> Version:
     """Read a row of versions joined with its golden samples."""
     return Version(
         model=row.model,
@@ -40,6 +41,7 @@ def version(row: AnyRow, *, aliases: Sequence[str], pinned: bool) -> Version:
         aliases=tuple(aliases),
         pinned=pinned,
         damage=row.damage or "",
+        signed_by=signed_by,
     )
 
 
@@ -101,7 +103,7 @@ def manifest(row: AnyRow) -> Manifest:
     return found.manifest
 
 
-def desired_version(row: AnyRow) -> DesiredVersion:
+def desired_version(row: AnyRow, signed: tuple[Signed, ...]) -> DesiredVersion:
     """Read a row of versions joined with its artifact and its golden samples."""
     graph = graph_of(row.manifest, row.digest) or manifest(row).graph
     golden = None if row.golden_digest is None else Blob(digest=row.golden_digest, size_bytes=row.golden_size_bytes)
@@ -117,6 +119,7 @@ def desired_version(row: AnyRow) -> DesiredVersion:
         joinable=row.joinable,
         damage=row.damage or "",
         memory_bytes=documents.read_memory(row.report),
+        signed=signed,
     )
 
 

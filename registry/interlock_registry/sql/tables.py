@@ -336,6 +336,20 @@ approvals = Table(
     Index(None, "model", "version", "alias"),
 )
 
+signed_statements = Table(
+    "signed_statements",
+    metadata,
+    Column("model", _NAME, primary_key=True),
+    Column("version", BigInteger, primary_key=True, autoincrement=False),
+    # A version may be signed by several keys: what one of them signs again takes the place of what it signed before.
+    Column("key", String(32), primary_key=True),
+    Column("statement", LargeBinary, nullable=False),
+    Column("value", LargeBinary, nullable=False),
+    Column("signed_at", Moment, nullable=False),
+    Column("actor", Text, nullable=False),
+    ForeignKeyConstraint(["model", "version"], ["versions.model", "versions.version"]),
+)
+
 # One row. Every write begins by locking it, which puts all writers in one order on every database.
 epoch = Table(
     "epoch",

@@ -120,7 +120,7 @@ class Gate:
         named: Callable[[], str],
         *,
         authorization: str | None,
-        certificate: Iterable[str],
+        certificate: Callable[[], Iterable[str]],
         address: Callable[[], str],
     ) -> Caller | Refused:
         """Let a call in, or say how it ends.
@@ -144,7 +144,7 @@ class Gate:
         with self._lock:
             return dict(self._refused)
 
-    def _greet(self, rule: Rule | None, authorization: str | None, certificate: Iterable[str]) -> Caller:
+    def _greet(self, rule: Rule | None, authorization: str | None, certificate: Callable[[], Iterable[str]]) -> Caller:
         if rule is None or not rule.is_open or not self._manners.open_probes:
             return self.meet(authorization, certificate)
         try:
@@ -171,8 +171,11 @@ class Gate:
         with self._lock:
             self._refused[error.reason] += 1
 
-    def meet(self, authorization: str | None, certificate: Iterable[str] = ()) -> Caller:
-        """Return who shows an Authorization header, or else a certificate with these names; raises Unauthenticated."""
+    def meet(self, authorization: str | None, certificate: Callable[[], Iterable[str]] = tuple) -> Caller:
+        """Return who shows an Authorization header, or else a certificate; raises Unauthenticated.
+
+        `certificate` reads the names in one, which takes longer than all the rest: it is asked only without a header.
+        """
         known = self._look()
         if authorization is not None:
             if authorization[: len(_SCHEME)].lower() != _SCHEME or len(authorization) > _MAX_TOKEN:
@@ -183,7 +186,7 @@ class Gate:
                     "the token is not known here, has expired or was revoked; `interlock token create` makes one"
                 )
             return found
-        names = tuple(certificate)
+        names = tuple(certificate())
         for name in names:
             found = _open(known, Proof.CERTIFICATE, name)
             if found is not None:

@@ -48,7 +48,7 @@ class GuardedHandler:
             RPCS.get(call.method),
             lambda: self._model(call),
             authorization=call.metadata.get("authorization"),
-            certificate=call.identities(),
+            certificate=call.identities,
             address=call.origin,
         )
         if not isinstance(found, Refused):

@@ -91,6 +91,9 @@ RPCS: Final[Mapping[str, Rule]] = {
     _inference("TraceSetting"): _RULE_SERVER,
     _inference("LogSettings"): _RULE_SERVER,
     _admin("RegisterVersion"): Rule(Permission.PUBLISH, Scope.HANDLER),
+    _admin("RegisterSigned"): Rule(Permission.PUBLISH, Scope.HANDLER),
+    _admin("SignVersion"): Rule(Permission.PUBLISH, Scope.HANDLER),
+    _admin("GetStatement"): Rule(Permission.SEE, Scope.MODEL, "ref"),
     _admin("QuantizeVersion"): Rule(Permission.PUBLISH, Scope.HANDLER),
     _admin("Promote"): _SWITCH,
     _admin("Rollback"): _SWITCH,
@@ -110,6 +113,7 @@ RPCS: Final[Mapping[str, Rule]] = {
     _admin("ListEvents"): _SEE,
     _admin("ListAliasesAt"): _SEE,
     _admin("ReadChain"): _SEE_ALL,
+    _admin("GetHead"): _SEE_ALL,
     _admin("GetStatus"): _SEE_ALL,
 }
 

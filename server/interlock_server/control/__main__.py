@@ -23,6 +23,7 @@ from interlock_server.access.gate import Gate
 from interlock_server.certificates import Certificates
 from interlock_server.control.admission import Room, available_bytes
 from interlock_server.control.approving import Approving
+from interlock_server.control.auditing import Auditing
 from interlock_server.control.caretaking import Caretaker
 from interlock_server.control.database import Database
 from interlock_server.control.deriving import Deriving
@@ -43,8 +44,10 @@ from interlock_server.control.replica import Replica
 from interlock_server.control.rollouts import Rollouts
 from interlock_server.control.sandboxing import Sandboxing
 from interlock_server.control.scrubbing import Scrubber
+from interlock_server.control.signing import Signing
 from interlock_server.control.standing import Addresses, Standing
 from interlock_server.control.switching import Switching
+from interlock_server.control.trusting import TrustFollowing
 from interlock_server.control.uploads import Uploads
 from interlock_server.control.workers import Workers
 from interlock_server.front.credentials import add_port
@@ -68,6 +71,7 @@ from interlock_server.rpc.health import ReplicaHealth
 from interlock_server.rpc.inference_link import InferenceLink
 from interlock_server.rpc.worker_link import WorkerLink
 from interlock_server.settings import Settings
+from interlock_server.trust.keeper import Trust
 from interlock_server.vitals import HealthLimits
 
 log = logging.getLogger("interlock.control")
@@ -91,6 +95,10 @@ async def run(boot: Boot, settings: Settings) -> int:
     except (StartupRefused, InternalError) as error:
         return refuse(error.message)
     data = DataDir(settings.data)
+    try:
+        trust = Trust(settings, data.state)
+    except StartupRefused as error:
+        return refuse(error.message)
     saved = LastKnownGood(data.state)
     database = Database(
         settings.database_url,
@@ -109,7 +117,7 @@ async def run(boot: Boot, settings: Settings) -> int:
     metrics = ControlMetrics()
     artifacts = LocalArtifactStore(settings.blobs)
     levers = _levers()
-    replica = Replica(artifacts.path, levers)
+    replica = Replica(artifacts.path, levers, trust.distrust)
     sockets = {f"worker-{index}": worker_socket(boot.runtime_dir, index) for index in range(settings.workers)}
     caretaker = Caretaker(boot.runtime_dir, replica, lambda: _health_limits(settings))
     store = DerivedStore(data.root)
@@ -156,7 +164,9 @@ async def run(boot: Boot, settings: Settings) -> int:
         levers,
     )
     uploads = Uploads(settings, data.uploads, metrics)
-    registering = Registering(settings, uploads, artifacts, database, mutations, switching, deriving)
+    registering = Registering(settings, uploads, artifacts, database, mutations, switching, deriving, trust)
+    auditing = Auditing(database, settings, data.state, membership.replica_id)
+    signing = Signing(database, mutations, switching, trust)
     quantizing = Quantizing(settings, data.uploads, artifacts, database, mutations, registering)
     diffing = Diffing(settings, artifacts, database)
     downloading = Downloading(settings, data.downloads, artifacts, database)
@@ -169,7 +179,7 @@ async def run(boot: Boot, settings: Settings) -> int:
         bytes_per_s=settings.scrub_bytes_per_s,
     )
     addresses = Addresses(boot.inference_address, boot.http_address, boot.admin_address)
-    standing = Standing(membership, addresses, database, replica, workers, sandboxing)
+    standing = Standing(membership, addresses, database, replica, workers, sandboxing, lambda: auditing.why_not_copied)
     metrics.watch(standing.gauges)
     health = ReplicaHealth(standing, workers)
 
@@ -194,7 +204,18 @@ async def run(boot: Boot, settings: Settings) -> int:
     )
     admin_pb2_grpc.add_AdminServiceServicer_to_server(
         AdminServicer(
-            database, mutations, switching, registering, quantizing, diffing, downloading, standing, approving
+            database,
+            mutations,
+            switching,
+            registering,
+            quantizing,
+            diffing,
+            downloading,
+            standing,
+            signing,
+            trust,
+            auditing,
+            approving,
         ),
         admin,
     )
@@ -210,6 +231,9 @@ async def run(boot: Boot, settings: Settings) -> int:
     http_task = asyncio.create_task(http.serve_on(listen(host.strip("[]"), int(port))))
     announcing = asyncio.create_task(_announce(standing, changed, boot))
     scrubber.start()
+    following = TrustFollowing(trust, replica, workers, database, reconciler.changed)
+    following.start()
+    auditing.start()
 
     def follow() -> None:
         forwarding.timeout_s = settings.default_deadline_s
@@ -229,6 +253,8 @@ async def run(boot: Boot, settings: Settings) -> int:
     announcing.cancel()
     if certificates is not None:
         await certificates.close()
+    await trust.close()
+    await auditing.close()
     await caretaker.close()
     await scrubber.close()
     await admin.stop(settings.drain_grace_s)

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Collection
 from typing import Final
 
-from interlock.errors import InterlockError, PrepareFailed, RegistryUnavailable
+from interlock.errors import InterlockError, NotTrusted, PrepareFailed, RegistryUnavailable
 from interlock_registry.domain import Action
 from interlock_registry.fleet import Rollout, Vote
 
@@ -69,6 +69,8 @@ class Participant:
     async def _take_part(self, rollout: Rollout) -> None:
         try:
             spec = await self._spec(rollout)
+            if spec.distrust:
+                raise NotTrusted(spec.distrust)
             with self._replica.preparing(spec):
                 await self._vote(rollout, await self._prepare(spec, make=rollout.action != Action.ROLLBACK.value))
                 await asyncio.get_running_loop().create_future()  # until the rollout ends

@@ -5,28 +5,44 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
+from interlock import canonical
 from interlock.errors import RegistryUnavailable
 from interlock.model import FileRole, ServingConfig, UploadHeader, Version
 from interlock.quantization import Quantization
+from interlock.statement import SignedStatement, SourceFile
 from interlock.types import ModelRef
-from interlock_registry import canonical
 from interlock_registry.artifacts import Incoming, LocalArtifactStore
 from interlock_registry.documents import VersionAnswer
 from interlock_registry.domain import Attempt, NewVersion, Registered
-from interlock_registry.manifest import Blob, SourceFile
+from interlock_registry.manifest import Blob
 from interlock_registry.tool import PARTS, Sandbox, ToolLimits, Validated, ValidateJob, validate
 
 from interlock_server.control.database import Database
 from interlock_server.control.deriving import Deriving
 from interlock_server.control.mutations import Mutations
+from interlock_server.control.signing import check_size, statement_of
 from interlock_server.control.switching import Switching
 from interlock_server.control.uploads import Upload, Uploads
 from interlock_server.settings import Settings
+from interlock_server.trust.keeper import Trust
+
+Ask = Callable[[bytes], Awaitable[bytes]]
+"""Has a statement signed by whoever sends an upload, and returns the signature."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signing:
+    """The sender of an upload signs what is made of it."""
+
+    key: str
+    """The id of his key."""
+    ask: Ask
+
 
 _ABANDONED_S: Final = 24 * 3600.0
 
@@ -43,6 +59,7 @@ class Registering:
         mutations: Mutations,
         switching: Switching,
         deriving: Deriving,
+        trust: Trust,
     ) -> None:
         self._settings = settings
         self._uploads = uploads
@@ -51,6 +68,7 @@ class Registering:
         self._mutations = mutations
         self._switching = switching
         self._deriving = deriving
+        self._trust = trust
         self._validating = asyncio.Semaphore(1)
 
     def sweep(self) -> None:
@@ -60,26 +78,38 @@ class Registering:
         # Another replica may be writing into a store that is shared: what is that old, nobody writes any more.
         self._artifacts.sweep_temporary(older_than_s=_ABANDONED_S if self._settings.artifacts else 0.0)
 
-    async def register(self, attempt: Attempt, header: UploadHeader, chunks: AsyncIterator[bytes]) -> Version:
-        """Take an upload and make it the next version of its model."""
+    async def register(
+        self, attempt: Attempt, header: UploadHeader, chunks: AsyncIterator[bytes], signing: Signing | None = None
+    ) -> Version:
+        """Take an upload and make it the next version of its model, signed where its sender signs."""
         stored = await self._mutations.recall(attempt)
         if stored is None:
             async with self._mutations.refusing(attempt):
                 self._uploads.check(header)
+                if signing is None:
+                    self._trust.demand(header.model)
+                else:
+                    self._trust.expect(header.model, signing.key)
                 upload = await self._uploads.receive(header, chunks)
             # As a task of its own: a caller that goes away must not take the files from under a running change.
-            stored = await asyncio.shield(asyncio.ensure_future(self._admit_once(attempt, upload)))
+            stored = await asyncio.shield(asyncio.ensure_future(self._admit_once(attempt, upload, signing)))
         answer = VersionAnswer.from_json(stored)
         ref = ModelRef(answer.model, version=answer.version)
-        return await self._database.read(lambda registry: registry.version(ref))
+        return self._trust.named(await self._database.read(lambda registry: registry.version(ref)))
 
-    async def _admit_once(self, attempt: Attempt, upload: Upload) -> str:
+    async def _admit_once(self, attempt: Attempt, upload: Upload, signing: Signing | None) -> str:
         try:
-            return await self._mutations.run(attempt, lambda: self.admit(attempt, upload))
+            return await self._mutations.run(attempt, lambda: self.admit(attempt, upload, signing=signing))
         finally:
             upload.discard()
 
-    async def admit(self, attempt: Attempt, upload: Upload, quantization: Quantization | None = None) -> str:
+    async def admit(
+        self,
+        attempt: Attempt,
+        upload: Upload,
+        quantization: Quantization | None = None,
+        signing: Signing | None = None,
+    ) -> str:
         """Validate files that are here, store them and make the version visible; return the answer to keep.
 
         A quantized version is held to the tolerance that was granted to it, whatever uploads may ask for.
@@ -87,6 +117,8 @@ class Registering:
         async with self._validating:  # a validation may take as much memory and time as its limits allow
             validated = await validate(self._job(upload, quantization), self._limits(upload))
         new = self._new_version(upload.header, validated, quantization)
+        if signing is not None:
+            new = replace(new, signed=await self._signed(new, signing))
         digests = [blob.digest for blob in (*new.manifest.blobs, *([new.golden] if new.golden else []))]
         async with self._holding(digests) as holder:
             await asyncio.to_thread(self._store, upload, new)
@@ -97,6 +129,13 @@ class Registering:
         await self._switching.adopt(registered.committed)
         await self._deriving.registered(registered.version.model, registered.version.version)
         return VersionAnswer(model=registered.version.model, version=registered.version.version).to_json()
+
+    async def _signed(self, new: NewVersion, signing: Signing) -> SignedStatement:
+        statement = statement_of(new).to_bytes()
+        check_size(statement)
+        signed = SignedStatement(signing.key, statement, await signing.ask(statement))
+        self._trust.check(new.model, signed)
+        return signed
 
     def _job(self, upload: Upload, quantization: Quantization | None) -> ValidateJob:
         cap = self._settings.tolerance_cap if quantization is None else quantization.tolerance

@@ -21,10 +21,19 @@ from interlock_server.snapshot import Snapshot, VersionKey, VersionSpec, WayBack
 class Replica:
     """The one writer of the desired state in this process; everyone else reads snapshots of it."""
 
-    def __init__(self, blob_path: Callable[[str], Path], levers: LeverFrame | None = None) -> None:
-        """Take where blobs are, and the levers that workers look at; None where they are switched by messages alone."""
+    def __init__(
+        self,
+        blob_path: Callable[[str], Path],
+        levers: LeverFrame | None = None,
+        distrust: Callable[[VersionSpec], str] = lambda _: "",
+    ) -> None:
+        """Take where blobs are, and the levers that workers look at; None where they are switched by messages alone.
+
+        `distrust` says why a version must not be loaded, its signatures being what they are; "" where it may.
+        """
         self._blob_path = blob_path
         self._levers = levers
+        self._distrust = distrust
         self._desired: Desired | None = None
         self._fallback: Snapshot | None = None
         self._preparing: list[VersionSpec] = []
@@ -135,28 +144,40 @@ class Replica:
         self._base = None
         return True
 
+    def trust_anew(self) -> None:
+        """Have every version judged again by its signatures."""
+        self._specs.clear()
+        self._base = None
+
     def spec(self, version: DesiredVersion) -> VersionSpec:
         """Return what a worker needs to load a version."""
         key = VersionKey(version.model, version.version)
-        return VersionSpec(
-            model=version.model,
-            version=version.version,
-            digest=version.digest,
-            manifest_path=str(self._blob_path(version.digest)),
-            graph_path=str(self._blob_path(version.graph.digest)),
-            graph_sha256=version.graph.digest,
-            golden_path="" if version.golden is None else str(self._blob_path(version.golden.digest)),
-            golden_sha256="" if version.golden is None else version.golden.digest,
-            signature=version.signature,
-            config=version.config,
-            tolerances=version.tolerances,
-            joinable=version.joinable,
-            damage=version.damage,
-            memory_bytes=version.memory_bytes,
-            suspect=key in self._judgement.suspects,
-            poison=self._judgement.poison_of(key),
-            quarantine=self._judgement.quarantine_of(key),
+        return self._judged(
+            VersionSpec(
+                model=version.model,
+                version=version.version,
+                digest=version.digest,
+                manifest_path=str(self._blob_path(version.digest)),
+                graph_path=str(self._blob_path(version.graph.digest)),
+                graph_sha256=version.graph.digest,
+                golden_path="" if version.golden is None else str(self._blob_path(version.golden.digest)),
+                golden_sha256="" if version.golden is None else version.golden.digest,
+                signature=version.signature,
+                config=version.config,
+                tolerances=version.tolerances,
+                joinable=version.joinable,
+                damage=version.damage,
+                memory_bytes=version.memory_bytes,
+                suspect=key in self._judgement.suspects,
+                poison=self._judgement.poison_of(key),
+                quarantine=self._judgement.quarantine_of(key),
+                signed=version.signed,
+            )
         )
+
+    def _judged(self, spec: VersionSpec) -> VersionSpec:
+        found = self._distrust(spec)
+        return spec if found == spec.distrust else replace(spec, distrust=found)
 
     def kept(self, model: str) -> tuple[VersionSpec, ...]:
         """Return the versions of a model that are kept loaded."""
@@ -192,7 +213,8 @@ class Replica:
 
     def _build(self) -> Snapshot:
         if self._desired is None:
-            return self._fallback or Snapshot("", -1, (), ())
+            last = self._fallback or Snapshot("", -1, (), ())
+            return replace(last, keep=tuple(map(self._judged, last.keep)))
         self._specs = {model.name: self._specs_of(model) for model in self._desired.models}
         return Snapshot(
             incarnation=self._desired.incarnation,

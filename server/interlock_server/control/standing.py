@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import interlock
@@ -35,13 +36,16 @@ class Standing:
         replica: Replica,
         workers: Workers,
         sandboxing: Sandboxing,
+        not_copied: Callable[[], str] = lambda: "",
     ) -> None:
+        """Take the parts; `not_copied` says why the history is not copied to where it should be."""
         self._membership = membership
         self._addresses = addresses
         self._database = database
         self._replica = replica
         self._workers = workers
         self._sandboxing = sandboxing
+        self._not_copied = not_copied
         self.stopping = False
 
     @property
@@ -69,6 +73,13 @@ class Standing:
             for spec in self._replica.committed().keep
             if spec.damage
         ]
+        reasons += [
+            f"{spec.model}@{spec.version} is not loaded anew, though it may be serving: {spec.distrust}"
+            for spec in self._replica.committed().keep
+            if spec.distrust
+        ]
+        if why := self._not_copied():
+            reasons.append(f"the history is not copied to where audit_export says: {why}")
         for worker in self._workers.statuses():
             if not worker.reachable:
                 reasons.append(f"worker-{worker.index} does not answer")

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from interlock.errors import FailedPrecondition, InterlockError
+from interlock.errors import FailedPrecondition, InterlockError, NotTrusted
 from interlock.model import MutationOptions, Switch
 from interlock_registry import attempts
 from interlock_registry.approvals import Consent
@@ -149,10 +149,11 @@ class Switching:
 
     async def _roll_back_at_once(self, attempt: Attempt, options: MutationOptions) -> Recalled | _Visited:
         """Roll back to a version that is resident; to any other only plan it."""
-        resident = [spec for spec in self._replica.kept(attempt.model) if self._workers.resident(spec.key)]
+        trusted = [spec for spec in self._replica.kept(attempt.model) if not spec.distrust]
+        resident = [spec for spec in trusted if self._workers.resident(spec.key)]
         ready = frozenset(spec.version for spec in resident)
         if self._membership.shared:
-            kept = [spec.version for spec in self._replica.kept(attempt.model)]
+            kept = [spec.version for spec in trusted]
             ready = await self._membership.resident_on_half(attempt.model, kept)
 
         def visit(registry: Registry) -> Recalled | Move | Moved:
@@ -223,22 +224,23 @@ class Switching:
     async def _dry_run(self, attempt: Attempt, plan: Callable[[Registry], Move]) -> Switch:
         attempts.check(attempt)
         move = await self._database.read(plan)
+        await self._trusted(move)
         return replace(_switch(move), dry_run=True, resident=self._workers.resident(_key(move)))
 
     @asynccontextmanager
     async def _prepared(self, attempt: Attempt, move: Move) -> AsyncIterator[_Ready]:
         """Have the target loaded and proven everywhere, and keep it so until the move is committed or given up."""
         planned = _switch(move)
+        spec = await self._trusted(move)
         if attempt.action is Action.ROLLBACK and not self._workers.any_reachable:
             # An incident: no worker is up, perhaps because the live version kills them. They come back with this.
             yield _Ready(planned)
             return
         key = _key(move)
-        kept = self._kept(key) if self._workers.resident(key) else None
-        spec = kept or await self._spec(move)
+        is_resident = self._kept(key) is not None and self._workers.resident(key)
         try:
             with self._replica.preparing(spec):
-                if kept is not None and not self._membership.shared:
+                if is_resident and not self._membership.shared:
                     yield _Ready(replace(planned, resident=True))
                     return
                 started = time.monotonic()
@@ -277,6 +279,12 @@ class Switching:
             here.cancel()
             there.cancel()
             await asyncio.gather(here, there, return_exceptions=True)
+
+    async def _trusted(self, move: Move) -> VersionSpec:
+        """Return what is needed to load a move's target; raises NotTrusted where policy refuses its signatures."""
+        spec = self._kept(_key(move)) or await self._spec(move)
+        _check_trusted(spec, "served")
+        return spec
 
     def _kept(self, key: VersionKey) -> VersionSpec | None:
         return next((spec for spec in self._replica.kept(key.model) if spec.key == key), None)
@@ -348,7 +356,22 @@ class Switching:
         self._changed()
         return lagging
 
-    async def change(self, attempt: Attempt, options: MutationOptions, write: Callable[[Registry], Committed]) -> None:
+    async def pin(self, attempt: Attempt, options: MutationOptions) -> None:
+        """Keep a version loaded without an alias; raises NotTrusted where policy refuses its signatures."""
+
+        async def trusted() -> None:
+            found = await self._database.read(lambda registry: registry.desired_version(attempt.model, attempt.version))
+            _check_trusted(self._replica.spec(found), "pinned")
+
+        await self.change(attempt, options, lambda registry: registry.pin(attempt), trusted)
+
+    async def change(
+        self,
+        attempt: Attempt,
+        options: MutationOptions,
+        write: Callable[[Registry], Committed],
+        check: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         """Make a change that is one transaction: pins, alias removals, retirements, deletions."""
         if options.dry_run:
             raise FailedPrecondition(
@@ -356,10 +379,20 @@ class Switching:
             )
 
         async def work() -> str:
+            if check is not None:
+                await check()
             await self.adopt(await self._database.write(write))
             return "{}"
 
         await self._mutations.run(attempt, work)
+
+
+def _check_trusted(spec: VersionSpec, what: str) -> None:
+    if spec.distrust:
+        raise NotTrusted(
+            f"version {spec.version} of {spec.model!r} is not {what}, nothing was changed: {spec.distrust}",
+            facts={"model": spec.model, "version": str(spec.version)},
+        )
 
 
 def _key(move: Move) -> VersionKey:

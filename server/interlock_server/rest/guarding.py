@@ -41,7 +41,7 @@ def _guarded(route: Route, gate: Gate) -> Route:
             rule,
             lambda: str(request.path_params.get("model", "")),
             authorization=request.headers.get("authorization"),
-            certificate=request.scope.get("state", {}).get(CERTIFICATE, ()),
+            certificate=lambda: request.scope.get("state", {}).get(CERTIFICATE, ()),
             address=lambda: "" if request.client is None else request.client.host,
         )
         if isinstance(found, Refused):

@@ -65,7 +65,7 @@ def _guarded(handler: Any, gate: Gate, rule: Rule | None) -> Any:
             rule,
             lambda: str(getattr(request, rule.field)) if rule is not None and is_named else "",
             authorization=metadata.get("authorization"),
-            certificate=certificate_names(context.auth_context()),
+            certificate=lambda: certificate_names(context.auth_context()),
             address=lambda: context.peer().rpartition(":")[0],
         )
         if isinstance(found, Refused):

@@ -2,39 +2,39 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-import uuid
 from collections.abc import AsyncIterator, Callable
 from typing import Final
 
-from google.protobuf.message import Message
 from interlock import convert, convert_approval, convert_diff, convert_history
 from interlock.convert_quantization import quantization
 from interlock.errors import InvalidArgument
-from interlock.model import MutationOptions
 from interlock.quantization import form_named
-from interlock.types import STABLE, ModelRef, model_name
-from interlock.v1 import admin_pb2, admin_pb2_grpc
-from interlock_registry.domain import Action, Attempt
+from interlock.types import ModelRef, model_name
+from interlock.v1 import admin_pb2
+from interlock_registry.domain import Action
 
 from interlock_server.control.approving import Approving
+from interlock_server.control.auditing import Auditing
 from interlock_server.control.database import Database
 from interlock_server.control.diffing import Diffing
 from interlock_server.control.downloading import Downloading
 from interlock_server.control.mutations import Mutations
 from interlock_server.control.quantizing import QuantizeOrder, Quantizing
 from interlock_server.control.registering import Registering
+from interlock_server.control.signing import Signing
 from interlock_server.control.standing import Standing
 from interlock_server.control.switching import Switching
 from interlock_server.rpc.access import admitted
-from interlock_server.rpc.errors import Context, Request, Response, at_most, streaming, unary
+from interlock_server.rpc.errors import Context, at_most, streaming, unary
+from interlock_server.rpc.signing import SigningServicer
+from interlock_server.trust.keeper import Trust
 
 DOWNLOAD_S: Final = 3600.0
 """A download that takes longer is ended: its files would lie here for as long as a caller that stands still likes."""
 
 
-class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
+class AdminServicer(SigningServicer):
     """What operators and trainers ask."""
 
     def __init__(
@@ -47,8 +47,12 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         diffing: Diffing,
         downloading: Downloading,
         standing: Standing,
+        signing: Signing,
+        trust: Trust,
+        auditing: Auditing,
         approving: Approving,
     ) -> None:
+        super().__init__(mutations, registering, signing)
         self._database = database
         self._mutations = mutations
         self._switching = switching
@@ -57,26 +61,9 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         self._diffing = diffing
         self._downloading = downloading
         self._standing = standing
+        self._trust = trust
+        self._auditing = auditing
         self._approving = approving
-
-    async def _permitted(
-        self,
-        context: Context[Request, Response],
-        action: Action,
-        request: Message,
-        model: str,
-        options: MutationOptions,
-        *,
-        version: int = 0,
-        alias: str | None = None,
-    ) -> Attempt:
-        """Return who tries what; one who may not is refused here, with an event. Raises PermissionDenied."""
-        attempt = _attempt(context, action, request, model, options, version=version, alias=alias)
-        caller = admitted()
-        if caller is not None:
-            async with self._mutations.refusing(attempt):
-                caller.check(model)
-        return attempt
 
     # --- changes ---
 
@@ -107,7 +94,8 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
             ref, name = ModelRef.parse(request.ref), request.file_name
             async with self._downloading.download(ref, name, is_outside=request.external_data) as found:
                 head = admin_pb2.DownloadVersionResponse.Header(
-                    version=convert.version(found.version), files=[convert.file(each) for each in found.files]
+                    version=convert.version(self._trust.named(found.version)),
+                    files=[convert.file(each) for each in found.files],
                 )
                 yield admin_pb2.DownloadVersionResponse(header=head)
                 async for chunk in found.chunks():
@@ -192,7 +180,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         """Keep a version loaded."""
         options = convert.from_options(request.options)
         attempt = await self._permitted(context, Action.PIN, request, request.model, options, version=request.version)
-        await self._switching.change(attempt, options, lambda registry: registry.pin(attempt))
+        await self._switching.pin(attempt, options)
         return admin_pb2.PinVersionResponse()
 
     @unary
@@ -293,7 +281,8 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         model, size, token = model_name(request.model), request.page_size, request.page_token
         page = await self._database.read(lambda registry: registry.versions(model, page_size=size, page_token=token))
         return admin_pb2.ListVersionsResponse(
-            versions=[convert.version(each) for each in page.items], next_page_token=page.next_page_token
+            versions=[convert.version(self._trust.named(each)) for each in page.items],
+            next_page_token=page.next_page_token,
         )
 
     @unary
@@ -305,7 +294,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         """Show one version."""
         ref = ModelRef.parse(request.ref)
         version = await self._database.read(lambda registry: registry.version(ref))
-        return admin_pb2.GetVersionResponse(version=convert.version(version))
+        return admin_pb2.GetVersionResponse(version=convert.version(self._trust.named(version)))
 
     @unary
     async def ListApprovals(
@@ -381,6 +370,15 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         )
 
     @unary
+    async def GetHead(
+        self,
+        request: admin_pb2.GetHeadRequest,
+        context: Context[admin_pb2.GetHeadRequest, admin_pb2.GetHeadResponse],
+    ) -> admin_pb2.GetHeadResponse:
+        """Hand out the end of the history, signed."""
+        return admin_pb2.GetHeadResponse(signed_head=(await self._auditing.head()).to_line())
+
+    @unary
     async def GetStatus(
         self,
         request: admin_pb2.GetStatusRequest,
@@ -401,32 +399,3 @@ async def _chunks(request: AsyncIterator[admin_pb2.RegisterVersionRequest]) -> A
         if message.WhichOneof("part") != "chunk":
             raise InvalidArgument("after its header an upload is chunks only")
         yield message.chunk
-
-
-def _attempt(
-    context: Context[Request, Response],
-    action: Action,
-    request: Message,
-    model: str,
-    options: MutationOptions,
-    *,
-    version: int = 0,
-    alias: str | None = None,
-) -> Attempt:
-    """Say who tries what, be it possible or not; `alias` "" is stable, None is for what has none."""
-    metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-    caller = admitted()
-    user = metadata.get("interlock-user", "")[:128]
-    unknown = f"unverified:{user}" if user else "anonymous"
-    return Attempt(
-        action=action,
-        # Without authentication, a name is only what the caller says of itself.
-        actor=unknown if caller is None else caller.caller.name,
-        request_id=metadata.get("x-request-id", "")[:128] or uuid.uuid4().hex,
-        model=model,
-        alias="" if alias is None else alias or STABLE,
-        version=version,
-        reason=options.reason,
-        idempotency_key=options.idempotency_key,
-        request_hash=hashlib.sha256(action.value.encode() + request.SerializeToString(deterministic=True)).hexdigest(),
-    )

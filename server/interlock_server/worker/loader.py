@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from interlock import golden
-from interlock.errors import DataLoss, FailedPrecondition, InterlockError, InternalError
+from interlock.errors import DataLoss, FailedPrecondition, InterlockError, InternalError, NotTrusted
 from interlock.golden import DEFAULT_TOLERANCES
 from interlock.model import LoadedFrom, ServableState
 from interlock_registry.derived import Form
@@ -113,6 +113,8 @@ class Loader:
         spec = servable.spec
         if spec.damage:
             raise DataLoss(spec.damage)
+        if spec.distrust:
+            raise NotTrusted(spec.distrust)
         if spec.quarantine:
             raise FailedPrecondition(spec.quarantine)
         return self._open_derived(servable) or self._open_artifact(servable)

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from tests import models
 from tests.bench.infer import parts, targets
+from tests.bench.infer.held import tls
 from tests.bench.infer.line import Line, grid
 from tests.bench.infer.measure import Measured, measure, middle
 from tests.bench.infer.report import Report, tiny
@@ -35,6 +36,7 @@ _PARTS: Final[Mapping[str, Callable[[Path, float], list[Line]]]] = {
     "overload": parts.overload,
     "many": many,
     "sdk": sdk,
+    "tls": tls,
 }
 
 

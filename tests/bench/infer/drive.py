@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 from interlock.protocols import open_inference_pb2 as pb
 from interlock.types import Array
+from interlock_client import Tls
 from interlock_client.bench.fleet import Fleet
 from interlock_client.bench.plan import Load
 from interlock_client.bench.result import load_result
@@ -44,6 +45,8 @@ def drive(
     processes: int = 1,
     timeout_s: float = 10.0,
     warm_s: float = _WARM_S,
+    tls: Tls | None = None,
+    token: str = "",
 ) -> Driven:
     """Put a load on a server and return what it found and cost, warm-up left out."""
     with (
@@ -56,7 +59,8 @@ def drive(
             connections=1,
             timeout_s=timeout_s,
             seed=0,
-            tls=None,
+            tls=tls,
+            token=token,
         ) as fleet,
     ):
         window = fleet.start(load, warmup_s=warm_s, duration_s=seconds)

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from interlock.golden import Tolerance
 from interlock.model import ServingConfig
+from interlock.statement import SourceFile
 from interlock.types import DType, Signature, TensorSpec
 from interlock_registry.domain import Action, Attempt, Committed, NewVersion, Registered
 from interlock_registry.fleet import Heartbeat, Resident
-from interlock_registry.manifest import Blob, Manifest, SourceFile, TensorBlob
+from interlock_registry.manifest import Blob, Manifest, TensorBlob
 from interlock_registry.registry import Registry
 
 from tests.databases import Behind, Place

@@ -18,9 +18,10 @@ from interlock.diff import (
 )
 from interlock.errors import DataLoss
 from interlock.model import ServingConfig, Version, VersionState
+from interlock.statement import SourceFile
 from interlock_registry import comparison
 from interlock_registry.comparison import Measured, VersionContents, compare
-from interlock_registry.manifest import Blob, InlineTensor, Manifest, Operator, Opset, SourceFile, TensorBlob
+from interlock_registry.manifest import Blob, InlineTensor, Manifest, Operator, Opset, TensorBlob
 
 from tests.unit.registry.builders import BREAKING, SIGNATURE, digest
 

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from interlock.errors import DataLoss, InvalidArgument
+from interlock.statement import SourceFile
 from interlock_registry.manifest import (
     Blob,
     InlineTensor,
     Manifest,
     Operator,
     Opset,
-    SourceFile,
     TensorBlob,
     checked_digest,
     graph_of,

@@ -23,6 +23,7 @@ from interlock_registry.domain import Action, Attempt, NewVersion
 from interlock_registry.manifest import Blob, Manifest
 from interlock_registry.tool import Sandbox
 from interlock_server.control.approving import Approving
+from interlock_server.control.auditing import Auditing
 from interlock_server.control.database import Database
 from interlock_server.control.deriving import Deriving
 from interlock_server.control.diffing import Diffing
@@ -39,6 +40,7 @@ from interlock_server.control.registering import Registering
 from interlock_server.control.replica import Replica
 from interlock_server.control.rollouts import Rollouts
 from interlock_server.control.sandboxing import Sandboxing
+from interlock_server.control.signing import Signing
 from interlock_server.control.standing import Addresses, Standing
 from interlock_server.control.switching import Switching
 from interlock_server.control.uploads import Uploads
@@ -50,6 +52,7 @@ from interlock_server.rpc.admin import AdminServicer
 from interlock_server.rpc.health import ReplicaHealth
 from interlock_server.rpc.worker_link import WorkerLink
 from interlock_server.settings import Settings
+from interlock_server.trust.keeper import Trust
 from interlock_server.worker.catalog import Catalog
 from interlock_server.worker.engine import Engine
 from interlock_server.worker.health import Health
@@ -200,8 +203,9 @@ async def running(engine: Engine, root: Path, *, replica_id: str = "r", **change
         )
         metrics = ControlMetrics()
         artifacts = LocalArtifactStore(settings.blobs)
+        trust = Trust(settings, data.state)
         levers = LeverFrame()
-        replica = Replica(artifacts.path, levers)
+        replica = Replica(artifacts.path, levers, trust.distrust)
         store = DerivedStore(data.root)
         forms = Forms(store, lambda: workers.provider, enabled=settings.derived_cache_bytes > 0)
         workers = Workers(
@@ -249,7 +253,9 @@ async def running(engine: Engine, root: Path, *, replica_id: str = "r", **change
             levers=levers,
         )
         uploads = Uploads(settings, data.uploads, metrics)
-        registering = Registering(settings, uploads, artifacts, database, mutations, switching, deriving)
+        registering = Registering(settings, uploads, artifacts, database, mutations, switching, deriving, trust)
+        auditing = Auditing(database, settings, data.state, replica_id)
+        signing = Signing(database, mutations, switching, trust)
         quantizing = Quantizing(settings, data.uploads, artifacts, database, mutations, registering)
         downloading = Downloading(settings, data.downloads, artifacts, database)
         standing = Standing(
@@ -266,7 +272,18 @@ async def running(engine: Engine, root: Path, *, replica_id: str = "r", **change
         admin = grpc.aio.server()
         admin_pb2_grpc.add_AdminServiceServicer_to_server(
             AdminServicer(
-                database, mutations, switching, registering, quantizing, diffing, downloading, standing, approving
+                database,
+                mutations,
+                switching,
+                registering,
+                quantizing,
+                diffing,
+                downloading,
+                standing,
+                signing,
+                trust,
+                auditing,
+                approving,
             ),
             admin,
         )

@@ -49,14 +49,14 @@ def test_whoever_shows_nothing_that_is_known_is_refused(authorization: str | Non
 
 def test_a_certificate_is_known_by_one_of_its_names_and_a_token_goes_first() -> None:
     both = gate(BY_TOKEN, BY_CERTIFICATE)
-    assert both.meet(None, ["x", "a@b"]).name == "certificate:a@b"
-    assert both.meet(f"Bearer {TOKEN}", ["a@b"]).name == "token:ci"
+    assert both.meet(None, lambda: ["x", "a@b"]).name == "certificate:a@b"
+    assert both.meet(f"Bearer {TOKEN}", lambda: ["a@b"]).name == "token:ci"
     with pytest.raises(Unauthenticated, match=r"nobody is known by the certificate's names \(x, y\)"):
-        both.meet(None, ["x", "y"])
+        both.meet(None, lambda: ["x", "y"])
     with pytest.raises(Unauthenticated):  # a wrong token is wrong, whatever else is shown
-        both.meet(f"Bearer {new_token()}", ["a@b"])
+        both.meet(f"Bearer {new_token()}", lambda: ["a@b"])
     with pytest.raises(Unauthenticated):  # a certificate cannot be made out in the name of a token
-        both.meet(None, [BY_TOKEN.key])
+        both.meet(None, lambda: [BY_TOKEN.key])
 
 
 def test_what_has_expired_opens_nothing() -> None:

@@ -37,7 +37,7 @@ def enter(gate: Gate, rule: Rule | None = None, named: str = "", *, token: str =
         rule or RPCS[LIVE],
         lambda: named,
         authorization=f"Bearer {token}" if token else None,
-        certificate=(),
+        certificate=tuple,
         address=lambda: address,
     )
     return type(found.error) if isinstance(found, Refused) else found.name
@@ -67,7 +67,7 @@ def test_a_caller_that_asks_too_often_is_told_when_to_come_again() -> None:
     gate = Gate(lambda: (HOLDER,), Manners(requests_per_s=0.5))
     assert enter(gate, token=TOKEN) == "token:ci"
     refused = gate.enter(
-        RPCS[LIVE], str, authorization=f"Bearer {TOKEN}", certificate=(), address=lambda: "another address"
+        RPCS[LIVE], str, authorization=f"Bearer {TOKEN}", certificate=tuple, address=lambda: "another address"
     )
     assert isinstance(refused, Refused) and isinstance(refused.error, RateExceeded)
     assert refused.error.retry_after_s is not None and 1.0 < refused.error.retry_after_s <= 2.0
@@ -78,7 +78,7 @@ def test_a_caller_that_asks_too_often_is_told_when_to_come_again() -> None:
 
 def test_each_request_of_a_conversation_counts() -> None:
     gate = Gate(lambda: (HOLDER,), Manners(requests_per_s=1.0))
-    caller = gate.enter(RPCS[INFER], str, authorization=f"Bearer {TOKEN}", certificate=(), address=str)
+    caller = gate.enter(RPCS[INFER], str, authorization=f"Bearer {TOKEN}", certificate=tuple, address=str)
     assert isinstance(caller, Caller)
     for _ in range(2):
         caller.need(Permission.ASK, "m")
@@ -93,7 +93,7 @@ def test_failures_are_slowed_by_address_and_lock_nobody_out() -> None:
     assert enter(gate, address="b") is Unauthenticated
     assert enter(gate, token=TOKEN) == "token:ci"
     assert enter(gate, RPCS[INFER], token=TOKEN) == "token:ci"
-    held = gate.enter(RPCS[LIVE], str, authorization=None, certificate=(), address=lambda: "a")
+    held = gate.enter(RPCS[LIVE], str, authorization=None, certificate=tuple, address=lambda: "a")
     assert isinstance(held, Refused) and held.after_s == 0.5
     assert gate.refused() == {"UNAUTHENTICATED": 3, "RATE_EXCEEDED": 3}
 

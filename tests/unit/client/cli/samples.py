@@ -130,6 +130,7 @@ VERSION_JSON = {
     "aliases": ["stable"],
     "pinned": False,
     "damage": "",
+    "signed_by": [],
 }
 ALIAS_JSON = {
     "model": "digits",
