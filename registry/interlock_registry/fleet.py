@@ -53,8 +53,8 @@ class ReplicaRecord:
 
     @property
     def live(self) -> bool:
-        """Whether it counts."""
-        return self.silent_s < LIVE_S
+        """Whether it counts. A heartbeat from the future is one from before the clock was put back."""
+        return -LIVE_S < self.silent_s < LIVE_S
 
     @property
     def label(self) -> str:

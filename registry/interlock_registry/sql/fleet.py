@@ -11,7 +11,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-from interlock_registry.fleet import Heartbeat, ReplicaRecord, Resident, Rollout, Vote
+from interlock_registry.fleet import LEASE_S, Heartbeat, ReplicaRecord, Resident, Rollout, Vote
 from interlock_registry.sql import rows
 from interlock_registry.sql import tables as t
 
@@ -73,6 +73,11 @@ _RECAST: Final = update(t.rollout_votes).where(
 _FORGET_VOTES: Final = delete(t.rollout_votes).where(t.rollout_votes.c.rollout == bindparam("the_rollout"))
 _FORGET_STRAYS: Final = delete(t.rollout_votes).where(t.rollout_votes.c.rollout.not_in(select(t.rollouts.c.rollout)))
 _COUNT_STRAYS: Final = select(func.count()).select_from(t.rollout_votes)
+
+
+def _runs(lease_until: datetime, now: datetime) -> bool:
+    """Tell whether a lease runs; one that is longer than any was given before the database's clock was put back."""
+    return timedelta() <= lease_until - now <= timedelta(seconds=2 * LEASE_S)
 
 
 class FleetRows:
@@ -143,12 +148,12 @@ class FleetRows:
         if not found:
             return ()
         now = self.now()
-        return tuple(rows.rollout(row) for row in found if (row.lease_until < now) is expired)
+        return tuple(rows.rollout(row) for row in found if _runs(row.lease_until, now) is not expired)
 
     def rollout(self, rollout: str) -> Rollout | None:
         """Return a rollout whose lease runs, or None."""
         row = self._connection.execute(_ROLLOUT, {"rollout": rollout}).one_or_none()
-        return None if row is None or row.lease_until < self.now() else rows.rollout(row)
+        return None if row is None or not _runs(row.lease_until, self.now()) else rows.rollout(row)
 
     def open(self, rollout: Rollout, *, lease_s: float) -> None:
         """Begin a rollout."""

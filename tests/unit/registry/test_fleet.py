@@ -156,9 +156,9 @@ def rollout(version: int = 1, coordinator: str = "a", alias: str = "stable") -> 
     )
 
 
-def expire(desk: Desk) -> None:
+def expire(desk: Desk, year: int = 2026) -> None:
     with desk.sql() as connection:
-        connection.execute("UPDATE rollouts SET lease_until = '2026-01-01 00:00:00.000000'")
+        connection.execute(f"UPDATE rollouts SET lease_until = '{year}-01-01 00:00:00.000000'")
 
 
 def begun(desk: Desk) -> Rollout:
@@ -242,10 +242,11 @@ def test_a_refused_commit_overtakes_nothing(desk: Desk) -> None:
     assert desk.registry.fleet.look().rollouts == (made,)
 
 
-def test_a_rollout_whose_coordinator_is_silent_is_over_for_good(desk: Desk) -> None:
+@pytest.mark.parametrize("year", [2026, 2999], ids=["its lease has run out", "the clock was put back"])
+def test_a_rollout_whose_coordinator_is_silent_is_over_for_good(desk: Desk, year: int) -> None:
     made = begun(desk)
     desk.registry.fleet.renew(made)
-    expire(desk)
+    expire(desk, year)
     assert desk.registry.fleet.look().rollouts == ()
     for call in (desk.registry.fleet.renew, desk.registry.fleet.progress):
         with pytest.raises(Aborted, match="gave no sign of life for 5 s; nothing was changed"):
