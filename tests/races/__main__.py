@@ -13,6 +13,7 @@ from tests.databases import POSTGRESQL, SQLITE, Cluster, SqlitePlace
 from tests.postgres import Postgres
 from tests.races.arena import Arena, Result
 from tests.races.rules import RACES
+from tests.races.storm import THREADS, Storm
 from tests.server import Server
 
 _SLOW = {("client", "register"): 20}
@@ -21,16 +22,16 @@ _SLOW = {("client", "register"): 20}
 
 @click.command()
 @click.option("--rounds", default=1000, show_default=True, help="Rounds of each race.")
-@click.option("--by", type=click.Choice(["registry", "client", "both"]), default="both", show_default=True)
+@click.option("--by", type=click.Choice(["registry", "client", "storm", "all"]), default="all", show_default=True)
 @click.option("--race", "names", multiple=True, help="Only these races.")
 @click.option("--database", type=click.Choice([SQLITE, POSTGRESQL]), default=SQLITE, show_default=True)
 @click.option("--seed", default=0, help="Of the delays.")
 def main(rounds: int, by: str, names: tuple[str, ...], database: str, seed: int) -> None:
-    """Race processes over one registry, and clients of one server."""
+    """Race processes over one registry, and clients of one server; then have many do everything at once."""
     wanted = [race for race in RACES if not names or race.name in names]
     failed = False
     with tempfile.TemporaryDirectory() as folder:
-        for kind in ("registry", "client") if by == "both" else (by,):
+        for kind in ("registry", "client") if by == "all" else (by,) if by != "storm" else ():
             root = Path(folder) / kind
             root.mkdir()
             for race in wanted:
@@ -45,7 +46,24 @@ def main(rounds: int, by: str, names: tuple[str, ...], database: str, seed: int)
                     print(f"{times:35} × {ending}")
                 for violation in result.violations[:10]:
                     print(f"    {violation}")
+        if by in ("storm", "all"):
+            failed |= _storm(Path(folder), rounds, seed)
     sys.exit(1 if failed else 0)
+
+
+def _storm(folder: Path, rounds: int, seed: int) -> bool:
+    """Let threads load and unload, pin and unpin, promote and roll back one model; returns whether anything failed."""
+    began = time.monotonic()
+    with Server(folder / "storm") as server:
+        weather = Storm(server, folder, seed=seed).blow(rounds)
+    took = time.monotonic() - began
+    print(f"storm     {THREADS} threads, {rounds} rounds {len(weather.violations):3} violations {took:6.1f} s")
+    print(f"{weather.asked:35} × anything, beside {weather.answered} inferences")
+    for ending, times in weather.endings.most_common():
+        print(f"{times:35} × {ending}")
+    for violation in weather.violations[:10]:
+        print(f"    {violation}")
+    return bool(weather.violations)
 
 
 def _run(kind: str, root: Path, name: str, rounds: int, database: str, seed: int) -> Result:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from interlock_registry.registry import Registry
@@ -11,6 +12,7 @@ from tests import databases
 from tests.databases import POSTGRESQL, SQLITE, Cluster, SqlitePlace
 from tests.races.arena import Arena
 from tests.races.rules import RACES, Race
+from tests.races.storm import THREADS, Storm
 from tests.server import Server
 
 
@@ -28,12 +30,14 @@ def racers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture(scope="module")
-def clients(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
-    folder = tmp_path_factory.mktemp("clients")
-    with (
-        Server(folder / "data") as server,
-        Arena(databases.of(server.data).url, folder, server) as arena,
-    ):
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with Server(tmp_path_factory.mktemp("served") / "data") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def clients(served: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
+    with Arena(databases.of(served.data).url, tmp_path_factory.mktemp("clients"), served) as arena:
         yield arena
 
 
@@ -45,3 +49,11 @@ def test_no_race_of_processes_over_one_registry_breaks_a_rule(racers: Arena, rac
 @pytest.mark.parametrize("race", RACES, ids=lambda race: race.name)
 def test_no_race_of_clients_of_one_server_breaks_a_rule(clients: Arena, race: Race) -> None:
     assert clients.run(race, 1 if race.name == "register" else 5).violations == []
+
+
+def test_nothing_fails_and_nothing_is_left_over_when_many_load_and_unload_at_once(
+    served: Server, tmp_path: Path
+) -> None:
+    weather = Storm(served, tmp_path).blow(8)
+    assert weather.violations == []
+    assert weather.asked == 8 * THREADS and weather.answered > 20

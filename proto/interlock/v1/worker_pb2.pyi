@@ -420,16 +420,20 @@ class PrepareRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SPEC_FIELD_NUMBER: _builtins.int
+    IF_KEPT_FIELD_NUMBER: _builtins.int
+    if_kept: _builtins.bool
+    """Only if the worker's snapshot keeps the version: else it would stay loaded until the next one comes."""
     @_builtins.property
     def spec(self) -> Global___VersionSpec: ...
     def __init__(
         self,
         *,
         spec: Global___VersionSpec | None = ...,
+        if_kept: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["if_kept", b"if_kept", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

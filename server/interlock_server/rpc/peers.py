@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 from interlock.errors import DeadlineExceeded, InterlockError, PrepareFailed, WorkerUnavailable
 from interlock.model import ServableStatus
 
-from interlock_server.rpc.worker_link import WorkerLink, WorkerReport
+from interlock_server.rpc.worker_link import Preparation, WorkerLink, WorkerReport
 from interlock_server.snapshot import VersionSpec
 
 log = logging.getLogger("interlock.peers")
@@ -52,10 +52,14 @@ class Peers:
         return tuple(report.status.servables for report in reports if report is not None and report.settled)
 
     async def load(self, spec: VersionSpec, timeout_s: float) -> None:
-        """Have a version loaded by each of them; raises PrepareFailed."""
-        asked = (self._answered(link, lambda link: link.prepare(spec, timeout_s + _BEYOND_S)) for link in self._links)
+        """Have a version loaded by each of them that keeps it; raises PrepareFailed."""
+
+        async def prepare(link: WorkerLink) -> Preparation:
+            return await link.prepare(spec, timeout_s + _BEYOND_S, if_kept=True)
+
+        asked = (self._answered(link, prepare) for link in self._links)
         for link, prepared in zip(self._links, await asyncio.gather(*asked), strict=True):
-            if prepared is not None and not prepared.ready:
+            if prepared is not None and not prepared.ready and not prepared.dropped:
                 raise PrepareFailed(spec.model, spec.version, f"{link.name}: {prepared.reason}")
 
     async def close(self) -> None:

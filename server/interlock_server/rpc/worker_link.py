@@ -26,7 +26,7 @@ _OPTIONS: Final = (
     ("grpc.enable_retries", 0),
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.min_reconnect_backoff_ms", 50),
-    ("grpc.max_reconnect_backoff_ms", 250),
+    ("grpc.max_reconnect_backoff_ms", 100),
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
     # A connection that nothing has used for half an hour would be closed, and be missing when it is to switch at once.
@@ -56,6 +56,8 @@ class Preparation:
     reason: str
     resident: bool
     load_s: float
+    dropped: bool
+    """The worker's snapshot does not keep it."""
 
 
 class WorkerLink:
@@ -84,18 +86,24 @@ class WorkerLink:
             raise self._translate(error) from error
         return _report(response.report)
 
-    async def prepare(self, spec: VersionSpec, timeout_s: float) -> Preparation:
-        """Have a version loaded, warmed and golden-checked."""
+    async def prepare(self, spec: VersionSpec, timeout_s: float, *, if_kept: bool = False) -> Preparation:
+        """Have a version loaded, warmed and golden-checked; with `if_kept` only one that the snapshot keeps."""
         last = worker_pb2.PrepareResponse()
         try:
             async for message in self._stub.Prepare(
-                worker_pb2.PrepareRequest(spec=spec_message(spec)), timeout=timeout_s
+                worker_pb2.PrepareRequest(spec=spec_message(spec), if_kept=if_kept), timeout=timeout_s
             ):
                 last = message
         except grpc.aio.AioRpcError as error:
             raise self._translate(error) from error
         state = ServableState(admin_pb2.ServableState.Name(last.state).removeprefix("SERVABLE_STATE_"))
-        return Preparation(state is ServableState.READY, last.reason or state.value, last.resident, last.load_s)
+        return Preparation(
+            ready=state is ServableState.READY,
+            reason=last.reason or state.value,
+            resident=last.resident,
+            load_s=last.load_s,
+            dropped=state is ServableState.UNLOADED,
+        )
 
     async def report(self, timeout_s: float, *, with_metrics: bool = False) -> WorkerReport:
         """Ask the worker what it is and does."""

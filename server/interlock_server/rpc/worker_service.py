@@ -79,7 +79,9 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
     ) -> AsyncIterator[worker_pb2.PrepareResponse]:
         """Load a version and say how it ended."""
         yield worker_pb2.PrepareResponse(state=admin_pb2.SERVABLE_STATE_LOADING)
-        prepared = await asyncio.to_thread(self._catalog.prepare, spec_value(request.spec), self._prepare_timeout_s)
+        prepared = await asyncio.to_thread(
+            self._catalog.prepare, spec_value(request.spec), self._prepare_timeout_s, if_kept=request.if_kept
+        )
         yield worker_pb2.PrepareResponse(
             state=_state(prepared.state), reason=prepared.reason, resident=prepared.resident, load_s=prepared.load_s
         )

@@ -186,12 +186,15 @@ class Catalog:
         self._on_change()
         return applied
 
-    def prepare(self, spec: VersionSpec, timeout_s: float) -> Prepared:
+    def prepare(self, spec: VersionSpec, timeout_s: float, *, if_kept: bool = False) -> Prepared:
         """Load a version without routing to it; blocks until it is READY or FAILED, raises NotReady after the timeout.
 
-        A version that FAILED before is loaded afresh. It stays until a snapshot comes that does not keep it.
+        A version that FAILED before is loaded afresh. It stays until a snapshot comes that does not keep it. With
+        `if_kept` one that the current snapshot does not keep is left alone: UNLOADED.
         """
         with self._lock:
+            if if_kept and not self._keeps(spec.key):
+                return Prepared(ServableState.UNLOADED, "it is not wanted any more", resident=False, load_s=0.0)
             servable = self._servables.get(spec.key)
             resident = servable is not None and servable.state is ServableState.READY
             if servable is None or servable.state is ServableState.FAILED:
@@ -219,6 +222,9 @@ class Catalog:
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         self._loader.close()
+
+    def _keeps(self, key: VersionKey) -> bool:
+        return self._snapshot is not None and any(spec.key == key for spec in self._snapshot.keep)
 
     def _build(self, snapshot: Snapshot) -> RouteTable:
         return RouteTable.build(snapshot.routes, self._servables, snapshot.models, snapshot.ways_back, self._levers)

@@ -29,7 +29,7 @@ class Peers(Protocol):
         ...
 
     async def load(self, spec: VersionSpec, timeout_s: float) -> None:
-        """Have a version loaded by each of them; raises PrepareFailed."""
+        """Have a version loaded by each of them that keeps it; raises PrepareFailed."""
         ...
 
 

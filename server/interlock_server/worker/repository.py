@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final
 
 from interlock.access import Permission
@@ -32,7 +33,7 @@ from interlock_server.worker.peers import ALONE, Peers
 
 log = logging.getLogger("interlock.repository")
 
-_AT_ONCE: Final = 16
+_AT_ONCE: Final = 128
 """Calls that may be under way; each waits for a load or for the control process."""
 _LOADS_AT_ONCE: Final = 2
 _LONGEST_WAIT_S: Final = 300.0
@@ -97,9 +98,10 @@ class RepositoryAnswers:
             )
         for servable in wanted:
             wait_s = min(call.deadline - time.monotonic(), _LONGEST_WAIT_S)
-            prepared = await self._loop.run_in_executor(
-                self._waiters, self._catalog.prepare, servable.spec, max(0.0, wait_s)
-            )
+            prepare = partial(self._catalog.prepare, servable.spec, max(0.0, wait_s), if_kept=True)
+            prepared = await self._loop.run_in_executor(self._waiters, prepare)
+            if prepared.state is ServableState.UNLOADED:
+                continue  # dropped since we looked: loaded again, it would stay with nobody wanting it
             if prepared.state is not ServableState.READY:
                 raise PrepareFailed(name, servable.spec.version, prepared.reason or prepared.state.value)
             await self._peers.load(servable.spec, max(0.0, min(call.deadline - time.monotonic(), _LONGEST_WAIT_S)))

@@ -235,6 +235,18 @@ def test_a_prepared_version_is_ready_and_not_routed_to(catalog: Catalog, tmp_pat
     assert catalog.prepare(two, 10.0).resident
 
 
+def test_what_is_loaded_only_if_it_is_kept_does_not_come_back_once_it_was_dropped(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    one, two = version_spec(tmp_path, 1), version_spec(tmp_path, 2)
+    assert catalog.prepare(one, 10.0, if_kept=True).state is ServableState.UNLOADED
+    catalog.apply(snapshot(one, two))
+    assert catalog.prepare(two, 10.0, if_kept=True).state is ServableState.READY
+    catalog.apply(snapshot(one, epoch=2))
+    assert catalog.prepare(two, 10.0, if_kept=True).state is ServableState.UNLOADED
+    assert [each.spec.version for each in catalog.servables()] == [1]
+
+
 def test_a_worker_stays_ready_while_another_version_is_prepared(catalog: Catalog, tmp_path: Path) -> None:
     catalog.apply(snapshot(version_spec(tmp_path, 1)))
     settled(catalog)

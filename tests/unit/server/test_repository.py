@@ -213,7 +213,7 @@ async def test_a_wrong_repository_call_is_refused(
 async def test_repository_calls_are_bounded(catalog: Catalog, registry: Registry) -> None:
     registry.may_answer.clear()
     answers = RepositoryAnswers(catalog, registry.standing)
-    calls = [RecordingCall(SERVICE + "RepositoryIndex", b"") for _ in range(20)]
+    calls = [RecordingCall(SERVICE + "RepositoryIndex", b"") for _ in range(132)]
     for call in calls:
         answers.methods.calls[call.method](call)
     await eventually_async(lambda: sum(call.ended for call in calls) == 4, "those over the bound are refused")
