@@ -15,6 +15,7 @@ from interlock.errors import StartupRefused
 from interlock_server import certificates
 from interlock_server.floors import FLOORS, check_floors
 from interlock_server.ground import check_ground
+from interlock_server.process.boot import open_missing_streams
 from interlock_server.process.reload import Launch
 from interlock_server.settings import Settings
 
@@ -37,6 +38,7 @@ from interlock_server.settings import Settings
 @click.option("--config", type=click.Path(path_type=Path), help="TOML file with any setting (docs/settings.md).")
 def serve(config: Path | None, **flags: str | int | float | bool | Path | None) -> None:
     """Run the server in the foreground until SIGTERM or Ctrl-C."""
+    open_missing_streams()
     given = {name: value for name, value in flags.items() if value is not None}
     settings = Settings.load({**given}, config)
     check_engine()

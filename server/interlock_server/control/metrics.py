@@ -10,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from interlock_server.access.counting import RefusedCalls
+from interlock_server.process import logs
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,4 +145,9 @@ class _Gauges(Collector):
         yield GaugeMetricFamily("interlock_workers_reachable", "Workers that answer.", value=now.workers_reachable)
         yield CounterMetricFamily(
             "interlock_worker_restarts", "Workers that came back as a new process.", value=now.worker_restarts
+        )
+        yield CounterMetricFamily(
+            "interlock_control_log_lines_dropped",
+            "Log lines of the control process that were lost, since they could not be written or nobody read them.",
+            value=logs.dropped(),
         )

@@ -77,6 +77,20 @@ def receive() -> Boot:
     return boot
 
 
+def open_missing_streams() -> None:
+    """Have something behind standard input, output and error where they were closed.
+
+    Else the next file that is opened takes their number: what is printed, by whichever library, would go into it.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)
+            assert opened == descriptor, f"{opened} was opened for {descriptor}"
+            os.set_inheritable(descriptor, True)
+
+
 def freeze_heap() -> None:
     """Take what the imports made out of the garbage collector's rounds.
 

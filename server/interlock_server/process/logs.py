@@ -1,17 +1,22 @@
-"""Structured logs on stderr: text on a terminal, JSON lines otherwise. Standard library only."""
+"""Structured logs on stderr: text on a terminal, JSON lines otherwise. Standard library only.
+
+Nobody waits for a log: a line that cannot be written, or for which there is no room since nobody reads, is counted.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from interlock_server.process.log_sink import LogSink
+
 FORMATS: Final = ("auto", "text", "json")
+_STDERR: Final = 2
 _CHATTY: Final = ("alembic", "asyncio", "sqlalchemy", "uvicorn")
 """Libraries whose information is of no use to an operator."""
 _STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
@@ -48,7 +53,39 @@ class _Sieve(logging.Filter):
         return self.kept.info if record.levelno >= logging.INFO else self.kept.debug
 
 
+class _Handler(logging.Handler):
+    """Formats on the thread that logs, and hands the line to the sink."""
+
+    def __init__(self, sink: LogSink) -> None:
+        super().__init__()
+        self.sink = sink
+        self._told = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self._line(record)
+        except Exception:  # noqa: BLE001 - a record that cannot be printed must not fail whoever logs it
+            self.handleError(record)
+            return
+        lost = self.sink.dropped - self._told
+        told = self._line(_loss(lost)) if lost else b""
+        if self.sink.put(told + line):
+            self._told += lost
+
+    def _line(self, record: logging.LogRecord) -> bytes:
+        return f"{self.format(record)}\n".encode(errors="backslashreplace")
+
+    def flush(self) -> None:
+        self.sink.flush()
+
+
+def _loss(lost: int) -> logging.LogRecord:
+    message = "%d log lines were lost: they could not be written, or nobody read them"
+    return logging.LogRecord("interlock.logs", logging.WARNING, __file__, 0, message, (lost,), None)
+
+
 _sieve = _Sieve(Kept(debug=False, info=True, warning=True, error=True))
+_sink = LogSink(_STDERR)
 
 
 def kept() -> Kept:
@@ -73,13 +110,25 @@ def keep(wanted: Kept) -> None:
 
 def configure(process: str, level: str, form: str) -> None:
     """Send this process's log to stderr; `form` is one of FORMATS."""
-    handler = logging.StreamHandler(sys.stderr)
-    text = form == "text" or (form == "auto" and sys.stderr.isatty())
+    global _sink
+    _sink = LogSink(_STDERR)
+    handler = _Handler(_sink)
+    text = form == "text" or (form == "auto" and os.isatty(_STDERR))
     handler.setFormatter(_TextFormatter(process) if text else _JsonFormatter(process))
     handler.addFilter(_sieve)
     logging.getLogger().handlers[:] = [handler]
     logging.getLogger(TRACES).setLevel(logging.INFO)
     keep(from_level(level))
+
+
+def flush() -> None:
+    """Wait a moment until what was logged is written, before somebody else writes to stderr."""
+    _sink.flush()
+
+
+def dropped() -> int:
+    """Return how many lines of this process were lost."""
+    return _sink.dropped
 
 
 def from_level(level: str) -> Kept:

@@ -14,6 +14,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from interlock_server.access.counting import RefusedCalls
+from interlock_server.process import logs
 from interlock_server.snapshot import VersionKey
 from interlock_server.worker.catalog import Catalog
 from interlock_server.worker.servable import Servable
@@ -34,6 +35,7 @@ class WorkerMetrics:
         self._failed: dict[tuple[str, str, str, str], int] = {}
         self._registry.register(_Requests(self))
         self._registry.register(_ServableGauges(catalog))
+        self._registry.register(_Log())
 
     def watch(self, servable: Servable) -> None:
         """Count what a servable answers; cheap when that is done already."""
@@ -138,3 +140,14 @@ class _ServableGauges(Collector):
             limit.add_metric(key, servable.spec.config.max_queue_size)
             state.add_metric([*key, status.state.value], 1)
         yield from (in_flight, waiting, limit, state)
+
+
+class _Log(Collector):
+    """What of the log was lost."""
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        yield CounterMetricFamily(
+            "interlock_worker_log_lines_dropped",
+            "Log lines of workers that were lost, since they could not be written or nobody read them.",
+            value=logs.dropped(),
+        )

@@ -51,14 +51,14 @@ def test_log_settings_say_what_the_process_logs() -> None:
     }
 
 
-def test_log_settings_really_change_what_is_logged(capsys: pytest.CaptureFixture[str]) -> None:
+def test_log_settings_really_change_what_is_logged(capfd: pytest.CaptureFixture[str]) -> None:
     logs.configure("test", "info", "text")
     log = logging.getLogger("interlock.test")
 
     def logged() -> list[str]:
         for write in (log.debug, log.info, log.warning, log.error):
             write("line %s", write.__name__)
-        return [line.rpartition(" ")[2] for line in capsys.readouterr().err.splitlines()]
+        return [line.rpartition(" ")[2] for line in capfd.readouterr().err.splitlines()]
 
     assert logged() == ["info", "warning", "error"]
     change(log_info=Value(bool_param=False))

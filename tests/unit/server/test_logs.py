@@ -25,10 +25,10 @@ def root_logger() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("root_logger")
-def test_a_json_line_holds_the_message_and_its_facts(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_json_line_holds_the_message_and_its_facts(capfd: pytest.CaptureFixture[str]) -> None:
     logs.configure("worker-0", "info", "json")
     logging.getLogger("interlock.test").info("loaded %s", "m@1", extra={"version": "m@1", "path": Path("p")})
-    line = json.loads(capsys.readouterr().err)
+    line = json.loads(capfd.readouterr().err)
     assert line["message"] == "loaded m@1"
     assert (line["level"], line["process"], line["logger"], line["pid"]) == (
         "info",
@@ -42,39 +42,39 @@ def test_a_json_line_holds_the_message_and_its_facts(capsys: pytest.CaptureFixtu
 
 @pytest.mark.usefixtures("root_logger")
 @pytest.mark.parametrize("form", ["json", "auto"])
-def test_an_exception_stays_on_its_json_line(capsys: pytest.CaptureFixture[str], form: str) -> None:
+def test_an_exception_stays_on_its_json_line(capfd: pytest.CaptureFixture[str], form: str) -> None:
     logs.configure("control", "info", form)
     try:
         raise ValueError("two\nlines")
     except ValueError:
         logging.getLogger("interlock.test").exception("it failed")
-    (line,) = capsys.readouterr().err.splitlines()
+    (line,) = capfd.readouterr().err.splitlines()
     assert "ValueError: two\nlines" in json.loads(line)["exception"]
 
 
 @pytest.mark.usefixtures("root_logger")
-def test_a_text_line_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_text_line_is_for_people(capfd: pytest.CaptureFixture[str]) -> None:
     logs.configure("control", "debug", "text")
     logging.getLogger("interlock.test").warning("slow", extra={"seconds": 1.5})
-    line = capsys.readouterr().err
+    line = capfd.readouterr().err
     assert re.fullmatch(r"\d\d:\d\d:\d\d warning control    slow seconds=1.5\n", line)
 
 
 @pytest.mark.usefixtures("root_logger")
 @pytest.mark.parametrize(("level", "kept"), [("debug", 4), ("info", 3), ("warning", 2), ("error", 1)])
-def test_lines_under_the_level_are_dropped(capsys: pytest.CaptureFixture[str], level: str, kept: int) -> None:
+def test_lines_under_the_level_are_dropped(capfd: pytest.CaptureFixture[str], level: str, kept: int) -> None:
     logs.configure("control", level, "json")
     logger = logging.getLogger("interlock.test")
     for write in (logger.debug, logger.info, logger.warning, logger.error):
         write("line")
-    assert len(capsys.readouterr().err.splitlines()) == kept
+    assert len(capfd.readouterr().err.splitlines()) == kept
 
 
 @pytest.mark.usefixtures("root_logger")
-def test_chatty_libraries_are_heard_only_when_debugging(capsys: pytest.CaptureFixture[str]) -> None:
+def test_chatty_libraries_are_heard_only_when_debugging(capfd: pytest.CaptureFixture[str]) -> None:
     logs.configure("control", "info", "json")
     logging.getLogger("sqlalchemy").info("SELECT 1")
-    assert capsys.readouterr().err == ""
+    assert capfd.readouterr().err == ""
 
 
 def test_signals_have_names_in_the_log() -> None:
