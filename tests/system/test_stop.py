@@ -103,7 +103,7 @@ def test_a_second_sigterm_ends_it_at_once(server: Server, tmp_path: Path) -> Non
         asker.start()
         stalling.until_running(server, "slow", 1)
         server.process.send_signal(signal.SIGTERM)
-        eventually(lambda: "draining" in server.log(), "the drain has begun")
+        eventually(lambda: "waiting for 1 request of slow@1" in server.log(), "it says what it waits for")
         assert server.process.poll() is None, "it waits for the request"
         server.process.send_signal(signal.SIGTERM)
         status = server.process.wait(10)

@@ -8,7 +8,6 @@ import logging
 import os
 import signal
 import sys
-import uuid
 
 import grpc.aio
 from google.protobuf import descriptor_pool
@@ -32,6 +31,7 @@ from interlock_server.control.downloading import Downloading
 from interlock_server.control.forms import Forms
 from interlock_server.control.forwarding import Forwarding
 from interlock_server.control.http import HttpServer, app
+from interlock_server.control.identity import replica_id
 from interlock_server.control.last_known_good import LastKnownGood
 from interlock_server.control.membership import Membership
 from interlock_server.control.metrics import ControlMetrics
@@ -73,6 +73,7 @@ from interlock_server.rpc.worker_link import WorkerLink
 from interlock_server.settings import Settings
 from interlock_server.trust.keeper import Trust
 from interlock_server.vitals import HealthLimits
+from interlock_server.waiting import changes_of, saying
 
 log = logging.getLogger("interlock.control")
 
@@ -136,7 +137,7 @@ async def run(boot: Boot, settings: Settings) -> int:
         database,
         replica,
         workers,
-        replica_id=_replica_id(data),
+        replica_id=replica_id(data.state),
         address=boot.admin_address,
         inference=boot.inference_address,
         shared=bool(settings.db),
@@ -257,9 +258,10 @@ async def run(boot: Boot, settings: Settings) -> int:
     await auditing.close()
     await caretaker.close()
     await scrubber.close()
-    await admin.stop(settings.drain_grace_s)
-    await internal.stop(1.0)
-    await mutations.close(settings.drain_grace_s)
+    async with saying(log, lambda: changes_of(mutations.running)):
+        await admin.stop(settings.drain_grace_s)
+        await internal.stop(1.0)
+        await mutations.close(settings.drain_grace_s)
     http.should_exit = True
     await http_task
     rest.close()
@@ -288,11 +290,14 @@ async def _announce(standing: Standing, changed: asyncio.Event, boot: Boot) -> N
         changed.clear()
         await changed.wait()
     log.info("ready")
-    if boot.announce:
-        print(  # noqa: T201 - the line is an interface: scripts wait for it
-            f"interlock ready grpc={boot.inference_address} http={boot.http_address} admin={boot.admin_address}",
-            flush=True,
-        )
+    if not boot.announce:
+        return
+    addresses = f"grpc={boot.inference_address} http={boot.http_address} admin={boot.admin_address}"
+    try:
+        # The line is an interface: scripts wait for it. Past the buffer, which a failed write would leave behind.
+        os.write(1, f"interlock ready {addresses}\n".encode())
+    except OSError as error:
+        log.warning("nobody was told on stdout that the server is ready (%s): %s", error.strerror, addresses)
 
 
 def _poll_s(settings: Settings) -> float:
@@ -324,19 +329,6 @@ def _check_not_lost(data: DataDir, saved: LastKnownGood) -> None:
             f"the registry {data.database} is gone although this data directory has served before; restore it from a "
             "backup, or begin anew with another --data"
         )
-
-
-def _replica_id(data: DataDir) -> str:
-    """Return this data directory's replica id, made at its first start."""
-    path = data.state / "replica-id"
-    try:
-        return path.read_text().strip()
-    except FileNotFoundError:
-        made = str(uuid.uuid4())
-        new = path.with_suffix(".new")
-        new.write_text(f"{made}\n")
-        new.replace(path)
-        return made
 
 
 def main() -> int:

@@ -47,7 +47,8 @@ class Mutations:
         self._database = database
         self._metrics = metrics
         self._in_flight: dict[_Key, _InFlight] = {}
-        self._tasks: set[asyncio.Task[Answer]] = set()
+        self._tasks: dict[asyncio.Task[Answer], str] = {}
+        """What is under way, and how to call it."""
         self._recordings: set[asyncio.Task[None]] = set()
 
     async def run(self, attempt: Attempt, work: Callable[[], Awaitable[Answer]]) -> Answer:
@@ -79,15 +80,20 @@ class Mutations:
                     raise IdempotencyKeyReused(attempt.idempotency_key)
             return await asyncio.shield(twin.task)
         task = asyncio.create_task(self._attempt(attempt, visit, work))
-        self._tasks.add(task)
+        self._tasks[task] = f"{attempt.action.value} of {attempt.model}" if attempt.model else attempt.action.value
         task.add_done_callback(self._ended)
         if attempt.idempotency_key:
             self._in_flight[key] = _InFlight(attempt.request_hash, task)
             task.add_done_callback(lambda _: self._in_flight.pop(key, None))
         return await asyncio.shield(task)
 
+    @property
+    def running(self) -> tuple[str, ...]:
+        """The changes that are under way, for people."""
+        return tuple(self._tasks.values())
+
     def _ended(self, task: asyncio.Task[Answer]) -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         if not task.cancelled():
             task.exception()  # recorded as a refusal; the caller may have gone and never ask for it
 

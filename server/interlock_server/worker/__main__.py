@@ -34,6 +34,7 @@ from interlock_server.rpc.control_link import ControlLink
 from interlock_server.rpc.peers import Peers
 from interlock_server.rpc.worker_link import WorkerLink
 from interlock_server.settings import Settings
+from interlock_server.waiting import requests_of, saying
 from interlock_server.worker.assembly import inference_handler
 from interlock_server.worker.catalog import Catalog
 from interlock_server.worker.engine import CPU, Engine
@@ -116,12 +117,13 @@ async def run(boot: Boot, settings: Settings, engine: Engine) -> int:
         await certificates.close()
     log.info("draining", extra={"in_flight": sum(each.status().in_flight for each in catalog.servables())})
     health.drain()
-    await front.stop(settings.drain_grace_s)
-    await repository.close()
-    await wide.close()
-    await peers.close()
-    await control.close()
-    await asyncio.to_thread(catalog.drain_all)
+    async with saying(log, lambda: requests_of(each.status() for each in catalog.servables())):
+        await front.stop(settings.drain_grace_s)
+        await repository.close()
+        await wide.close()
+        await peers.close()
+        await control.close()
+        await asyncio.to_thread(catalog.drain_all)
     await internal.stop(1.0)
     await inside.stop(0.0)
     shared.close()
