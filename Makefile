@@ -16,7 +16,7 @@ BIN := .venv/bin
 PY := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: setup proto lint fmt type test cover test-all test-postgres conformance races chaos soak bench bench-switch bench-artifacts bench-registry interop hostile crashpoints fuzz sbom audit demo serve clean help
+.PHONY: setup proto lint fmt type test cover test-all test-postgres conformance races chaos soak bench bench-switch bench-artifacts bench-registry interop hostile crashpoints engines fuzz sbom audit demo serve clean help
 
 setup: ## make .venv/ with everything, the command in it at .venv/bin/interlock
 	@PYTHON="$(PYTHON)" ENGINE="$(ENGINE)" TORCH_INDEX="$(TORCH_INDEX)" tools/setup.sh
@@ -85,6 +85,9 @@ hostile: setup ## put 115 models that are made to do harm before a real server, 
 
 crashpoints: setup ## crash, fail and lose the power at every system call of what writes: register, promote, gc, backup, … (needs strace)
 	@$(PY) -m tests.crashpoints $(ARGS)
+
+engines: setup ## serve one data directory with two releases of ONNX Runtime in turns (uses the network)
+	@$(PY) -m tests.engines $(ARGS)
 
 fuzz: setup ## broken requests at the inference methods for a minute (ARGS="--seconds 600 --seed 7")
 	@$(PY) -m tests.fuzz $(ARGS)

@@ -30,10 +30,10 @@ def clean_environment(**extra: str) -> dict[str, str]:
     return {**kept, **extra}
 
 
-def serve_command(data: Path, flags: Sequence[str] = ()) -> list[str]:
-    """Return the command line of a server on free ports."""
+def serve_command(data: Path, flags: Sequence[str] = (), *, interlock: Path | None = None) -> list[str]:
+    """Return the command line of a server on free ports; `interlock` is the command of another environment."""
     ports = ("--grpc-port", "0", "--http-port", "0", "--admin-port", "0")
-    return [str(Path(sys.executable).with_name("interlock")), "serve", "--data", str(data), *ports, *flags]
+    return [str(interlock or Path(sys.executable).with_name("interlock")), "serve", "--data", str(data), *ports, *flags]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +60,12 @@ def refused(data: Path, *flags: str, env: Mapping[str, str] | None = None, timeo
 class Server:
     """A running server. Use it as a context manager: leaving it sends SIGTERM and checks that it ended well."""
 
-    def __init__(self, data: Path, *flags: str, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, data: Path, *flags: str, env: Mapping[str, str] | None = None, interlock: Path | None = None
+    ) -> None:
         self.data = data
         self.flags = flags
+        self._interlock = interlock
         kept = databases.setting(data)
         self._env = clean_environment(**({"INTERLOCK_DB": kept} if kept else {}) | dict(env or {}))
         self.log_path = data.with_name(f"{data.name}.log")
@@ -73,7 +76,7 @@ class Server:
         """Start it and wait for the ready line."""
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                serve_command(self.data, self.flags),
+                serve_command(self.data, self.flags, interlock=self._interlock),
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env=self._env,

@@ -1,0 +1,1 @@
+"""Another release of ONNX Runtime under the same data directory: `make engines`."""
