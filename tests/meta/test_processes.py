@@ -23,11 +23,14 @@ _SUPERVISOR_PARTS: Final = (
     ".child",
     ".datadir",
     ".deaths",
+    ".halt",
+    ".log_sink",
     ".logs",
     ".notes",
     ".ports",
     ".pulse",
     ".reload",
+    ".runtime_dir",
 )
 _RUN_SUPERVISOR: Final = """
 import json, os, runpy, sys

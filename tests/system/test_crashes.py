@@ -137,3 +137,18 @@ def test_a_promote_while_the_worker_dies_ends_with_one_clear_outcome(serving: Se
         load.more(20)
     load.check_answers(at_least=20)
     assert load.versions == {alias.version}
+
+
+@pytest.mark.slow
+def test_a_supervisor_that_was_stopped_takes_up_its_work_when_it_goes_on(serving: Server) -> None:
+    assert serving.process is not None
+    old, control = worker_pid(serving), control_pid(serving)
+    serving.process.send_signal(signal.SIGSTOP)
+    os.kill(old, signal.SIGKILL)
+    with serving.admin() as admin:
+        admin.rollback("m")  # with no worker, and nobody to start one: it is committed all the same
+    serving.process.send_signal(signal.SIGCONT)
+    with Load(serving.grpc, "m", SCALES, clients=1) as load:
+        load.until_version(1)
+    assert load.versions == {1}
+    assert control_pid(serving) == control, "who was not looked at for a while is not taken for hung"

@@ -18,6 +18,7 @@ from interlock.types import STABLE, ModelRef
 from interlock_registry.domain import Route
 
 from interlock_server.control.admission import Holding, Room, available_bytes, why_not
+from interlock_server.control.silence import PROBE_TIMEOUT_S, Silence
 from interlock_server.control.worker_metrics import Scraped, WorkerMetrics
 from interlock_server.rpc.worker_link import WorkerLink, WorkerReport
 from interlock_server.snapshot import Snapshot, VersionKey, VersionSpec, WayBack, primary
@@ -26,11 +27,9 @@ from interlock_server.vitals import Ailment, Vitals
 log = logging.getLogger("interlock.workers")
 
 _SLOW_PROBE_S: Final = 1.0
-_FAST_PROBE_S: Final = 0.1
+_FAST_PROBE_S: Final = 0.05
 """While a worker is away or loading."""
-_PROBE_TIMEOUT_S: Final = 2.0
-_WEDGED_AFTER_S: Final = 2 * _PROBE_TIMEOUT_S
-"""How long a live process may leave probes unanswered before it is killed."""
+_SCRAPE_TIMEOUT_S: Final = 2.0
 
 
 @dataclass(slots=True)
@@ -41,8 +40,8 @@ class _Worker:
     pid: int = 0
     """Of the process that answered last, which may have ended since."""
     pidfd: int = -1
-    silent_since: float | None = None
-    """When the first of the probes began that its live process has left unanswered."""
+    silence: Silence | None = None
+    """The probes that its live process has left unanswered since it answered last."""
     restarts: int = 0
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -208,7 +207,7 @@ class Workers:
 
     async def _scrape(self, worker: _Worker) -> Scraped | None:
         try:
-            report = await worker.link.report(_PROBE_TIMEOUT_S, with_metrics=True)
+            report = await worker.link.report(_SCRAPE_TIMEOUT_S, with_metrics=True)
         except InterlockError as error:
             log.warning("no metrics from %s: %s", worker.link.name, error.message)
             return None
@@ -290,7 +289,7 @@ class Workers:
             why = why_not(spec.memory_bytes, holdings, self._room())
             if why:
                 raise PrepareFailed(spec.model, spec.version, why)
-        timeout_s = self._prepare_timeout_s + _PROBE_TIMEOUT_S
+        timeout_s = self._prepare_timeout_s + PROBE_TIMEOUT_S
         results = await asyncio.gather(*(worker.link.prepare(spec, timeout_s) for worker in reachable))
         for worker, result in zip(reachable, results, strict=True):
             if not result.ready:
@@ -319,7 +318,7 @@ class Workers:
                 await self._probe(worker)
             except Exception:
                 log.exception("%s could not be probed", worker.link.name)
-            quick = worker.report is None or _is_busy(worker.report) or worker.silent_since is not None
+            quick = worker.report is None or _is_busy(worker.report) or worker.silence is not None
             # Not wait_for(): before Python 3.12 it may swallow the cancellation that close() waits for.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_FAST_PROBE_S if quick else _SLOW_PROBE_S):
@@ -328,11 +327,11 @@ class Workers:
     async def _probe(self, worker: _Worker) -> None:
         began = time.monotonic()
         try:
-            report = await worker.link.report(_PROBE_TIMEOUT_S)
+            report = await worker.link.report(PROBE_TIMEOUT_S)
         except InterlockError as error:
             self._unanswered(worker, began, error)
             return
-        worker.silent_since = None
+        worker.silence = None
         # One met for the first time may hold what a predecessor of this process prepared and never committed.
         stranger = report.status.pid != worker.pid
         self._meet(worker, report)
@@ -368,12 +367,16 @@ class Workers:
             worker.report = None
             self._tell()
         if not hangs:
-            worker.silent_since = None
+            worker.silence = None
             return
-        since = worker.silent_since = worker.silent_since or began
-        if time.monotonic() - since >= _WEDGED_AFTER_S:
+        worker.silence = (worker.silence or Silence(began)).after(time.monotonic())
+        if worker.silence.is_wedged:
             log.error("%s hangs and is killed", worker.link.name)
             self._kill(worker)
+        elif worker.silence.is_absent and worker.reachable:
+            log.warning("%s has left %d probes unanswered", worker.link.name, worker.silence.probes)
+            worker.report = None
+            self._tell()
 
     def _meet(self, worker: _Worker, report: WorkerReport) -> None:
         known = worker.pid
@@ -390,7 +393,7 @@ class Workers:
 
     def _lost(self, worker: _Worker) -> None:
         worker.report = None
-        worker.silent_since = None
+        worker.silence = None
         self._tell()
 
     def _kill(self, worker: _Worker, how: signal.Signals = signal.SIGKILL) -> None:

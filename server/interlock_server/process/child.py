@@ -16,6 +16,7 @@ from typing import Final
 
 from interlock_server.process.backoff import Backoff
 from interlock_server.process.boot import Boot
+from interlock_server.process.halt import Halt
 from interlock_server.process.pulse import Pulse
 
 log = logging.getLogger("interlock.supervisor")
@@ -41,6 +42,7 @@ class Child:
     due: float = 0.0
     pulse: Pulse | None = None
     pulse_fd: int = -1
+    halt: Halt = field(default_factory=Halt)
 
     def spawn(self) -> None:
         """Start a fresh interpreter and hand it its boot message; from the main thread only."""
@@ -66,6 +68,7 @@ class Child:
                 os.close(writer)
         self.started = time.monotonic()
         self.pulse = Pulse.begin(self.started) if self.beats else None
+        self.halt = Halt()
         self.starts += 1
         assert self.process.stdin is not None
         try:
@@ -95,6 +98,20 @@ class Child:
                 beaten = False
             self.pulse = self.pulse.after_look(now, beaten=beaten)
         return self.pulse
+
+    def look(self, now: float) -> Halt:
+        """Ask the kernel whether it is stopped, and since when."""
+        stopped: bool | None = None
+        while self.process is not None:
+            try:
+                told = os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WCONTINUED | os.WNOHANG)
+            except ChildProcessError:  # it has ended, and is reaped in its turn
+                break
+            if told is None:
+                break
+            stopped = told.si_code == os.CLD_STOPPED
+        self.halt = self.halt.after_look(now, stopped=stopped)
+        return self.halt
 
     def send(self, signum: int) -> None:
         """Send it a signal, if it lives."""

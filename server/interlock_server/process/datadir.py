@@ -36,6 +36,11 @@ class DataDir:
         return self.root / "state"
 
     @property
+    def runtime_note(self) -> Path:
+        """Where the directory of the unix sockets is, while a server runs or after one was killed."""
+        return self.root / "state" / "runtime-dir"
+
+    @property
     def uploads(self) -> Path:
         """Uploads in progress; emptied at each start."""
         return self.root / "state" / "uploads"

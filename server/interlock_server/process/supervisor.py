@@ -1,8 +1,8 @@
 """The supervisor: spawns the control process and the workers, restarts what ends or hangs, forwards signals.
 
-Standard library only, one thread, no asyncio: it must outlive whatever goes wrong in its children. Everything is
-started as a fresh interpreter from the main thread (a child's parent-death signal fires when the spawning thread
-ends). Run as `python -m interlock_server.process.supervisor FD`, where FD holds the settings as JSON.
+Standard library only, no asyncio, one thread and one that writes the log: it must outlive whatever goes wrong in its
+children. Everything is started as a fresh interpreter from the main thread (a child's parent-death signal fires when
+the spawning thread ends). Run as `python -m interlock_server.process.supervisor FD`; FD holds the settings as JSON.
 """
 
 from __future__ import annotations
@@ -11,11 +11,9 @@ import json
 import logging
 import os
 import select
-import shutil
 import signal
 import struct
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,23 +22,22 @@ from types import FrameType
 from typing import Final
 
 from interlock_server.process import deaths, logs
-from interlock_server.process.boot import EXIT_REFUSED, Boot, switch_socket, worker_socket
+from interlock_server.process.boot import EXIT_REFUSED, Boot
 from interlock_server.process.child import Child, describe
 from interlock_server.process.datadir import DataDir, DataDirRefused, DataLock
 from interlock_server.process.memory import MemoryWatch
+from interlock_server.process.halt import Halt
 from interlock_server.process.ports import PortInUse, ReservedPort
 from interlock_server.process.reload import Launch, Reload, publish
+from interlock_server.process.runtime_dir import RuntimeDir, RuntimeDirRefused
 
 log = logging.getLogger("interlock.supervisor")
 
 _POLL_S: Final = 1.0
+_QUICK_POLL_S: Final = 0.2
+"""While something is awaited that no signal tells of."""
 _KILL_AFTER_GRACE_S: Final = 10.0
 """What a child gets beyond its own drain grace before it is killed."""
-_MAX_SOCKET_PATH: Final = 107
-
-
-class RuntimeDirRefused(Exception):
-    """There is no place for the unix sockets; the message says why and what to do."""
 
 
 class Supervisor:
@@ -74,7 +71,13 @@ class Supervisor:
             if refused is not None:
                 self._stop(signal.SIGTERM)
                 return refused
-            self._wait(min([_POLL_S, *(child.due - time.monotonic() for child in self._children if not child.process)]))
+            self._wait(self._pause_s())
+
+    def _pause_s(self) -> float:
+        """Return when to look again, if no signal comes before."""
+        now = time.monotonic()
+        dues = [child.due - now for child in self._children if child.process is None]
+        return min([_POLL_S, *dues, *(_QUICK_POLL_S for child in self._children if child.halt.since is not None)])
 
     def _use(self, settings_json: str) -> None:
         settings = json.loads(settings_json)
@@ -104,13 +107,22 @@ class Supervisor:
         self._signal_all(signal.SIGHUP)
 
     def _listen(self) -> None:
-        """Kill a child whose event loop stands still; it is started again as any that ends."""
+        """Kill a child that is stopped, or whose event loop stands still; it is started again as any that ends."""
+        self._end_stopped()
         for child in self._children:
             pulse = child.listen(time.monotonic())
             if pulse is not None and pulse.hangs(self._hang_s):
                 log.error("%s hangs and is killed: silent for %.1f s", child.name, pulse.looked - pulse.since)
                 child.send(signal.SIGKILL)
                 child.pulse = None
+
+    def _end_stopped(self) -> None:
+        """Kill a child that a signal has stopped and none lets go on."""
+        for child in self._children:
+            if child.process is not None and child.look(time.monotonic()).too_long:
+                log.error("%s was stopped by a signal and is killed", child.name)
+                child.send(signal.SIGKILL)
+                child.halt = Halt()
 
     def _note(self, signum: int, _frame: FrameType | None) -> None:
         self._signals.append(signum)
@@ -177,31 +189,16 @@ class Supervisor:
                 self._signal_all(signal.SIGKILL)
                 clean = False
                 deadline = time.monotonic() + _KILL_AFTER_GRACE_S
+            self._end_stopped()
             if time.monotonic() - last_said >= 1.0:
                 last_said = time.monotonic()
                 log.info("waiting for %s", ", ".join(child.name for child in waiting))
-            self._wait(0.2)
+            self._wait(_QUICK_POLL_S)
         return 0 if clean else 1
 
     def _signal_all(self, signum: int) -> None:
         for child in self._children:
             child.send(signum)
-
-
-def _make_runtime_dir(workers: int) -> str:
-    """Make the directory of the unix sockets; raises RuntimeDirRefused."""
-    try:
-        made = tempfile.mkdtemp(prefix="interlock-")
-    except OSError as error:
-        raise RuntimeDirRefused(f"no temporary directory can be made ({error}); set TMPDIR to one") from error
-    longest = switch_socket(worker_socket(made, workers - 1))
-    if len(os.fsencode(longest)) > _MAX_SOCKET_PATH:
-        os.rmdir(made)
-        raise RuntimeDirRefused(
-            f"the socket {longest!r} would have too long a path (unix allows {_MAX_SOCKET_PATH} bytes); "
-            "set TMPDIR to a directory with a shorter name"
-        )
-    return made
 
 
 def _refuse(message: str) -> int:
@@ -218,17 +215,17 @@ def main(arguments: Sequence[str]) -> int:
     data = DataDir(Path(settings["data"]))
     held: list[ReservedPort] = []
     lock: DataLock | None = None
-    runtime_dir = ""
+    runtime: RuntimeDir | None = None
     try:
         data.create()
         lock = DataLock.take(data)
         for name in ("grpc", "http", "admin"):
             held.append(ReservedPort.reserve(settings["host"], settings[f"{name}_port"], flag=f"--{name}-port"))
-        runtime_dir = _make_runtime_dir(settings["workers"])
+        runtime = RuntimeDir.make(settings["workers"], data.runtime_note)
         settings_json = json.dumps(settings)
         boot = Boot(
             settings_json=settings_json,
-            runtime_dir=runtime_dir,
+            runtime_dir=runtime.path,
             inference_address=held[0].address,
             http_address=held[1].address,
             admin_address=held[2].address,
@@ -242,16 +239,17 @@ def main(arguments: Sequence[str]) -> int:
             ),
             Child("control", "interlock_server.control", boot, beats=True),
         ]
-        return Supervisor(children, settings_json, launch, runtime_dir).run()
+        return Supervisor(children, settings_json, launch, runtime.path).run()
     except (DataDirRefused, PortInUse, RuntimeDirRefused) as error:
         return _refuse(str(error))
     finally:
         for port in held:
             port.close()
+        if runtime is not None:
+            runtime.close()
         if lock is not None:
             lock.close()
-        if runtime_dir:
-            shutil.rmtree(runtime_dir, ignore_errors=True)
+        logs.flush()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from interlock_server.process.halt import TOLERATED_S, Halt
 from interlock_server.process.pulse import PAUSED_S, STARTING_S, Pulse
 
 HANG_S = 10.0
@@ -44,3 +45,34 @@ def test_a_first_beat_may_take_longer_than_a_later_one() -> None:
     assert not looks(*every_second(1, 20)).hangs(HANG_S)
     assert looks(*every_second(1, 70)).hangs(hang_s=70.0)
     assert not looks(*every_second(1, 69)).hangs(hang_s=70.0)
+
+
+# --- children that a signal has stopped ---
+
+
+def halts(*looks: tuple[float, bool | None]) -> Halt:
+    """Return what is known after looks at these times, each with what the kernel had to tell."""
+    halt = Halt()
+    for now, stopped in looks:
+        halt = halt.after_look(now, stopped=stopped)
+    return halt
+
+
+@pytest.mark.parametrize(
+    ("looks", "too_long"),
+    [
+        pytest.param([(1.0, None), (2.0, None)], False, id="nothing was ever told"),
+        pytest.param([(1.0, True)], False, id="just stopped"),
+        pytest.param([(1.0, True), (1.0 + TOLERATED_S - 0.1, None)], False, id="stopped for less than is tolerated"),
+        pytest.param([(1.0, True), (1.5, None), (1.0 + TOLERATED_S, None)], True, id="stopped for longer"),
+        pytest.param([(1.0, True), (1.5, False), (9.0, None)], False, id="goes on again"),
+        pytest.param([(1.0, True), (1.5, False), (1.6, True), (2.1, None)], False, id="stopped a second time"),
+        pytest.param([(1.0, True), (1.5, None), (100.0, None)], False, id="the supervisor was stopped too"),
+        pytest.param([(1.0, True), (100.0, None), (100.0 + TOLERATED_S, None)], True, id="and went on, the child not"),
+        pytest.param([(1.0, True), (100.0, False)], False, id="and the child went on with it"),
+    ],
+)
+def test_a_stopped_child_is_given_up_when_it_stays_stopped(
+    looks: list[tuple[float, bool | None]], too_long: bool
+) -> None:
+    assert halts(*looks).too_long is too_long
