@@ -26,6 +26,7 @@ _SUPERVISOR_PARTS: Final = (
     ".halt",
     ".log_sink",
     ".logs",
+    ".memory",
     ".notes",
     ".ports",
     ".pulse",

@@ -25,8 +25,8 @@ from interlock_server.process import deaths, logs
 from interlock_server.process.boot import EXIT_REFUSED, Boot
 from interlock_server.process.child import Child, describe
 from interlock_server.process.datadir import DataDir, DataDirRefused, DataLock
-from interlock_server.process.memory import MemoryWatch
 from interlock_server.process.halt import Halt
+from interlock_server.process.memory import MemoryWatch
 from interlock_server.process.ports import PortInUse, ReservedPort
 from interlock_server.process.reload import Launch, Reload, publish
 from interlock_server.process.runtime_dir import RuntimeDir, RuntimeDirRefused

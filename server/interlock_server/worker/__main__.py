@@ -44,6 +44,7 @@ from interlock_server.worker.metrics import WorkerMetrics
 from interlock_server.worker.replica_wide import ReplicaWide
 from interlock_server.worker.repository import RepositoryAnswers
 from interlock_server.worker.shared_memory import SharedMemory
+from interlock_server.worker.trimming import Trimmer
 from interlock_server.worker.vitality import take_vitals
 
 log = logging.getLogger("interlock.worker")
@@ -105,6 +106,8 @@ async def run(boot: Boot, settings: Settings, engine: Engine) -> int:
         reloader.subscribe(certificates.reread)
     reloader.subscribe(follow)
     reloader.listen(loop)
+    trimmer = Trimmer()
+    trimmer.start()
     if others:
         await _until_settled(catalog, stop)
     if not stop.is_set():
@@ -113,6 +116,7 @@ async def run(boot: Boot, settings: Settings, engine: Engine) -> int:
         log.info("serving", extra={"address": boot.inference_address, "front": front.name})
 
     await stop.wait()
+    await trimmer.close()
     if certificates is not None:
         await certificates.close()
     log.info("draining", extra={"in_flight": sum(each.status().in_flight for each in catalog.servables())})
