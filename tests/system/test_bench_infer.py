@@ -21,11 +21,18 @@ def test_every_server_that_is_compared_answers_rightly(tmp_path: Path) -> None:
     )
 
     assert done.returncode == 0, done.stderr
-    measured = json.loads((tmp_path / "infer.json").read_text())["measured"]
+    report = json.loads((tmp_path / "infer.json").read_text())
+    measured = report["measured"]
     assert [each["target"] for each in measured] == [
         "interlock core",
         "interlock aio",
+        "interlock native",
+        "echo on core",
+        "echo on aio",
+        "echo on native",
         "grpc.aio + onnxruntime",
+        "grpcio echo",
         "grpc.aio echo",
     ]
     assert all(each["answered"] > 0 and each["cpu_us"] > 0 for each in measured)
+    assert [each["front"] for each in report["ratios"]] == ["core", "aio", "native"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from interlock_client.bench.fleet import Fleet
 from interlock_client.bench.plan import Load
 from interlock_client.bench.result import load_result
 
-from tests.bench.machine import cpu_s
+from tests.bench.machine import busy, cpu_s, family, others_cores
 
 _WARM_S: Final = 0.5
 
@@ -33,6 +34,8 @@ class Driven:
     p50_ms: float
     p99_ms: float
     cpu_us: float
+    others_cores: float
+    """Cores that work beside the server and the load took meanwhile."""
 
 
 def drive(
@@ -43,6 +46,7 @@ def drive(
     seconds: float,
     *,
     processes: int = 1,
+    connections: int = 1,
     timeout_s: float = 10.0,
     warm_s: float = _WARM_S,
     tls: Tls | None = None,
@@ -56,7 +60,7 @@ def drive(
             requests=requests,
             folder=Path(folder),
             processes=processes,
-            connections=1,
+            connections=connections,
             timeout_s=timeout_s,
             seed=0,
             tls=tls,
@@ -65,9 +69,10 @@ def drive(
     ):
         window = fleet.start(load, warmup_s=warm_s, duration_s=seconds)
         time.sleep(max(0.0, window.from_s - time.monotonic()))
-        before = cpu_s(pids)
+        everyone = family(os.getpid())
+        before, cpu_before = busy(everyone), cpu_s(pids)
         time.sleep(max(0.0, window.until_s - time.monotonic()))
-        used_s = cpu_s(pids) - before
+        used_s, after = cpu_s(pids) - cpu_before, busy(everyone)
         found = load_result(load, fleet.gather(window), rows=1, warmup_s=warm_s, server=None)
     return Driven(
         answered=found.answered,
@@ -77,6 +82,7 @@ def drive(
         p50_ms=found.latency.p50_s * 1e3,
         p99_ms=found.latency.p99_s * 1e3,
         cpu_us=used_s / max(1, found.answered + found.failed) * 1e6,
+        others_cores=others_cores(before, after),
     )
 
 

@@ -1,24 +1,48 @@
-"""The floor: a grpc.aio server that returns the request's bytes and does nothing else."""
+"""The floor: grpcio, on its threads or as grpc.aio, that returns the bytes of a request and does nothing else."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
 
 import grpc
 import grpc.aio
 
+_SERVICE: Final = "inference.GRPCInferenceService"
+_THREADS: Final = 16
 
-async def infer(request: bytes, _: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+
+def echo(request: bytes, _: grpc.ServicerContext) -> bytes:
     """Answer with what was asked."""
     return request
 
 
-async def main() -> None:
+async def echo_soon(request: bytes, _: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+    """Answer with what was asked."""
+    return request
+
+
+def on_threads() -> None:
+    """Serve until standard input ends."""
+    server = grpc.server(ThreadPoolExecutor(_THREADS))
+    methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {"ModelInfer": grpc.unary_unary_rpc_method_handler(echo)}
+    server.add_registered_method_handlers(_SERVICE, methods)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    print(f"127.0.0.1:{port}", flush=True)
+    sys.stdin.read()
+    server.stop(None).wait()
+
+
+async def on_a_loop() -> None:
     """Serve until standard input ends."""
     server = grpc.aio.server()
-    methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {"ModelInfer": grpc.unary_unary_rpc_method_handler(infer)}
-    server.add_registered_method_handlers("inference.GRPCInferenceService", methods)
+    methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+        "ModelInfer": grpc.unary_unary_rpc_method_handler(echo_soon)
+    }
+    server.add_registered_method_handlers(_SERVICE, methods)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     print(f"127.0.0.1:{port}", flush=True)
@@ -27,4 +51,7 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    if sys.argv[1] == "sync":
+        on_threads()
+    else:
+        asyncio.run(on_a_loop())

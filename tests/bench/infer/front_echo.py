@@ -10,6 +10,7 @@ from typing import Final
 
 from interlock_server.front.aio import AioFront
 from interlock_server.front.core import CoreFront
+from interlock_server.front.native import NativeFront
 from interlock_server.front.seam import Arity, Call, Conversation, Front
 
 _METHOD: Final = "/inference.GRPCInferenceService/ModelInfer"
@@ -47,6 +48,14 @@ class Limits:
     min_ping_interval_s: float = 10.0
 
 
+def front_named(name: str) -> Front:
+    """Return a front of that name, as the server makes it."""
+    limits = Limits()
+    if name == "native":
+        return NativeFront(limits, CoreFront(limits))
+    return CoreFront(limits) if name == "core" else AioFront(limits)
+
+
 async def main(front: Front, address: str) -> None:
     """Serve until standard input ends."""
     await front.start(Echo(), address)
@@ -56,5 +65,4 @@ async def main(front: Front, address: str) -> None:
 
 
 if __name__ == "__main__":
-    limits = Limits()
-    asyncio.run(main(CoreFront(limits) if sys.argv[1] == "core" else AioFront(limits), sys.argv[2]))
+    asyncio.run(main(front_named(sys.argv[1]), sys.argv[2]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -78,7 +77,7 @@ def large(folder: Path, seconds: float) -> list[Line]:
     for front in ("core", "aio"):
         with (
             serving(folder / front, [Model("large", total, ServingConfig())], "--front", front) as (address, pids),
-            _front_echo(front) as echo,
+            targets.front_echo(front) as echo,
         ):
             for in_flight in (1, 4):
                 bare = drive(echo.address, asked, Load(in_flight), echo.pids, seconds)
@@ -111,16 +110,6 @@ def _run_us(path: Path, x: Array) -> float:
     for _ in range(200):
         session.run(None, {"x": x})
     return (time.process_time() - before) / 200 * 1e6
-
-
-@contextmanager
-def _front_echo(front: str) -> Iterator[targets.Target]:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-        with targets.process("tests.bench.infer.front_echo", front, address) as (pid, _):
-            yield targets.Target(f"echo {front}", address, (pid,), checked=False)
 
 
 def resnet(folder: Path, seconds: float) -> list[Line]:

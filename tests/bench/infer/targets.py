@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,7 +17,8 @@ from tests.server import Server
 MODEL: Final = "tiny"
 INTERLOCK: Final = "interlock"
 BARE: Final = "grpc.aio + onnxruntime"
-ECHO: Final = "grpc.aio echo"
+ECHO: Final = "grpcio echo"
+AIO_ECHO: Final = "grpc.aio echo"
 _END_S: Final = 10.0
 
 
@@ -30,6 +32,20 @@ class Target:
     """All of its processes: each one's processor time counts."""
     checked: bool
     """Whether it answers with the model's outputs."""
+
+
+Starting = AbstractContextManager[Target]
+"""A server that runs while its context does."""
+
+
+def echo_on(front: str) -> str:
+    """Return the name of a front's echo."""
+    return f"echo on {front}"
+
+
+def front_of(target: str) -> str:
+    """Return the front of an Interlock by its name; "" for other servers."""
+    return target.removeprefix(f"{INTERLOCK} ") if target.startswith(INTERLOCK) else ""
 
 
 @contextmanager
@@ -52,9 +68,27 @@ def bare(model: Path) -> Iterator[Target]:
 
 @contextmanager
 def echo() -> Iterator[Target]:
-    """Run the server that only echoes."""
-    with process("tests.bench.infer.echo_server") as (pid, address):
+    """Run the server that only echoes, on grpcio's threads."""
+    with process("tests.bench.infer.echo_server", "sync") as (pid, address):
         yield Target(ECHO, address, (pid,), checked=False)
+
+
+@contextmanager
+def aio_echo() -> Iterator[Target]:
+    """Run the server that only echoes, on grpc.aio."""
+    with process("tests.bench.infer.echo_server", "aio") as (pid, address):
+        yield Target(AIO_ECHO, address, (pid,), checked=False)
+
+
+@contextmanager
+def front_echo(front: str) -> Iterator[Target]:
+    """Run a front of ours with nothing behind it."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+        with process("tests.bench.infer.front_echo", front, address) as (pid, _):
+            yield Target(echo_on(front), address, (pid,), checked=False)
 
 
 @contextmanager
