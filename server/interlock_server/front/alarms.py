@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 log = logging.getLogger("interlock.front")
 
@@ -93,3 +93,63 @@ class Alarms:
                     return self._buckets.pop(heapq.heappop(self._ticks))
                 self._condition.wait(None if wait_s is None else min(wait_s, _LONGEST_WAIT_S))
         return None
+
+
+class Patient(Protocol):
+    """A call that may take as long as this server lets any."""
+
+    def overdue(self) -> None:
+        """End it; nothing where it has ended."""
+        ...
+
+
+class Patience:
+    """Ends calls that all may take equally long, and so fall due in the order in which they came. Thread-safe.
+
+    Most calls of most callers name no deadline and end at once: to begin and end one is an addition to a dictionary and
+    a removal, and one alarm stands for all of them.
+    """
+
+    def __init__(self, alarms: Alarms) -> None:
+        self._alarms = alarms
+        self._due: dict[Patient, float] = {}
+        """On the monotonic clock, ascending. Each change is one step of the interpreter."""
+        self._armed = False
+        self._lock = threading.Lock()
+
+    def add(self, call: Patient, due: float) -> None:
+        """End a call at a time, or soon after, unless it is taken out before."""
+        self._due[call] = due
+        if not self._armed:
+            self._arm()
+
+    def remove(self, call: Patient) -> None:
+        """Take a call out that has ended; nothing where it is not in."""
+        self._due.pop(call, None)
+
+    def _arm(self) -> None:
+        with self._lock:
+            first = self._first()
+            if first is not None and not self._armed:
+                self._armed = True
+                self._alarms.set(first[1], self._ring)
+
+    def _ring(self) -> None:
+        now = time.monotonic()
+        while (first := self._first()) is not None and first[1] <= now:
+            call, _ = first
+            self.remove(call)
+            try:
+                call.overdue()
+            except Exception:
+                log.exception("a call's deadline could not be kept")
+        with self._lock:
+            self._armed = False
+        self._arm()
+
+    def _first(self) -> tuple[Patient, float] | None:
+        while True:
+            try:
+                return next(iter(self._due.items()), None)
+            except RuntimeError:  # a call began or ended between the two steps
+                continue

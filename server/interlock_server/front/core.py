@@ -15,7 +15,7 @@ from interlock.errors import InterlockError, ResourceExhausted, Unimplemented
 
 from interlock_server.certificates import Certificates
 from interlock_server.faults import opaque
-from interlock_server.front.alarms import Alarms
+from interlock_server.front.alarms import Alarms, Patience
 from interlock_server.front.completion import (
     SEND_METADATA,
     CompletionServer,
@@ -83,7 +83,10 @@ class CoreFront:
         server.listen(address, None if self._certificates is None else server_credentials(self._certificates))
         self._handler = handler
         self._methods = {path.encode(): (path, arity) for path, arity in handler.methods.items()}
-        self._common = Common(Alarms(), self._limits.max_message_bytes, Room(self._limits.max_in_flight_bytes))
+        alarms = Alarms()
+        self._common = Common(
+            alarms, Patience(alarms), self._limits.max_message_bytes, Room(self._limits.max_in_flight_bytes)
+        )
         self._server = server
         for _ in range(_ARMED):
             server.request_call(self._on_call)
@@ -137,7 +140,8 @@ class CoreFront:
         except Exception:
             log.exception("calls that came together could not be handled")
         for call in self._unsettled:
-            call.watch()
+            if not call.ended:
+                call.watch()
         self._unsettled.clear()
 
     # --- a call begins ---
@@ -173,7 +177,9 @@ class CoreFront:
             self._common,
             self._take_unary,
         )
-        if remaining is None or remaining > limit:
+        if remaining is None:
+            call.wait_patiently()
+        elif remaining > limit:
             call.alarm(call.deadline, call.overdue)
         self._introduce(call, event)
         call.receive()

@@ -12,7 +12,7 @@ from interlock.errors import Cancelled, InterlockError, ResourceExhausted, TooLa
 from interlock.status import to_wire
 
 from interlock_server.faults import opaque
-from interlock_server.front.alarms import Alarms, Bucket
+from interlock_server.front.alarms import Alarms, Bucket, Patience
 from interlock_server.front.completion import (
     SEND_METADATA,
     Batchable,
@@ -33,6 +33,7 @@ class Common:
     """What all calls of a front have in common."""
 
     alarms: Alarms
+    patience: Patience
     most: int
     """Bytes of one message, either way."""
     room: Room
@@ -117,6 +118,10 @@ class UnaryCall(CoreCall):
         self._take = take
         self._watched = False
 
+    def wait_patiently(self) -> None:
+        """End at the deadline, which is the server's own and as far off as those of other such calls."""
+        self._common.patience.add(self, self.deadline)
+
     def receive(self) -> None:
         """Ask for the message: `take` is called with it."""
         self._core.start_server_batch((receive_message(),), self.on_request)
@@ -125,6 +130,11 @@ class UnaryCall(CoreCall):
         """Pass the message on."""
         self._take(self, event.batch_operations[0].message())
 
+    @property
+    def ended(self) -> bool:
+        """Whether it was answered, or is over."""
+        return self._ended
+
     def watch(self) -> None:
         """Learn when the caller goes away, unless the call was answered meanwhile."""
         with self._lock:
@@ -132,6 +142,11 @@ class UnaryCall(CoreCall):
                 return
             self._watched = True
         self._core.start_server_batch((receive_close(),), self.on_close)
+
+    def on_close(self, event: Event) -> None:
+        """Note that the call is over."""
+        self._common.patience.remove(self)
+        super().on_close(event)
 
     def message(self, data: bytes) -> None:
         """Refuse: a unary call answers with `done`."""

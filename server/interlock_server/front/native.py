@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -24,7 +23,7 @@ from interlock.errors import Cancelled, InterlockError, TooLarge, Unavailable
 from interlock.status import DETAILS_KEY, to_wire
 
 from interlock_server.faults import opaque
-from interlock_server.front.alarms import Alarms, Bucket
+from interlock_server.front.alarms import Alarms, Bucket, Patience
 from interlock_server.front.limits import LARGE, LARGE_AT_ONCE, OVER, check_size
 from interlock_server.front.seam import Arity, Call, Front, Handler, Limits, Trailing
 
@@ -62,6 +61,7 @@ class _Common:
 
     line: NativeGrpcFront
     alarms: Alarms
+    patience: Patience
     most: int
     """Bytes of one message, either way."""
     open_calls: dict[int, _UnaryCall] = field(default_factory=dict)
@@ -116,6 +116,14 @@ class _UnaryCall(Call):
             self._alarm_list = []
         self._alarm_list.append((self._common.alarms.set(at, callback), callback))
 
+    def wait_patiently(self) -> None:
+        """End at the deadline, which is the server's own and as far off as those of other such calls."""
+        self._common.patience.add(self, self.deadline)
+
+    def overdue(self) -> None:
+        """End the call at this server's deadline."""
+        self.expire(OVER)
+
     def gone(self) -> None:
         """Note that the caller has gone away."""
         if self._first_end():
@@ -125,6 +133,8 @@ class _UnaryCall(Call):
     def _first_end(self) -> bool:
         """Tell whether the call was still open."""
         first = self._common.open_calls.pop(self._number, None) is not None
+        if first:
+            self._common.patience.remove(self)
         if first and self._alarm_list is not None:
             for bucket, callback in self._alarm_list:
                 bucket.discard(callback)
@@ -174,7 +184,8 @@ class NativeFront:
         socket_path = str(Path(self._folder.name) / "other")
         await self._other.start(handler, f"unix:{socket_path}")
         line.set_fallback(socket_path)
-        self._common = _Common(line, Alarms(), self._limits.max_message_bytes)
+        alarms = Alarms()
+        self._common = _Common(line, alarms, Patience(alarms), self._limits.max_message_bytes)
         line.start()
         self._thread = threading.Thread(target=self._poll, args=(self._common,), name="front native", daemon=True)
         self._thread.start()
@@ -246,8 +257,10 @@ class NativeFront:
         if self._stopping:
             call.fail(Unavailable("the server is shutting down; try again elsewhere"))
             return
-        if remaining_s is None or remaining_s > limit:
-            call.alarm(call.deadline, partial(call.expire, OVER))
+        if remaining_s is None:
+            call.wait_patiently()
+        elif remaining_s > limit:
+            call.alarm(call.deadline, call.overdue)
         if len(request) > LARGE:
             self._large.submit(self._take_large, call)
         else:

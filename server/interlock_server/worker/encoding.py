@@ -9,7 +9,7 @@ from interlock import tensors
 from interlock.envelope import RESPONSE_TENSORS, sealed, varint
 from interlock.protocols.open_inference_pb2 import ModelInferResponse
 from interlock.tensors import Buffer, raw_buffer
-from interlock.types import Array, Signature
+from interlock.types import Array, DType, Signature
 
 from interlock_server.worker.inputs import RequestedOutputs
 from interlock_server.worker.shared_memory import SharedMemory
@@ -28,6 +28,8 @@ class Encoder:
 
     def __init__(self, model: str, version: str, signature: Signature) -> None:
         self._specs: Final = signature.outputs
+        self._dtypes: Final = [None if spec.dtype is DType.BYTES else spec.dtype.numpy for spec in signature.outputs]
+        """Those of outputs whose size their shape tells."""
         self._head: Final = ModelInferResponse(model_name=model, model_version=version).SerializeToString()
         self._skeletons: dict[tuple[object, ...], _Skeleton] = {}
 
@@ -36,8 +38,17 @@ class Encoder:
 
         The id is in its field, which is the same in a request.
         """
-        buffers = [raw_buffer(outputs[index], self._specs[index].dtype) for index in positions]
-        key = (positions, *[outputs[index].shape for index in positions], *map(_size, buffers))
+        buffers: list[Buffer] = []
+        said: list[object] = [positions]
+        for index in positions:
+            array, dtype = outputs[index], self._dtypes[index]
+            if dtype is not None and array.dtype == dtype and array.flags.c_contiguous:
+                buffers.append(array.data)
+                said.append(array.shape)
+            else:
+                buffers.append(raw_buffer(array, self._specs[index].dtype))
+                said += (array.shape, _size(buffers[-1]))
+        key = tuple(said)
         skeleton = self._skeletons.get(key)
         if skeleton is None:
             if len(self._skeletons) >= _MOST:

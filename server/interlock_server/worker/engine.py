@@ -64,6 +64,9 @@ class Session:
 
     def __init__(self, session: ort.InferenceSession, signature: Signature) -> None:
         self._session = session
+        # What the public `run` calls after it looked at the names of inputs, which were compared when the graph was
+        # loaded, and before it offers to fall back to another provider. Where it is not there, `run` does.
+        self._run = getattr(session, "_sess", session).run
         self._inputs = [spec.name for spec in signature.inputs]
         self._outputs = [spec.name for spec in signature.outputs]
         self._optional = {spec.name: spec for spec in signature.optional}
@@ -86,7 +89,7 @@ class Session:
                 feed = dict(zip(self._inputs, inputs, strict=True))
                 if optional:
                     feed |= optional
-                outputs = [np.asarray(array) for array in self._session.run(self._outputs, feed, run.options)]
+                outputs = [np.asarray(array) for array in self._run(self._outputs, feed, run.options)]
         except Exception as error:
             if run.terminated_at is not None:
                 raise RunTerminated from error

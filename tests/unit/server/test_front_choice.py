@@ -8,7 +8,7 @@ import grpc
 import pytest
 from interlock.errors import StartupRefused
 from interlock_server.front import choice, completion, native
-from interlock_server.front.alarms import Alarms, tick_of
+from interlock_server.front.alarms import Alarms, Patience, tick_of
 from interlock_server.front.choice import choose, self_check
 from interlock_server.settings import Settings
 
@@ -115,6 +115,45 @@ def test_alarms_that_ended_keep_nothing() -> None:
     alarms.set(time.monotonic() + 3600, ring)
     assert alarms.waiting == 1
     alarms.close()
+
+
+class Waiting:
+    def __init__(self, rung: list[str], name: str) -> None:
+        self.rung, self.name = rung, name
+
+    def overdue(self) -> None:
+        self.rung.append(self.name)
+        if self.name == "odd":
+            raise ValueError("odd")
+
+
+def test_calls_that_wait_equally_long_end_in_turn_but_for_those_that_ended_before() -> None:
+    alarms, rung = Alarms(), list[str]()
+    patience = Patience(alarms)
+    odd, gone, last = (Waiting(rung, name) for name in ("odd", "gone", "last"))
+    now = time.monotonic()
+    for number, call in enumerate((odd, gone, last)):
+        patience.add(call, now + 0.02 * (number + 1))
+    patience.remove(gone)
+    patience.remove(gone)
+    eventually(lambda: rung == ["odd", "last"], "both ended, and the first one's fault kept nobody back")
+    patience.add(gone, time.monotonic())
+    eventually(lambda: rung[2:] == ["gone"], "one that comes when all are through ends too")
+    assert alarms.waiting == 0, "nothing is left to ring"
+    alarms.close()
+
+
+def test_one_alarm_stands_for_all_calls_that_wait_equally_long() -> None:
+    alarms, rung = Alarms(), list[str]()
+    patience = Patience(alarms)
+    for number in range(1000):
+        call = Waiting(rung, str(number))
+        patience.add(call, time.monotonic() + 3600)
+        patience.remove(call)
+    patience.add(Waiting(rung, "open"), time.monotonic() + 3600)
+    assert alarms.waiting == 1
+    alarms.close()
+    assert not rung
 
 
 @pytest.mark.parametrize("after_s", [0.0, 0.001, 0.5, 4.999, 5.0, 60.0, 3600.0])
