@@ -37,7 +37,9 @@ NEWEST_KNOWN: Final = (0, 6)
 """The package is only used below this release: it promises much within 0.x, and was tried up to here."""
 
 _BATCH: Final = 64
-_IO_THREADS: Final = 2
+_IO_THREADS: Final = 1
+"""A second one costs a request more hand-overs between threads than it takes work off the first: reading and writing is
+a few microseconds of a request, and Python's share of it bounds the rate long before."""
 _TICK_S: Final = 0.02
 
 
