@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 import click
+from interlock_server.front import native
 from rich.console import Console
 
 from tests.bench.infer import parts, tiny
@@ -60,6 +61,8 @@ def main(only: Sequence[str], rounds: int, seconds: float, quick: bool, out: Pat
         before = busy([])
         with tempfile.TemporaryDirectory(prefix="interlock-bench-") as folder:
             if part == _TINY:
+                if left_out := native.missing():
+                    wide.print(f"the front native is left out: {left_out}")
                 every_round = tiny.measure(depths, rounds, seconds, Path(folder))
                 measured = tiny.medians(every_round)
                 found = tiny.lines(measured)

@@ -28,6 +28,7 @@ _HIDDEN: Final = 20
 _ON_ONE_CONNECTION: Final = 6
 """Requests in flight on one connection, as NVIDIA's perf_analyzer has them."""
 _TIMEOUT_S: Final = 10.0
+_WARM_S: Final = 0.7
 _FROM: Final = 8
 """Requests in flight from which on a front has a target."""
 _MOST_OF_ECHO: Final = {"core": 0.65, "native": 0.45}
@@ -86,6 +87,7 @@ def measure(depths: Sequence[int], rounds: int, seconds: float, folder: Path) ->
                         seconds,
                         connections=-(-in_flight // _ON_ONE_CONNECTION),
                         timeout_s=_TIMEOUT_S,
+                        warm_s=min(_WARM_S, seconds),
                     )
                     found.append(
                         Measured(
