@@ -82,6 +82,7 @@ class Predictor:
                 check(call.caller, call, pattern.ref.model)
                 opened, ref = None, pattern.ref
             resolved, batcher = self._lease(ref)
+            self._metrics.watch(resolved.servable)
             try:
                 if pattern is None or pattern.signature is not resolved.servable.spec.signature or self._tracer.active:
                     inference = self._read(call, opened or parse(call.request), ref, resolved, batcher)
@@ -143,7 +144,6 @@ class Predictor:
         request = opened.envelope
         servable = resolved.servable
         signature, config = servable.spec.signature, servable.spec.config
-        self._metrics.watch(servable)
         joinable = servable.spec.joinable and config.max_batch_size > 0
         options = read_options(request)
         read = read_inputs(opened, signature, joinable, self.shared.read)

@@ -22,9 +22,9 @@ from interlock.errors import (
     NotReady,
     VersionNotLoaded,
 )
-from interlock.model import ServingConfig
+from interlock.model import ServableState, ServingConfig
 from interlock.protocols.open_inference_pb2 import InferParameter, ModelInferRequest, ModelInferResponse
-from interlock.types import DType, Signature, TensorSpec
+from interlock.types import DType, ModelRef, Signature, TensorSpec
 from interlock_server.worker.catalog import Catalog
 from interlock_server.worker.metrics import WorkerMetrics
 from interlock_server.worker.predict import Predictor
@@ -257,6 +257,21 @@ def test_text_goes_in_and_comes_out(catalog: Catalog, predict: Predict, tmp_path
     request = ModelInferRequest(model_name="m", inputs=[Tensor(name="x", datatype="BYTES", shape=[2])])
     request.inputs[0].contents.bytes_contents.extend(["grüße".encode(), b""])
     assert list(answer(predict(request)).outputs[0].contents.bytes_contents) == ["grüße".encode(), b""]
+
+
+def test_requests_of_a_known_form_are_counted_of_a_version_that_was_loaded_again_too(
+    catalog: Catalog, metrics: WorkerMetrics, predict: Predict, tmp_path: Path
+) -> None:
+    spec = version_spec(tmp_path, 3)
+    load(catalog, spec)
+    before = catalog.resolve(ModelRef("m")).servable
+    answer(predict(asking()))
+    load(catalog, epoch=2, routes=[])
+    load(catalog, spec, epoch=3)
+    eventually(lambda: catalog.resolve(ModelRef("m")).servable.state is ServableState.READY, "it is loaded again")
+    assert catalog.resolve(ModelRef("m")).servable is not before
+    answer(predict(asking()))
+    assert metrics.answered()[spec.key].by_alias == {"stable": 2}
 
 
 def test_every_outcome_is_counted(catalog: Catalog, metrics: WorkerMetrics, predict: Predict, tmp_path: Path) -> None:
