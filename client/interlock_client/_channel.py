@@ -133,6 +133,8 @@ def _options(address: str, retries: int) -> Sequence[Option]:
         ("grpc.per_rpc_retry_buffer_size", _RETRY_BUFFER),
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),
+        # A ping that gRPC has sent for reasons of its own has a minute, and a keepalive does with that one.
+        ("grpc.http2.ping_timeout_ms", 10_000),
         # A restarted server has to be found within 3 s; gRPC's own ceiling is two minutes, and a connection attempt
         # that hangs (a host that is down drops packets) would hold the next one back for 20 s.
         ("grpc.initial_reconnect_backoff_ms", 100),

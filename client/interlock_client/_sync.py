@@ -88,7 +88,7 @@ class Client:
         Raises:
             InvalidInput: the inputs do not fit the version's signature.
             ModelNotFound, AliasNotFound, VersionNotLoaded: there is nothing to ask.
-            QueueFull, NotReady, ServerUnreachable, DeadlineExceeded: not now.
+            QueueFull, Overloaded, NotReady, ServerUnreachable, DeadlineExceeded: not now.
         """
         flow = _inference.infer(self._cache, ref, inputs, outputs=outputs, parameters=parameters, request_id=request_id)
         return self._connection.run(flow, seconds(timeout, self._timeout_s))

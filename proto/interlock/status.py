@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import grpc
@@ -47,6 +48,8 @@ CODES: Final[Mapping[type[errors.InterlockError], Codes]] = {
     errors.PermissionDenied: Codes(grpc.StatusCode.PERMISSION_DENIED, 403),
     errors.InternalError: Codes(grpc.StatusCode.INTERNAL, 500),
 }
+_KEPT: Final = 256
+"""Statuses that are kept: a server with too much to do says the same few over and over, and must do so cheaply."""
 _BRANCHES: Final = {codes.grpc: branch for branch, codes in CODES.items()}
 _BY_REASON: Final = errors.by_reason()
 
@@ -71,24 +74,35 @@ class WireStatus:
 def to_wire(error: errors.InterlockError) -> WireStatus:
     """Turn an error into a gRPC status with ErrorInfo, BadRequest and RetryInfo details."""
     code = codes_of(error).grpc
-    message = _cut(error.message)
+    return _status(code, error.reason, error.message, tuple(error.facts.items()), error.violations, error.retry_after_s)
+
+
+@lru_cache(_KEPT)
+def _status(
+    code: grpc.StatusCode,
+    reason: str,
+    text: str,
+    facts: tuple[tuple[str, str], ...],
+    violations: tuple[errors.Violation, ...],
+    retry_after_s: float | None,
+) -> WireStatus:
     status = status_pb2.Status(code=code.value[0], message="")
-    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=dict(error.facts))
-    _add(status, info if info.ByteSize() < MAX_DETAILS // 2 else _short(error))
+    info = error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=dict(facts))
+    _add(status, info if info.ByteSize() < MAX_DETAILS // 2 else _short(reason))
     trailing: list[tuple[str, str | bytes]] = []
-    if error.retry_after_s is not None:
+    if retry_after_s is not None:
         retry = error_details_pb2.RetryInfo()
-        retry.retry_delay.FromNanoseconds(int(error.retry_after_s * 1e9))
+        retry.retry_delay.FromNanoseconds(int(retry_after_s * 1e9))
         _add(status, retry)
-        trailing.append((PUSHBACK_KEY, str(max(1, round(error.retry_after_s * 1000)))))
-    for violation in error.violations:
+        trailing.append((PUSHBACK_KEY, str(max(1, round(retry_after_s * 1000)))))
+    for violation in violations:
         bad = error_details_pb2.BadRequest()
         bad.field_violations.add(field=violation.field[:128], description=violation.description[:256])
         if status.ByteSize() + bad.ByteSize() + 64 > MAX_DETAILS:
             break
         _add(status, bad)
     trailing.append((DETAILS_KEY, status.SerializeToString()))
-    return WireStatus(code, message, tuple(trailing))
+    return WireStatus(code, _cut(text), tuple(trailing))
 
 
 def _cut(message: str) -> str:
@@ -98,8 +112,8 @@ def _cut(message: str) -> str:
     return message[:MAX_MESSAGE].encode(errors="replace")[:MAX_MESSAGE].decode(errors="ignore")
 
 
-def _short(error: errors.InterlockError) -> error_details_pb2.ErrorInfo:
-    return error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN)
+def _short(reason: str) -> error_details_pb2.ErrorInfo:
+    return error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN)
 
 
 def _add(

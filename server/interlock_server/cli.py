@@ -8,6 +8,7 @@ import sys
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
+from typing import Final
 
 import click
 from interlock.errors import StartupRefused
@@ -18,6 +19,18 @@ from interlock_server.ground import check_ground
 from interlock_server.process.boot import open_missing_streams
 from interlock_server.process.reload import Launch
 from interlock_server.settings import Settings
+
+_ENGINES: Final = (
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "onnxruntime-directml",
+    "onnxruntime-openvino",
+    "onnxruntime-qnn",
+    "onnxruntime-training",
+    "ort-nightly",
+    "ort-nightly-gpu",
+)
+"""Distributions that bring the package onnxruntime."""
 
 
 @click.command()
@@ -63,7 +76,10 @@ def serve(config: Path | None, **flags: str | int | float | bool | Path | None) 
 
 def check_engine() -> None:
     """Refuse to start unless exactly one ONNX Runtime package is installed, and is new; raises StartupRefused."""
-    installed = sorted(set(metadata.packages_distributions().get("onnxruntime", [])))
+    # Asking every installed distribution what it provides takes a fifth of a second: only where none of these is known.
+    installed = [name for name in _ENGINES if _is_installed(name)] or sorted(
+        set(metadata.packages_distributions().get("onnxruntime", []))
+    )
     if not installed:
         raise StartupRefused(
             "no ONNX Runtime is installed; run: pip install 'interlock[server,cpu]' (or [server,gpu] for CUDA)"
@@ -74,3 +90,11 @@ def check_engine() -> None:
             f"pip uninstall -y {' '.join(installed)} && pip install 'interlock[server,cpu]' (or [server,gpu])"
         )
     check_floors({name: metadata.version(name) for name in FLOORS if name in {*installed, "onnx"}})
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        metadata.distribution(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True

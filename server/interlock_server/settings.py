@@ -153,6 +153,12 @@ class Settings(BaseSettings):
     default_deadline_s: float = Field(30.0, gt=0, description="Deadline of an inference request that names none.")
     max_deadline_s: float = Field(300.0, gt=0, description="Longest deadline; a longer one is cut to it.")
     max_queue_size: int = Field(1024, ge=1, description="Waiting requests of a version that does not set it itself.")
+    max_queue_wait_s: float = Field(
+        0.0,
+        ge=0,
+        description="Longest that a request may be expected to wait; else it is refused at once. 0: any time before "
+        "its deadline.",
+    )
     max_batch_size: int = Field(32, ge=0, description="Rows in one run, for a version that does not set it itself.")
     drain_grace_s: float = Field(30.0, ge=0, description="How long in-flight requests may take at shutdown.")
     prepare_timeout_s: float = Field(120.0, gt=0, description="How long loading and proving a version may take.")

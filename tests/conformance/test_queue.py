@@ -23,6 +23,7 @@ from tests import models, stalling
 from tests.conformance import requests
 from tests.server import Server
 from tests.stalling import sample, until_running
+from tests.support import eventually
 
 QUEUE = 4
 
@@ -124,6 +125,25 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_again(
     busy()
     for call in waiting:
         assert call.result().model_version == "1", "those that waited are answered"
+
+
+def test_a_full_queue_makes_room_for_another_caller(
+    served: Server, stub: GRPCInferenceServiceStub, busy: Callable[[], None]
+) -> None:
+    waiting: list[Any] = [stub.ModelInfer.future(ask(index), timeout=60) for index in range(QUEUE)]
+    until_running(served, "slow", 1 + QUEUE, queued=QUEUE)
+    with served.client(timeout=60) as other, ThreadPoolExecutor(1) as pool:
+        beside = pool.submit(other.infer, "slow", {"n": np.int64(5)})
+        eventually(lambda: any(call.done() for call in waiting), "one of them had to go")
+        gone = next(call for call in waiting if call.done())
+        found = requests.refused(gone.result)
+        assert found.code is StatusCode.RESOURCE_EXHAUSTED and "slow@1 is full" in found.details
+        busy()
+        assert beside.result(60).version == 1
+    for call in waiting:
+        assert call is gone or call.result().model_version == "1", "only one of the caller who had most had to go"
+    refused = sample(served, "interlock_inference_refused_total", model="slow", reason="queue_full")
+    assert refused >= 1
 
 
 def test_a_busy_model_delays_neither_health_nor_another_model(

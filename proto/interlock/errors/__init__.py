@@ -8,7 +8,7 @@
     │                         NothingToRollBack · NotInStack · PrepareFailed · NotProven · ApprovalRequired ·
     │                         StartupRefused · ExportRefused
     ├── Aborted               GenerationConflict · Preempted
-    ├── ResourceExhausted     QueueFull · RateExceeded · MemoryExceeded · TooLarge · StorageFull
+    ├── ResourceExhausted     QueueFull · Overloaded · RateExceeded · MemoryExceeded · TooLarge · StorageFull
     ├── Unavailable           ServerUnreachable · NotReady · Draining · RegistryUnavailable · WorkerUnavailable
     ├── DeadlineExceeded
     ├── Cancelled
@@ -72,6 +72,7 @@ from interlock.errors._serving import (
     NotReady,
     NotTrusted,
     OutputMismatch,
+    Overloaded,
     PermissionDenied,
     PoisonRequest,
     QueueFull,
@@ -119,6 +120,7 @@ __all__ = [
     "NotTrusted",
     "NothingToRollBack",
     "OutputMismatch",
+    "Overloaded",
     "PermissionDenied",
     "PoisonRequest",
     "Preempted",

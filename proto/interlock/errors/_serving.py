@@ -26,6 +26,20 @@ class QueueFull(ResourceExhausted):
         )
 
 
+class Overloaded(ResourceExhausted):
+    """The version has so much to do that the request would be answered too late."""
+
+    reason = "OVERLOADED"
+
+    def __init__(self, model: str, version: int, wait_s: float, retry_after_s: float) -> None:
+        super().__init__(
+            f"{model}@{version} has more to do than it can: this request would wait about {wait_s:g} s, longer than "
+            "its deadline or the server's setting max_queue_wait_s allows; send fewer at a time, or allow more time",
+            facts={"model": model, "version": str(version), "wait_s": f"{wait_s:g}"},
+            retry_after_s=retry_after_s,
+        )
+
+
 class RateExceeded(ResourceExhausted):
     """One caller asks more often than it may, or fails to say who it is too often."""
 

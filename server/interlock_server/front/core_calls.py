@@ -60,9 +60,9 @@ class CoreCall(Call):
         self._closed = False
         self._held = 0
 
-    def origin(self) -> str:
-        """Return the address that the call comes from, without its port."""
-        return self._core.peer().decode(errors="replace").rpartition(":")[0]
+    def line(self) -> str:
+        """Return the address of the caller's end."""
+        return self._core.peer().decode(errors="replace")
 
     def hold(self, count: int) -> None:
         """Count bytes as here until gRPC is through with the call; raises ResourceExhausted."""

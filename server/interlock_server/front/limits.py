@@ -47,6 +47,8 @@ def server_options(limits: Limits, max_message_bytes: int) -> list[tuple[str, in
         ("grpc.http2.min_ping_interval_without_data_ms", round(limits.min_ping_interval_s * 1000)),
         ("grpc.keepalive_time_ms", round(limits.keepalive_time_s * 1000)),
         ("grpc.keepalive_timeout_ms", round(limits.keepalive_timeout_s * 1000)),
+        # gRPC gives any ping that it has sent for reasons of its own a minute, and a keepalive does with that one.
+        ("grpc.http2.ping_timeout_ms", round(limits.keepalive_timeout_s * 1000)),
     ]
 
 

@@ -73,7 +73,7 @@ class _Common:
 class _UnaryCall(Call):
     """One call of the package's, named by a number until it has ended."""
 
-    __slots__ = ("_alarm_list", "_common", "_number")
+    __slots__ = ("_alarm_list", "_common", "_number", "_peer")
 
     def __init__(
         self,
@@ -83,11 +83,16 @@ class _UnaryCall(Call):
         deadline: float,
         number: int,
         common: _Common,
+        peer: str,
     ) -> None:
         super().__init__(method, request, metadata, deadline)
         self._number = number
         self._common = common
+        self._peer = peer
         self._alarm_list: list[tuple[Bucket, Callable[[], None]]] | None = None
+
+    def line(self) -> str:
+        return self._peer
 
     def message(self, data: bytes) -> None:
         raise TypeError(f"{self.method} answers with one message: end it with done()")
@@ -227,8 +232,7 @@ class NativeFront:
                         if call is not None:
                             call.gone()
                     elif request is not None and details is not None:
-                        pairs, _, remaining_s = details
-                        self._begin(common, number, self._paths[method], request, pairs, remaining_s)
+                        self._begin(common, number, self._paths[method], request, *details)
                 except Exception:
                     log.exception("an event of a call could not be handled")
             self._settle()
@@ -243,6 +247,7 @@ class NativeFront:
         method: str,
         request: bytes,
         pairs: Sequence[tuple[str, str | bytes]],
+        peer: str,
         remaining_s: float | None,
     ) -> None:
         limit = self._limits.default_deadline_s if remaining_s is None else self._limits.max_deadline_s
@@ -254,6 +259,7 @@ class NativeFront:
             time.monotonic() + allowed,
             number,
             common,
+            peer,
         )
         common.open_calls[number] = call
         if self._stopping:

@@ -76,9 +76,18 @@ class Call(ABC):
         """Return the names in the caller's certificate; none where it showed none."""
         return () if self.peer is None else self.peer()
 
+    def line(self) -> str:
+        """Return the address of the caller's end of the connection; "" where the front does not know."""
+        return "" if self.address is None else self.address()
+
     def origin(self) -> str:
         """Return the address that the call comes from, without its port; "" where the front does not know."""
-        return "" if self.address is None else self.address().rpartition(":")[0]
+        return self.line().rpartition(":")[0]
+
+    @property
+    def asker(self) -> str:
+        """Whose call it is, where callers share something: who is known, else the connection that it came over."""
+        return self.line() if self.caller is None else self.caller.name
 
     @abstractmethod
     def message(self, data: bytes) -> None:

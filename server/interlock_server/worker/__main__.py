@@ -63,9 +63,8 @@ async def run(boot: Boot, settings: Settings, engine: Engine) -> int:
         front = await choose(settings.front, settings, certificates)
     except StartupRefused as error:
         return refuse(error.message)
-    catalog = Catalog(
-        Loader(engine, Notes(notes_path(boot.runtime_dir, f"worker-{boot.worker}"))), settings.drain_grace_s
-    )
+    notes = Notes(notes_path(boot.runtime_dir, f"worker-{boot.worker}"))
+    catalog = Catalog(Loader(engine, notes, settings.max_queue_wait_s), settings.drain_grace_s)
     health = Health(catalog)
     metrics = WorkerMetrics(catalog)
     shared = SharedMemory(enabled=settings.shared_memory)

@@ -20,19 +20,21 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 import numpy as np
-from interlock.errors import Cancelled, DeadlineExceeded, Draining, InterlockError, InternalError, QueueFull
+from interlock.errors import Cancelled, DeadlineExceeded, Draining, InterlockError, InternalError
 from interlock.model import ServingConfig
 from interlock.types import Array
 
 from interlock_server.faults import opaque
+from interlock_server.worker.crowd import Crowd, place
 from interlock_server.worker.engine import NO_OPTIONAL, Run, RunTerminated
 from interlock_server.worker.pace import Pace
 from interlock_server.worker.watch import Watch
-from interlock_server.worker.work import Ran, Work
+from interlock_server.worker.work import Ran, Work, rank_of
 
 log = logging.getLogger("interlock.batcher")
 
 _ANY_SIZE: Final = 1 << 62
+_NEVER: Final = float("inf")
 
 
 class Runnable(Protocol):
@@ -70,13 +72,23 @@ class Lane:
 class Batcher:
     """Runs the work of one version. `close()` lets the queue run out, then ends the threads."""
 
-    def __init__(self, name: str, lanes: Sequence[Lane], config: ServingConfig, pace: Pace | None = None) -> None:
-        """Take the version's name, its lanes, and what is known of its runs."""
+    def __init__(
+        self,
+        name: str,
+        lanes: Sequence[Lane],
+        config: ServingConfig,
+        pace: Pace | None = None,
+        *,
+        may_wait_s: float = 0.0,
+    ) -> None:
+        """Take the version's name, its lanes, what is known of its runs, how long anything may wait (0: any time)."""
         self._config: Final = config
         self._delay_s: Final = config.max_queue_delay_us / 1e6
         self._preferred: Final = frozenset(config.preferred_batch_sizes)
         self._pace: Final = pace or Pace()
+        self._crowd: Final = Crowd(name, config, len(lanes), may_wait_s)
         self._queue: deque[Work] = deque()
+        """By rank, ascending."""
         self._condition = threading.Condition()
         self._closed = False
         self._here = False
@@ -86,8 +98,6 @@ class Batcher:
             lane.number = number
         self._watch: Final = self._lanes[0].watch
         self._free = list(self._lanes)
-        self._run_s = 0.001
-        self._name = name
         self._threads: Final = [
             threading.Thread(target=self._loop, name=f"engine {name}", daemon=True) for _ in self._lanes
         ]
@@ -109,28 +119,56 @@ class Batcher:
     def submit(self, work: Work) -> bool:
         """Queue a request; True asks the caller to call `run_here` on this thread soon.
 
-        Raises QueueFull, Draining, PoisonRequest.
+        Raises QueueFull, Overloaded, Draining, PoisonRequest.
         """
+        displaced: Work | None = None
         if self._watch.poison:
             self._watch.admit(work.inputs)
         with self._condition:
             if self._closed:
                 raise Draining
             queue = self._queue
-            if len(queue) >= self._config.max_queue_size:
-                raise self._full()
             alone = not queue
-            if alone or queue[-1].rank <= work.rank:
+            if len(queue) >= self._crowd.begins:
+                displaced = self._squeeze_in(work)
+            elif alone or queue[-1].rank <= work.rank:
                 queue.append(work)
             else:
-                queue.insert(_place(queue, work.rank), work)
-            if self._here:
-                return False
-            if alone and self._free and work.size <= self._pace.limit and not self._delay_s:
+                queue.insert(place(queue, work.rank), work)
+            here = not self._here and alone and work.size <= self._pace.limit and not self._delay_s and bool(self._free)
+            if here:
                 self._here = True
-                return True
-            self._condition.notify()
-            return False
+            elif not self._here:
+                self._condition.notify()
+        if displaced is not None:
+            _refuse(displaced, self._crowd.full(len(queue)))
+        return here
+
+    @property
+    def crowded(self) -> bool:
+        """Whether more waits than the next run takes: then `check` may refuse a request before it is read."""
+        return len(self._queue) >= self._crowd.begins
+
+    def check(self, deadline: float, priority: int, caller: str) -> None:
+        """Raise what would refuse a request of a caller: QueueFull, Overloaded."""
+        now = time.monotonic()
+        with self._condition:
+            if len(self._queue) >= self._crowd.begins:
+                self._crowd.check(self._queue, now, rank_of(now, priority), deadline, caller)
+
+    def _squeeze_in(self, work: Work) -> Work | None:
+        """Queue a request where others wait already, and return the one that had to go for it."""
+        queue, caller, now = self._queue, work.caller(), time.monotonic()
+        came, work.rank = work.rank, self._crowd.check(queue, now, work.rank, work.deadline, caller)
+        displaced = None
+        if len(queue) >= self._config.max_queue_size:
+            displaced = self._crowd.displaced(queue, caller)
+            assert displaced is not None, "check lets nobody into a full queue but for another"
+            queue.remove(displaced)
+            self._crowd.left(displaced)
+        queue.insert(place(queue, work.rank), work)
+        self._crowd.count(work, caller, now + work.rank - came)
+        return displaced
 
     def run_here(self) -> bool:
         """Run one batch on the calling thread, if it still is a matter for it; True where more of that waits."""
@@ -143,9 +181,9 @@ class Batcher:
         _refuse_dead(expired, now)
         if lane is None:
             return self.hand_over() if not expired else bool(self._queue) or self.hand_over()
-        self._execute(lane, batch)
+        rows = self._execute(lane, batch)
         with self._condition:
-            self._vacate(lane)
+            self._vacate(lane, len(batch), rows, now)
             return bool(self._queue) or self._leave()
 
     def hand_over(self) -> bool:
@@ -166,6 +204,7 @@ class Batcher:
             queued = work in self._queue
             if queued:
                 self._queue.remove(work)
+                self._crowd.left(work)
             else:
                 for lane in self._lanes:
                     if work in lane.batch and all(each.cancelled for each in lane.batch):
@@ -185,19 +224,15 @@ class Batcher:
             for lane in self._lanes:
                 lane.watch.close()
 
-    def _full(self) -> QueueFull:
-        model, _, version = self._name.rpartition("@")
-        retry_s = self._run_s * max(1, len(self._queue) // max(1, self._config.max_batch_size)) / len(self._lanes)
-        return QueueFull(model, int(version), self._config.max_queue_size, retry_after_s=retry_s)
-
     # --- an engine thread ---
 
     def _loop(self) -> None:
         while (taken := self._take()) is not None:
             lane, batch = taken
-            self._execute(lane, batch)
+            began = lane.since
+            rows = self._execute(lane, batch)
             with self._condition:
-                self._vacate(lane)
+                self._vacate(lane, len(batch), rows, began)
             del taken, lane, batch  # waiting for the next one must not keep the arrays of this one
 
     def _take(self) -> tuple[Lane, list[Work]] | None:
@@ -244,16 +279,20 @@ class Batcher:
         expired: list[Work] = []
         batch: list[Work] = []
         rows = size = best = 0
-        queue = self._queue
+        queue, crowd = self._queue, self._crowd
+        soon, until, most = now + crowd.hopeless_s, _NEVER, float(self._config.max_batch_size)
         while queue:
             work = queue[0]
-            if work.cancelled or work.deadline <= now:
-                expired.append(queue.popleft())
+            if work.cancelled or work.deadline <= (soon if len(queue) > 1 else now):
+                expired.append(self._take_first())
                 continue
             size += work.size
-            if size > limit or (batch and not self._joins(work, batch[0], rows)):
+            if work.deadline < until:
+                until = work.deadline
+                most = min(most, crowd.rows_within(until - now))
+            if size > limit or (batch and not self._joins(work, batch[0], rows, most)):
                 break
-            batch.append(queue.popleft())
+            batch.append(self._take_first())
             if work.rows is None:
                 break
             rows += work.rows
@@ -264,12 +303,18 @@ class Batcher:
             del batch[best:]
         return expired, batch
 
-    def _joins(self, work: Work, first: Work, rows: int) -> bool:
+    def _take_first(self) -> Work:
+        work = self._queue.popleft()
+        if work.counted is not None:
+            self._crowd.left(work)
+        return work
+
+    def _joins(self, work: Work, first: Work, rows: int, most: float) -> bool:
         return (
             first.rows is not None
             and not self._watch.suspect
             and work.rows is not None
-            and rows + work.rows <= self._config.max_batch_size
+            and rows + work.rows <= most
             and work.key == first.key
         )
 
@@ -279,13 +324,17 @@ class Batcher:
         lane.batch, lane.since = batch, now
         return lane
 
-    def _vacate(self, lane: Lane) -> None:
+    def _vacate(self, lane: Lane, requests: int, rows: int, began: float) -> None:
+        """Give a lane back after a run of so many rows; 0 where it came to no end."""
+        if rows:
+            self._crowd.ran(requests, rows, time.monotonic() - began, len(self._queue))
         lane.batch = ()
         self._free.append(lane)
         if self._queue and not self._here:
             self._condition.notify()
 
-    def _execute(self, lane: Lane, batch: Sequence[Work]) -> None:
+    def _execute(self, lane: Lane, batch: Sequence[Work]) -> int:
+        """Run a batch and answer it; returns its rows, 0 where the run came to no end."""
         started = time.monotonic()
         first = batch[0]
         try:
@@ -305,13 +354,13 @@ class Batcher:
             self._renew(lane)
             for work in batch:
                 _refuse(work, _why_dead(work, time.monotonic(), "while the request ran"))
-            return
+            return 0
         except InterlockError as error:
             self._fail(lane, batch, error)
-            return
+            return 0
         except Exception as error:  # noqa: BLE001 - this thread serves every request of the version: it must go on
             self._fail(lane, batch, opaque(error))
-            return
+            return 0
         run_s = ended - joined
         size = rows = 0
         for work in batch:
@@ -321,7 +370,6 @@ class Batcher:
             lane.batch = ()
             if lane.run.terminated_at is not None:
                 lane.run = Run()
-            self._run_s = 0.8 * self._run_s + 0.2 * (ended - started)
             self._pace.ran(size, run_s)
         ran = Ran(started, joined - started, run_s, rows, first, lane.number)
         for work, answer in zip(batch, answers, strict=True):
@@ -329,6 +377,7 @@ class Batcher:
                 work.answer(answer, ran)
             except Exception:
                 log.exception("an answer could not be passed on")
+        return rows
 
     def _renew(self, lane: Lane) -> None:
         with self._condition:
@@ -356,7 +405,9 @@ class Batcher:
 def _why_dead(work: Work, now: float, when: str) -> InterlockError:
     if work.deadline <= now:
         return DeadlineExceeded(f"the deadline passed {when}")
-    return Cancelled(f"the caller went away {when}")
+    if work.cancelled:
+        return Cancelled(f"the caller went away {when}")
+    return DeadlineExceeded("the deadline would have passed in the middle of the run; the request was not run")
 
 
 def _refuse_dead(works: Sequence[Work], now: float) -> None:
@@ -370,14 +421,6 @@ def _refuse(work: Work, error: InterlockError) -> None:
         work.refuse(error)
     except Exception:
         log.exception("a refusal could not be passed on")
-
-
-def _place(queue: Sequence[Work], rank: float) -> int:
-    """Return where work of a rank goes: behind all of the same rank or a lower one."""
-    place = len(queue)
-    while place and queue[place - 1].rank > rank:
-        place -= 1
-    return place
 
 
 def _join(batch: Sequence[Work]) -> Sequence[Array]:

@@ -62,9 +62,13 @@ class Loader:
     thread that this one starts, which gives way as soon as the session's own threads run.
     """
 
-    def __init__(self, engine: Engine, notes: Notes | None = None) -> None:
-        """Take the engine and where runs are noted; call this from a thread of ordinary priority."""
+    def __init__(self, engine: Engine, notes: Notes | None = None, may_wait_s: float = 0.0) -> None:
+        """Take the engine, where runs are noted, and how long requests may wait for theirs; 0: any time.
+
+        Call this from a thread of ordinary priority.
+        """
         self._engine = engine
+        self._may_wait_s = may_wait_s
         self._notes = notes
         self.loading: Loading | None = None
         self._verified: set[tuple[str, str]] = set()
@@ -104,7 +108,9 @@ class Loader:
                 Lane(session, watch),
                 *(Lane(session, self._watch(spec)) for _ in range(spec.config.instances - 1)),
             ]
-            batcher = self._maker.submit(Batcher, str(spec.key), lanes, spec.config, pace).result()
+            batcher = self._maker.submit(
+                Batcher, str(spec.key), lanes, spec.config, pace, may_wait_s=self._may_wait_s
+            ).result()
             servable.transition(ServableState.READY, servable.fell_back, batcher=batcher)
             log.info("loaded", extra={"version": str(spec.key), "load_s": round(servable.load_s, 4)})
 

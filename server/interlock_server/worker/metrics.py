@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import accumulate
 from typing import Final
 
+from interlock.errors import Overloaded, QueueFull
 from interlock.model import ServableState
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -21,6 +22,7 @@ from interlock_server.worker.servable import Servable
 from interlock_server.worker.statistics import NOTHING, ROWS, SECONDS, Distribution, Distributions
 
 _OK: Final = "OK"
+_REFUSALS: Final = (Overloaded.reason.lower(), QueueFull.reason.lower())
 _VERSION: Final = ("model", "version")
 
 
@@ -33,6 +35,7 @@ class WorkerMetrics:
         self._watched: set[Servable] = set()
         self._past: dict[VersionKey, Distributions] = {}
         self._failed: dict[tuple[str, str, str, str], int] = {}
+        self._refused: dict[tuple[str, str, str], int] = {}
         self._registry.register(_Requests(self))
         self._registry.register(_ServableGauges(catalog))
         self._registry.register(_Log())
@@ -54,6 +57,12 @@ class WorkerMetrics:
         with self._lock:
             self._failed[key] = self._failed.get(key, 0) + 1
 
+    def refused(self, model: str, version: str, reason: str) -> None:
+        """Count a request that a limit has refused, by the reason of its error."""
+        key = (model, version, reason.lower())
+        with self._lock:
+            self._refused[key] = self._refused.get(key, 0) + 1
+
     def answered(self) -> dict[VersionKey, Distributions]:
         """Return what each version has answered since the worker began, in all of its servables."""
         with self._lock:
@@ -71,6 +80,11 @@ class WorkerMetrics:
         """Return the number of failed requests by model, version, alias and code."""
         with self._lock:
             return dict(self._failed)
+
+    def refusals(self) -> dict[tuple[str, str, str], int]:
+        """Return the number of requests that limits have refused, by model, version and reason."""
+        with self._lock:
+            return dict(self._refused)
 
     def text(self) -> bytes:
         """Return everything in Prometheus's text form."""
@@ -99,7 +113,8 @@ class _Requests(Collector):
         rows = HistogramMetricFamily(
             "interlock_inference_batch_rows", "Rows of the run that answered.", labels=_VERSION
         )
-        for key, found in sorted(self._metrics.answered().items()):
+        answered = self._metrics.answered()
+        for key, found in sorted(answered.items()):
             labels = (key.model, str(key.version))
             for alias, count in sorted(found.by_alias.items()):
                 requests.add_metric((*labels, alias, _OK), count)
@@ -109,7 +124,17 @@ class _Requests(Collector):
             _add(rows, labels, ROWS, found.rows)
         for labels_, count in sorted(self._metrics.failures().items()):
             requests.add_metric(labels_, count)
-        yield from (requests, request_s, queue_s, run_s, rows)
+        refused = CounterMetricFamily(
+            "interlock_inference_refused",
+            "Inference requests that a limit has refused, by the error's reason.",
+            labels=(*_VERSION, "reason"),
+        )
+        refusals = self._metrics.refusals()
+        # From 0 on: the first refusal must be a rise.
+        known = {(each.model, str(each.version), reason) for each in answered for reason in _REFUSALS}
+        for labels__ in sorted(known | refusals.keys()):
+            refused.add_metric(labels__, refusals.get(labels__, 0))
+        yield from (requests, refused, request_s, queue_s, run_s, rows)
 
 
 def _add(

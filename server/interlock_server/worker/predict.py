@@ -9,7 +9,7 @@ from typing import Final
 
 from google.protobuf.message import DecodeError
 from interlock.envelope import Opened, open_request
-from interlock.errors import InterlockError, InvalidArgument, InvalidInput, NotReady
+from interlock.errors import InterlockError, InvalidArgument, InvalidInput, NotReady, ResourceExhausted
 from interlock.model import ServableState
 from interlock.protocols.open_inference_pb2 import ModelInferRequest
 from interlock.status import codes_of
@@ -89,6 +89,8 @@ class Predictor:
                 else:
                     if pattern.options.timeout_s is not None:
                         call.shorten(call.received + pattern.options.timeout_s)
+                    if batcher.crowded:
+                        batcher.check(call.deadline, pattern.options.priority, call.asker)
                     inference = Inference(
                         self,
                         call,
@@ -146,6 +148,8 @@ class Predictor:
         signature, config = servable.spec.signature, servable.spec.config
         joinable = servable.spec.joinable and config.max_batch_size > 0
         options = read_options(request)
+        if batcher.crowded:
+            batcher.check(call.deadline, options.priority, call.asker)
         read = read_inputs(opened, signature, joinable, self.shared.read)
         wanted = read_outputs(request, signature)
         for position, part in wanted.shared.items():
@@ -189,6 +193,8 @@ class Predictor:
         if resolved is not None:
             model, version, alias = resolved.servable.spec.model, resolved.servable.wire_version, resolved.alias
         self._metrics.failed(model, version, alias, codes_of(error).grpc.name)
+        if isinstance(error, ResourceExhausted):
+            self._metrics.refused(model, version, error.reason)
         call.fail(error)
 
 
@@ -233,6 +239,10 @@ class Inference(Work):
         self._id_field = id_field
         self._typed = typed
         self._trace = trace
+
+    def caller(self) -> str:
+        """Return who shares the queue with others."""
+        return self._call.asker
 
     def cancel(self) -> None:
         """Give up: the caller has gone away."""

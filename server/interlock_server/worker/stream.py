@@ -67,6 +67,10 @@ class _Stream:
         call.listen(self._take, self._end)
         call.on_cancel(self._cancel)
 
+    def line(self) -> str:
+        """Return what tells the connection that the call came over."""
+        return self._call.line()
+
     def _take(self, data: bytes) -> None:
         request = _Request(self, self._call, data, min(self._call.deadline, time.monotonic() + self._limit_s))
         with self._lock:
@@ -146,6 +150,9 @@ class _Request(Call):
         self.caller = call.caller
         self.answer = b""
         self.error: InterlockError | None = None
+
+    def line(self) -> str:
+        return self._stream.line()
 
     def message(self, data: bytes) -> None:
         raise TypeError("a request of a stream is answered once: end it with done()")

@@ -43,7 +43,7 @@ class Ran:
 class Work(ABC):
     """One request in the queue. Exactly one of `answer` and `refuse` is called, once; on any thread."""
 
-    __slots__ = ("cancelled", "deadline", "enqueued", "inputs", "key", "optional", "rank", "rows", "size")
+    __slots__ = ("cancelled", "counted", "deadline", "enqueued", "inputs", "key", "optional", "rank", "rows", "size")
 
     def __init__(
         self,
@@ -65,11 +65,17 @@ class Work(ABC):
         self.optional: Final = optional
         self.deadline: Final = deadline
         self.enqueued: Final = time.monotonic()
-        self.rank: Final = rank_of(self.enqueued, priority)
+        self.rank = rank_of(self.enqueued, priority)
         """Where it stands in the queue: lower ones go first."""
+        self.counted: str | None = None
+        """Whose it is counted as while it waits in a crowd; None where it is not."""
         self.cancelled = False
         self.key: Final = join_key(inputs) if key is None else key
         self.size: Final = sum(array.nbytes for array in inputs) if size is None else size
+
+    def caller(self) -> str:
+        """Return whose it is: callers share a queue."""
+        return ""
 
     @abstractmethod
     def answer(self, outputs: Sequence[Array], ran: Ran) -> None:

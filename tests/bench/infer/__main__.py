@@ -16,6 +16,7 @@ from rich.console import Console
 from tests.bench.infer import parts, tiny
 from tests.bench.infer.held import tls
 from tests.bench.infer.line import Line, grid
+from tests.bench.infer.overload import overload
 from tests.bench.infer.report import Report
 from tests.bench.infer.sdk import sdk
 from tests.bench.infer.startup import many
@@ -27,7 +28,7 @@ _PARTS: Final[Mapping[str, Callable[[Path, float], list[Line]]]] = {
     "resnet": parts.resnet,
     "transformer": parts.transformer,
     "batching": parts.batching,
-    "overload": parts.overload,
+    "overload": overload,
     "many": many,
     "sdk": sdk,
     "tls": tls,

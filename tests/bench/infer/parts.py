@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,10 +38,12 @@ class Model:
 
 
 @contextmanager
-def serving(folder: Path, wanted: Sequence[Model], *flags: str) -> Iterator[tuple[str, tuple[int, ...]]]:
+def serving(
+    folder: Path, wanted: Sequence[Model], *flags: str, env: Mapping[str, str] | None = None
+) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Run a server with these models promoted; gives its address and its processes."""
     folder.mkdir()
-    with Server(folder / "data", *flags) as server:
+    with Server(folder / "data", *flags, env=env) as server:
         with server.admin() as admin:
             for each in wanted:
                 path = models.write(folder / f"{each.name}.onnx", each.file)
@@ -211,43 +213,3 @@ def batching(folder: Path, seconds: float) -> list[Line]:
                 ratio, over, target, most = on.rate / off.rate, "throughput without", 2.0, False
             found.append(line("batching", case, "batching on", on, ratio=ratio, over=over, target=target, most=most))
     return found
-
-
-def overload(folder: Path, seconds: float) -> list[Line]:
-    """Offer ten times what the server can do, and look at what it still does, and after."""
-    # So slow that a load of ten times its rate costs this machine little beside it.
-    file = models.mlp(384, 2048, 10, 4)
-    config = ServingConfig(max_batch_size=1, max_queue_size=64)
-    x = np.random.default_rng(0).standard_normal((1, 384), np.float32)
-    found: list[Line] = []
-    with serving(folder / "overload", [Model("slow", file, config)]) as (address, pids):
-        asked = [request("slow", x)]
-        peak = max(
-            (drive(address, asked, Load(each), pids, seconds) for each in (4, 16, 32)), key=lambda each: each.rate
-        )
-        found.append(line("overload", "peak of 4, 16, 32 in flight", "interlock", peak))
-        for times in (2, 10):
-            memory = _memory(pids)
-            load = Load(rate=times * peak.rate)
-            flood = drive(address, asked, load, pids, seconds, processes=2, timeout_s=2.0)
-            found.append(
-                line(
-                    "overload",
-                    f"{times} × its rate offered",
-                    "interlock",
-                    flood,
-                    ratio=flood.rate / peak.rate,
-                    over="the peak",
-                    target=0.9,
-                    most=False,
-                    note=f"{', '.join(flood.failures)}; memory + {(_memory(pids) - memory) / 2**20:.0f} MiB",
-                )
-            )
-        after = drive(address, asked, Load(4), pids, seconds)
-        ratio = after.rate / peak.rate
-        found.append(line("overload", "4 in flight, just after", "interlock", after, ratio=ratio, over="the peak"))
-    return found
-
-
-def _memory(pids: Sequence[int]) -> int:
-    return sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096 for pid in pids)

@@ -73,11 +73,15 @@ class Elsewhere(Pace):
 class Asked(Work):
     """A request whose outcome is kept."""
 
-    __slots__ = ("__weakref__", "outcome")
+    __slots__ = ("__weakref__", "asker", "outcome")
 
-    def __init__(self, outcome: Outcome, inputs: Sequence[Array], **more: Any) -> None:
+    def __init__(self, outcome: Outcome, inputs: Sequence[Array], asker: str = "", **more: Any) -> None:
         super().__init__(inputs, **more)
         self.outcome = outcome
+        self.asker = asker
+
+    def caller(self) -> str:
+        return self.asker
 
     def answer(self, outputs: Sequence[Array], ran: Ran) -> None:
         self.outcome.answers.append(outputs[0])
@@ -95,9 +99,10 @@ def work(
     deadline: float = FOREVER,
     width: int = 2,
     priority: int = DEFAULT_PRIORITY,
+    asker: str = "",
 ) -> Asked:
     inputs = [np.full((1 if rows is None else rows, width), value, np.float32)]
-    return Asked(outcome, inputs, rows=rows, deadline=deadline, priority=priority)
+    return Asked(outcome, inputs, asker, rows=rows, deadline=deadline, priority=priority)
 
 
 @dataclass

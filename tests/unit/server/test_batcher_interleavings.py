@@ -16,6 +16,7 @@ from tests.unit.server.batching import FOREVER, Asked, Outcome, Picky, work
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("submit"), st.integers(1, 3)),
+        st.tuples(st.just("other"), st.integers(1, 3)),
         st.tuples(st.just("alone"), st.just(1)),
         st.tuples(st.just("expired"), st.integers(1, 3)),
         st.tuples(st.just("poison"), st.just(1)),
@@ -64,7 +65,6 @@ def test_whatever_happens_each_request_is_told_exactly_once_and_nothing_wrong(
             pass
 
     asked: list[tuple[str, Asked, Outcome, float]] = []
-    refused = 0
     cancelled: Counter[int] = Counter()
     for index, (step, number) in enumerate(steps):
         if step == "hold":
@@ -85,11 +85,11 @@ def test_whatever_happens_each_request_is_told_exactly_once_and_nothing_wrong(
             value = 13.0 if step == "poison" else 100.0 + index
             rows = None if step == "alone" else min(number, max_batch_size)
             deadline = time.monotonic() if step == "expired" else FOREVER
-            each = work(outcome, value, rows, deadline)
+            each = work(outcome, value, rows, deadline, asker="other" if step == "other" else "")
             try:
                 here = batcher.submit(each) or here
-            except QueueFull:
-                refused += 1
+            except (QueueFull, DeadlineExceeded) as error:
+                assert step == "expired" or isinstance(error, QueueFull)
                 assert outcome.told == 0
             else:
                 asked.append((step, each, outcome, value))
@@ -102,10 +102,12 @@ def test_whatever_happens_each_request_is_told_exactly_once_and_nothing_wrong(
     for place, (step, each, outcome, value) in enumerate(asked):
         assert outcome.told == 1, (step, outcome)
         if outcome.answers:
-            assert step in ("submit", "alone")
+            assert step in ("submit", "other", "alone")
             np.testing.assert_array_equal(outcome.answers[0], each.inputs[0] * 2)
         elif step == "expired":
             assert isinstance(outcome.error, DeadlineExceeded)
+        elif isinstance(outcome.error, QueueFull):
+            assert step in ("submit", "other", "alone", "poison"), "it had to go for somebody else's"
         else:
             assert isinstance(outcome.error, Cancelled) == (cancelled[place] > 0 and outcome.error.reason != "INTERNAL")
             assert step == "poison" or cancelled[place]
