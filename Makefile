@@ -16,7 +16,7 @@ BIN := .venv/bin
 PY := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: setup proto lint fmt type test cover test-all test-postgres conformance races chaos soak bench bench-switch bench-artifacts bench-registry interop hostile crashpoints engines fuzz sbom audit demo serve clean help
+.PHONY: setup proto lint fmt type test cover test-all test-postgres test-gpu-wheel conformance races chaos soak bench bench-switch bench-artifacts bench-registry interop hostile crashpoints engines fuzz sbom audit demo serve clean help
 
 setup: ## make .venv/ with everything, the command in it at .venv/bin/interlock
 	@PYTHON="$(PYTHON)" ENGINE="$(ENGINE)" TORCH_INDEX="$(TORCH_INDEX)" tools/setup.sh
@@ -52,6 +52,9 @@ test-all: setup ## run every test
 
 test-postgres: setup ## run what touches the registry with servers that keep it in PostgreSQL
 	@$(PY) -m pytest -m "not slow" --database postgresql tests/unit/server tests/integration tests/system $(ARGS)
+
+test-gpu-wheel: setup ## serve with onnxruntime-gpu, in an environment of its own (256 MB); needs no GPU
+	@tools/gpu_wheel.sh
 
 conformance: setup ## put ONNX's own backend tests (1,500 models) through the wire, bit for bit
 	@$(PY) -m tests.conformance.backend $(ARGS)
@@ -110,4 +113,4 @@ clean: ## remove what builds, tests, benchmarks and the demo left (.venv/ and in
 	@find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
 
 help: ## show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from interlock_server.access.gate import Manners
 from interlock_server.certificates import CertificateFiles
+from interlock_server.gpu import GpuOptions
 
 MIB = 1024 * 1024
 
@@ -35,6 +36,30 @@ class Settings(BaseSettings):
     )
     providers: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Execution provider: auto takes CUDA where it works and says what it took."
+    )
+    gpu_devices: str = Field(
+        "0",
+        pattern=r"^\d{1,3}(,\d{1,3})*$",
+        description="GPUs, as nvidia-smi numbers them: the instances of each version are spread over them in turn.",
+    )
+    gpu_memory_limit_bytes: int = Field(
+        0, ge=0, description="Memory of a GPU that each session's arena may take; 0: any."
+    )
+    gpu_arena: Literal["exact", "doubling"] = Field(
+        "exact", description="How such an arena grows: by what is asked for, or by powers of two."
+    )
+    gpu_conv_search: Literal["heuristic", "exhaustive", "default"] = Field(
+        "heuristic",
+        description="How cuDNN finds its convolutions; exhaustive tries all at the first run of each batch size.",
+    )
+    gpu_tf32: bool = Field(False, description="Let GPUs compute FP32 with the precision of TF32: faster, less exact.")
+    gpu_graphs: bool = Field(
+        False,
+        description="Record the kernels of a run for each set of shapes, and replay them (CUDA graphs); versions that "
+        "do not run on the GPU as a whole fail to load then.",
+    )
+    tensorrt: bool = Field(
+        False, description="Put TensorRT before CUDA; it builds an engine at a version's first load, for minutes."
     )
     front: Literal["auto", "aio", "core", "native"] = Field(
         "auto",
@@ -225,6 +250,8 @@ class Settings(BaseSettings):
                 f"workers is {self.workers} and providers is 'cuda', but every worker would put its own copy of each "
                 "model and its own CUDA context on the GPU; use workers 1 there, or providers 'cpu'"
             )
+        if self.tensorrt and self.gpu_graphs:
+            raise ValueError("tensorrt and gpu_graphs are both on; switch one off: graphs are recorded for CUDA alone")
         if self.front == "native" and self.tls_cert is not None:
             raise ValueError("front is 'native', which has no TLS, and tls_cert is set; use front 'auto' for TLS")
         if (self.tls_cert is None) != (self.tls_key is None):
@@ -303,6 +330,20 @@ class Settings(BaseSettings):
     def threads_per_worker(self, cores: int) -> int:
         """Return how many threads each worker's ONNX Runtime has."""
         return self.intra_op_threads or max(1, cores // self.workers)
+
+    @property
+    def gpu(self) -> GpuOptions:
+        """How GPUs are used."""
+        return GpuOptions(
+            devices=tuple(map(int, self.gpu_devices.split(","))),
+            memory_limit_bytes=self.gpu_memory_limit_bytes,
+            arena=self.gpu_arena,
+            conv_search=self.gpu_conv_search,
+            tf32=self.gpu_tf32,
+            graphs=self.gpu_graphs,
+            tensorrt=self.tensorrt,
+            tensorrt_cache=str(self.data.absolute() / "tensorrt"),
+        )
 
     @property
     def blobs(self) -> Path:

@@ -167,7 +167,8 @@ def main() -> int:
     if settings.max_data_bytes:
         resource.setrlimit(resource.RLIMIT_DATA, (settings.max_data_bytes, settings.max_data_bytes))
     try:
-        engine = Engine(settings.providers, settings.threads_per_worker(len(os.sched_getaffinity(0))))
+        threads = settings.threads_per_worker(len(os.sched_getaffinity(0)))
+        engine = Engine(settings.providers, threads, settings.gpu)
         _check_provider(engine, settings.workers)
     except StartupRefused as error:
         return refuse(error.message)

@@ -18,7 +18,7 @@ from interlock_registry.domain import Route
 from interlock_server.access.holder import Holder
 from interlock_server.levers import LeverView
 from interlock_server.snapshot import Snapshot, VersionKey, VersionSpec, primary
-from interlock_server.worker.engine import give_back_memory
+from interlock_server.worker.allocator import give_back_memory
 from interlock_server.worker.loader import Loader, Loading, low_priority_thread
 from interlock_server.worker.routes import Resolved, RouteTable
 from interlock_server.worker.servable import Servable

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -12,6 +13,7 @@ from interlock.types import Dim, DType, TensorSpec
 
 from interlock_server.snapshot import VersionSpec
 from interlock_server.worker.routes import Resolved
+from interlock_server.worker.servable import Servable
 from interlock_server.worker.work import DEFAULT_PRIORITY, PRIORITY_LEVELS
 
 PLATFORM: Final = "onnx_onnxv1"
@@ -43,8 +45,6 @@ def model_config(resolved: Resolved, versions: Sequence[int]) -> config_pb.Model
     """Say how the version that a ref means is served; `versions` are the model's loaded ones."""
     servable = resolved.servable
     spec, rows = servable.spec, batch_limit(servable.spec)
-    group = config_pb.ModelInstanceGroup
-    on_gpu = servable.provider == "CUDA"
     config = config_pb.ModelConfig(
         name=spec.model,
         platform=PLATFORM,
@@ -65,14 +65,7 @@ def model_config(resolved: Resolved, versions: Sequence[int]) -> config_pb.Model
             config_pb.ModelOutput(name=each.name, data_type=_CONFIG_TYPES[each.dtype], dims=_dims(each, rows))
             for each in spec.signature.outputs
         ],
-        instance_group=[
-            group(
-                name=f"{spec.model}_0",
-                count=spec.config.instances,
-                kind=group.KIND_GPU if on_gpu else group.KIND_CPU,
-                gpus=[0] if on_gpu else [],
-            )
-        ],
+        instance_group=_groups(servable),
         model_transaction_policy=config_pb.ModelTransactionPolicy(decoupled=False),
         parameters={name: config_pb.ModelParameter(string_value=value) for name, value in _facts(resolved).items()},
     )
@@ -89,6 +82,17 @@ def model_config(resolved: Resolved, versions: Sequence[int]) -> config_pb.Model
             )
         )
     return config
+
+
+def _groups(servable: Servable) -> list[config_pb.ModelInstanceGroup]:
+    """Say how many runs may take place at once on each device."""
+    group, model = config_pb.ModelInstanceGroup, servable.spec.model
+    if servable.provider != "CUDA":
+        return [group(name=f"{model}_0", count=servable.spec.config.instances, kind=group.KIND_CPU)]
+    return [
+        group(name=f"{model}_{index}", count=count, kind=group.KIND_GPU, gpus=[device])
+        for index, (device, count) in enumerate(sorted(Counter(servable.devices).items()))
+    ]
 
 
 def batch_limit(spec: VersionSpec) -> int:

@@ -1,8 +1,9 @@
-"""ONNX Runtime: the only module of the server that imports it. All provider names and options are here."""
+"""ONNX Runtime: the only module of the server that imports it."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,15 +16,23 @@ from interlock.errors import InterlockError, InternalError, MemoryExceeded, Outp
 from interlock.types import Array, DType, Signature, TensorSpec
 from interlock_registry.derived import MAX_FOLDED_BYTES
 
+from interlock_server.gpu import (
+    CPU_PROVIDER,
+    CUDA_PROVIDER,
+    TENSORRT_PROVIDER,
+    GpuOptions,
+    Placement,
+    Provider,
+    cache_of,
+    chain,
+    environment,
+    placements,
+    sizes_follow,
+)
+from interlock_server.worker.allocator import bound_freed_memory
+
 CPU: Final = "CPU"
 CUDA: Final = "CUDA"
-_CPU_PROVIDER: Final = "CPUExecutionProvider"
-_CUDA_PROVIDER: Final = "CUDAExecutionProvider"
-_CUDA_OPTIONS: Final = {
-    "use_tf32": "0",  # parity with PyTorch's FP32 before speed
-    "cudnn_conv_algo_search": "HEURISTIC",  # EXHAUSTIVE would search at the first run of every batch size
-    "arena_extend_strategy": "kSameAsRequested",
-}
 _PROBE: Final = Path(__file__).with_name("probe.onnx")
 """An Add of two floats: enough to learn whether a provider really works."""
 
@@ -62,6 +71,9 @@ class Run:
 class Session:
     """One loaded graph."""
 
+    proofs: int = 1
+    """How often its golden samples have to be run until it runs as it will when it serves."""
+
     def __init__(self, session: ort.InferenceSession, signature: Signature) -> None:
         self._session = session
         # What the public `run` calls after it looked at the names of inputs, which were compared when the graph was
@@ -83,13 +95,7 @@ class Session:
         MemoryExceeded.
         """
         try:
-            if self._bf16:
-                outputs = self._run_ort_values(inputs, run, optional)
-            else:
-                feed = dict(zip(self._inputs, inputs, strict=True))
-                if optional:
-                    feed |= optional
-                outputs = [np.asarray(array) for array in self._run(self._outputs, feed, run.options)]
+            outputs = self._execute(inputs, run, optional)
         except Exception as error:
             if run.terminated_at is not None:
                 raise RunTerminated from error
@@ -98,6 +104,14 @@ class Session:
             if output.dtype is not expected.dtype or output.ndim != expected.rank or expected.sizes:
                 expected.check(output)
         return outputs
+
+    def _execute(self, inputs: Sequence[Array], run: Run, optional: Mapping[str, Array]) -> list[Array]:
+        if self._bf16:
+            return self._run_ort_values(inputs, run, optional)
+        feed = dict(zip(self._inputs, inputs, strict=True))
+        if optional:
+            feed |= optional
+        return [np.asarray(array) for array in self._run(self._outputs, feed, run.options)]
 
     def _run_ort_values(self, inputs: Sequence[Array], run: Run, optional: Mapping[str, Array]) -> list[Array]:
         """Numpy has no bfloat16: its bits go in and out as uint16 through OrtValues."""
@@ -157,6 +171,69 @@ def _failure(error: Exception) -> InterlockError:
     return InternalError(f"the model failed while running: {text}")
 
 
+@dataclass(frozen=True, slots=True)
+class _Buffers:
+    """Memory on a device for runs of one set of shapes; a recorded graph reads and writes it and nothing else."""
+
+    graph: str
+    """The number that ONNX Runtime knows the recording by."""
+    inputs: Sequence[ort.OrtValue]
+    outputs: Sequence[ort.OrtValue]
+    binding: ort.IOBinding
+
+
+class RecordedSession(Session):
+    """A session on a GPU whose kernels are recorded once for each set of shapes and started all at once from then on.
+
+    One run at a time. Shapes beyond the first `MOST_RECORDED`, and those that the inputs' shapes do not tell, are run
+    as in any session.
+    """
+
+    proofs: int = 4
+    """ONNX Runtime records at the third run of a set of buffers."""
+
+    def __init__(self, session: ort.InferenceSession, signature: Signature, device_type: str, device: int) -> None:
+        super().__init__(session, signature)
+        self._device_type = device_type
+        self._device = device
+        self._buffers: dict[tuple[tuple[int, ...], ...], _Buffers | None] = {}
+
+    def _execute(self, inputs: Sequence[Array], run: Run, optional: Mapping[str, Array]) -> list[Array]:
+        key = tuple(array.shape for array in inputs)
+        found = None if optional else self._buffers.get(key)
+        run.options.add_run_config_entry(_GRAPH_ENTRY, _NO_GRAPH if found is None else found.graph)
+        if found is None:
+            outputs = super()._execute(inputs, run, optional)
+            if not optional and key not in self._buffers and len(self._buffers) < MOST_RECORDED:
+                self._buffers[key] = self._bind(inputs, outputs)
+            return outputs
+        for buffer, array in zip(found.inputs, inputs, strict=True):
+            buffer.update_inplace(np.ascontiguousarray(array))
+        self._session.run_with_iobinding(found.binding, run.options)
+        # On the CPU this is a view of the buffer, which the next run writes to.
+        return [np.array(buffer.numpy()) for buffer in found.outputs]
+
+    def _bind(self, inputs: Sequence[Array], outputs: Sequence[Array]) -> _Buffers | None:
+        if self._bf16 or any(array.dtype.hasobject or not array.size for array in (*inputs, *outputs)):
+            return None
+        shapes = [array.shape for array in inputs], [array.shape for array in outputs]
+        if not sizes_follow(self._signature, *shapes):
+            return None
+        binding = self._session.io_binding()
+        given, made = ([self._buffer(array) for array in side] for side in (inputs, outputs))
+        for name, buffer in zip(self._inputs, given, strict=True):
+            binding.bind_ortvalue_input(name, buffer)
+        for name, buffer in zip(self._outputs, made, strict=True):
+            binding.bind_ortvalue_output(name, buffer)
+        return _Buffers(str(len(self._buffers) + 1), given, made, binding)
+
+    def _buffer(self, like: Array) -> ort.OrtValue:
+        return ort.OrtValue.ortvalue_from_shape_and_type(like.shape, like.dtype, self._device_type, self._device)
+
+
+MOST_RECORDED: Final = 16
+_GRAPH_ENTRY: Final = "gpu_graph_id"
+_NO_GRAPH: Final = "-1"
 _BFLOAT16: Final = 16
 """TensorProto.BFLOAT16."""
 
@@ -183,58 +260,87 @@ def for_engine(spec: TensorSpec, array: Array) -> Array:
 class Engine:
     """Loads graphs on the provider that was chosen at start."""
 
-    def __init__(self, asked: Literal["auto", "cpu", "cuda"], intra_op_threads: int) -> None:
-        """Take a provider and the threads of a session. Raises StartupRefused."""
+    def __init__(
+        self, asked: Literal["auto", "cpu", "cuda"], intra_op_threads: int, gpu: GpuOptions | None = None
+    ) -> None:
+        """Take a provider, the threads of a session, and how GPUs are used. Raises StartupRefused."""
         ort.set_default_logger_severity(3)
-        _bound_freed_memory()
+        bound_freed_memory()
         self._threads: Final = intra_op_threads
-        self.choice: Final = _choose(asked)
+        self._gpu: Final = gpu or GpuOptions()
+        self.choice: Final = _choose(asked, self._gpu)
+
+    def placements(self, instances: int) -> Sequence[Placement]:
+        """Return the sessions that a version with so many instances has."""
+        return placements(instances, None if self.choice.provider == CPU else self._gpu)
 
     def load(
-        self, path: str, signature: Signature, *, optimised: bool = False, then: Callable[[], None] = _nothing
+        self,
+        path: str,
+        signature: Signature,
+        *,
+        optimised: bool = False,
+        then: Callable[[], None] = _nothing,
+        device: int = 0,
+        digest: str = "",
     ) -> Session:
         """Load a graph from a path (from bytes it would hold the GIL); raises InternalError.
 
         One that is `optimised` already is taken as it is. `then` is called on this thread once the session's own
         threads run and before the work begins: what it does to this thread, such as lowering its priority, they do
-        not inherit.
+        not inherit. `device` and `digest` (the artifact's) matter on a GPU only.
         """
+        wanted: Sequence[Provider] = (Provider(CPU_PROVIDER),)
         try:
-            session = _open(Path(path), self.choice.provider, self._threads, optimised=optimised, then=then)
+            if self.choice.provider != CPU:
+                wanted = chain(self._gpu, device, digest)
+                if self._gpu.tensorrt:
+                    Path(cache_of(self._gpu, digest)).mkdir(parents=True, exist_ok=True)
+            session = _open(Path(path), wanted, self._threads, optimised=optimised, then=then)
         except Exception as error:
             raise InternalError(f"ONNX Runtime cannot load it: {_first_line(error)}") from error
         names = {item.name for item in session.get_inputs()}
         if names != {spec.name for spec in signature.inputs}:
             raise InternalError(f"the graph's inputs are {sorted(names)}, the registered signature says otherwise")
+        if self._gpu.graphs and self.choice.provider != CPU:
+            return RecordedSession(session, signature, "cuda", device)
         return Session(session, signature)
 
 
-def _choose(asked: Literal["auto", "cpu", "cuda"]) -> EngineChoice:
+def _choose(asked: Literal["auto", "cpu", "cuda"], gpu: GpuOptions) -> EngineChoice:
     if asked == "cpu":
         return EngineChoice(CPU, "asked for")
-    why_not = _why_no_cuda()
+    why_not = _why_no_cuda(gpu)
     if why_not is None:
-        return EngineChoice(CUDA, "asked for" if asked == "cuda" else "auto: CUDA works here")
+        how = "asked for" if asked == "cuda" else "auto: CUDA works here"
+        return EngineChoice(CUDA, f"{how}, TensorRT before it" if gpu.tensorrt else how)
     if asked == "cuda":
         raise StartupRefused(f"--providers cuda: {why_not}. Start with --providers cpu, or auto to take what works")
     return EngineChoice(CPU, f"auto: {why_not}")
 
 
-def _why_no_cuda() -> str | None:
+def _why_no_cuda(gpu: GpuOptions) -> str | None:
+    """Say why GPUs cannot be used as the settings say; each of them is tried. None where they can."""
     if not any(Path("/dev").glob("nvidia[0-9]*")):
         return "no NVIDIA device is visible (/dev/nvidia0 is missing)"
-    if _CUDA_PROVIDER not in ort.get_available_providers():
+    if CUDA_PROVIDER not in ort.get_available_providers():
         return (
             f"the installed onnxruntime {ort.__version__} has no CUDA provider; run: pip uninstall -y onnxruntime && "
             "pip install 'interlock[server,gpu]'"
         )
+    os.environ.update(environment(gpu))
     ort.preload_dlls()
-    try:
-        session = _open(_PROBE, CUDA, 1)
-        one = np.ones(1, np.float32)
-        session.run(None, {"a": one, "b": one})
-    except Exception as error:  # noqa: BLE001 - whatever stops CUDA from working is the answer
-        return f"the CUDA provider does not work here: {_first_line(error)}"
+    for device in sorted(set(gpu.devices)):
+        providers = chain(gpu, device, "probe")
+        what = "TensorRT" if providers[0].name == TENSORRT_PROVIDER else "the CUDA provider"
+        try:
+            if gpu.tensorrt:
+                Path(cache_of(gpu, "probe")).mkdir(parents=True, exist_ok=True)
+            session = _open(_PROBE, providers, 1)
+            one = np.ones(1, np.float32)
+            session.run(None, {"a": one, "b": one})
+        except Exception as error:  # noqa: BLE001 - whatever stops CUDA from working is the answer
+            return f"{what} does not work here on device {device}: {_first_line(error)}"
     return None
 
 
@@ -253,7 +359,12 @@ class _Between:
 
 
 def _open(
-    path: Path, provider: str, threads: int, *, optimised: bool = False, then: Callable[[], None] = _nothing
+    path: Path,
+    providers: Sequence[Provider],
+    threads: int,
+    *,
+    optimised: bool = False,
+    then: Callable[[], None] = _nothing,
 ) -> ort.InferenceSession:
     options = ort.SessionOptions()
     if optimised:
@@ -266,40 +377,19 @@ def _open(
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    wanted = [(_CUDA_PROVIDER, _CUDA_OPTIONS), _CPU_PROVIDER] if provider == CUDA else [_CPU_PROVIDER]
     session = ort.InferenceSession(
-        str(path), options, providers=wanted, enable_fallback=0, disabled_optimizers=_Between(then)
+        str(path),
+        options,
+        providers=[(each.name, dict(each.options)) for each in providers],
+        enable_fallback=0,
+        disabled_optimizers=_Between(then),
     )
     # ONNX Runtime falls back to the CPU in silence; what it took is to be seen here only.
-    taken = session.get_providers()
-    if provider == CUDA and taken[0] != _CUDA_PROVIDER:
-        raise RuntimeError(f"ONNX Runtime took {taken[0]} instead of {_CUDA_PROVIDER}")
+    wanted, taken = providers[0].name, session.get_providers()
+    if taken[0] != wanted:
+        raise RuntimeError(f"ONNX Runtime took {taken[0]} instead of {wanted}")
     return session
 
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:400]
-
-
-_M_TRIM_THRESHOLD: Final = -1
-_M_MMAP_THRESHOLD: Final = -3
-_MIB: Final = 1 << 20
-
-
-def _bound_freed_memory() -> None:
-    """Have the allocator return large blocks at once.
-
-    Each session is made on a thread of its own, and so in one of many arenas. Left to itself glibc learns from the
-    first freed weights to keep blocks of up to 32 MiB, in every arena, where not even malloc_trim finds the last one.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, 4 * _MIB)
-        mallopt(_M_TRIM_THRESHOLD, 8 * _MIB)
-
-
-def give_back_memory() -> None:
-    """Return freed memory to the system: without this RSS does not fall after a session is dropped."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)

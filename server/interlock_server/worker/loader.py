@@ -22,8 +22,9 @@ from interlock_registry.manifest import Manifest
 
 from interlock_server.process.notes import Notes
 from interlock_server.snapshot import VersionSpec
+from interlock_server.worker.allocator import give_back_memory
 from interlock_server.worker.batcher import Batcher, Lane
-from interlock_server.worker.engine import CPU, Engine, Session, give_back_memory
+from interlock_server.worker.engine import CPU, Engine, Session
 from interlock_server.worker.pace import Pace, depends_on_sizes_alone
 from interlock_server.worker.proving import Timed, check_golden, measure, warm
 from interlock_server.worker.servable import Servable
@@ -87,8 +88,12 @@ class Loader:
             self.loading = Loading(str(spec.key), started)
             watch.begin_loading()
             try:
-                proven = self._open(servable)
-                session, pace = proven.session, self._pace(spec, proven)
+                first, *more = self._engine.placements(spec.config.instances)
+                proven = self._open(servable, first.device)
+                pace = self._pace(spec, proven)
+                sessions = [proven.session] * first.lanes
+                for each in more:
+                    sessions += [self._again(servable, each.device)] * each.lanes
             except InterlockError as error:
                 self._give_up(servable, error)
                 watch.close()
@@ -103,18 +108,23 @@ class Loader:
                 self.loading = None
             servable.load_s = time.monotonic() - started
             servable.provider = self._engine.choice.provider
-            # On the CPU one session takes any number of runs at a time; a second one would only cost memory.
-            lanes = [
-                Lane(session, watch),
-                *(Lane(session, self._watch(spec)) for _ in range(spec.config.instances - 1)),
-            ]
+            servable.devices = tuple(each.device for each in (first, *more))
+            lanes = [Lane(proven.session, watch), *(Lane(each, self._watch(spec)) for each in sessions[1:])]
             batcher = self._maker.submit(
                 Batcher, str(spec.key), lanes, spec.config, pace, may_wait_s=self._may_wait_s
             ).result()
             servable.transition(ServableState.READY, servable.fell_back, batcher=batcher)
             log.info("loaded", extra={"version": str(spec.key), "load_s": round(servable.load_s, 4)})
 
-    def _open(self, servable: Servable) -> _Proven:
+    def _again(self, servable: Servable, device: int) -> Session:
+        """Return one more session like the first one, proven where it will run."""
+        spec, form = servable.spec, servable.loaded_from is LoadedFrom.DERIVED
+        graph = str(graph_of(Path(spec.derived_path))) if form else spec.graph_path
+        session = self._make(graph, spec, device, optimised=form)
+        self._prove(spec, session)
+        return session
+
+    def _open(self, servable: Servable, device: int) -> _Proven:
         """Return the version's session, warm and proven; raises what keeps it from being served."""
         spec = servable.spec
         if spec.damage:
@@ -123,7 +133,7 @@ class Loader:
             raise NotTrusted(spec.distrust)
         if spec.quarantine:
             raise FailedPrecondition(spec.quarantine)
-        return self._open_derived(servable) or self._open_artifact(servable)
+        return self._open_derived(servable, device) or self._open_artifact(servable, device)
 
     def _watch(self, spec: VersionSpec) -> Watch:
         slot = self._notes.slot(str(spec.key)) if self._notes is not None else None
@@ -138,7 +148,7 @@ class Loader:
             measure(spec, proven.session, pace)
         return pace
 
-    def _open_derived(self, servable: Servable) -> _Proven | None:
+    def _open_derived(self, servable: Servable, device: int) -> _Proven | None:
         """Return a proven session of the derived form; None where there is none or it is of no use."""
         spec = servable.spec
         # What a version is suspected of, its form may have done.
@@ -146,7 +156,7 @@ class Loader:
             return None
         try:
             graph = self._verify_derived(spec)
-            session = self._make(graph, spec, optimised=True)
+            session = self._make(graph, spec, device, optimised=True)
             servable.advance(ServableState.LOADING, ServableState.WARMING)
             shortest_run_s = self._prove(spec, session)
             # Kernels packed their weights anew, found them equal to the file's, and freed them.
@@ -164,23 +174,31 @@ class Loader:
         servable.fell_back = f"its derived form is not used: {why}"
         return None
 
-    def _open_artifact(self, servable: Servable) -> _Proven:
+    def _open_artifact(self, servable: Servable, device: int) -> _Proven:
         spec = servable.spec
         self._verify_artifact(spec)
-        session = self._make(spec.graph_path, spec, optimised=False)
+        session = self._make(spec.graph_path, spec, device, optimised=False)
         servable.advance(ServableState.LOADING, ServableState.WARMING)
         shortest_run_s = self._prove(spec, session)
         servable.loaded_from = servable.loaded_from or LoadedFrom.ARTIFACT
         return _Proven(session, shortest_run_s)
 
-    def _make(self, path: str, spec: VersionSpec, *, optimised: bool) -> Session:
-        return self._maker.submit(self._make_on_a_new_thread, path, spec, optimised).result()
+    def _make(self, path: str, spec: VersionSpec, device: int, *, optimised: bool) -> Session:
+        return self._maker.submit(self._make_on_a_new_thread, path, spec, device, optimised).result()
 
-    def _make_on_a_new_thread(self, path: str, spec: VersionSpec, optimised: bool) -> Session:
+    def _make_on_a_new_thread(self, path: str, spec: VersionSpec, device: int, optimised: bool) -> Session:
+        def load() -> Session:
+            return self._engine.load(
+                path,
+                spec.signature,
+                optimised=optimised,
+                then=low_priority_thread,
+                device=device,
+                digest=spec.digest,
+            )
+
         with ThreadPoolExecutor(1, thread_name_prefix="session") as once:
-            return once.submit(
-                self._engine.load, path, spec.signature, optimised=optimised, then=low_priority_thread
-            ).result()
+            return once.submit(load).result()
 
     def close(self) -> None:
         """End the thread that makes sessions. Idempotent."""
@@ -234,7 +252,9 @@ class Loader:
         self._verify_blob(spec.golden_path, spec.golden_sha256)
         provider = self._engine.choice.provider
         tolerance = spec.tolerances.get(provider, DEFAULT_TOLERANCES[provider])
-        check_golden(golden.read(Path(spec.golden_path)), spec, timed, tolerance)
+        samples = golden.read(Path(spec.golden_path))
+        for _ in range(session.proofs):
+            check_golden(samples, spec, timed, tolerance)
         return timed.shortest_s
 
 

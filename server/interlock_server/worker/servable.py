@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from interlock.model import LoadedFrom, ServableState, ServableStatus
@@ -46,6 +46,8 @@ class Servable:
         self._idle = threading.Event()
         self.load_s = 0.0
         self.provider = ""
+        self.devices: Sequence[int] = ()
+        """Where its sessions are, one number for each; they mean GPUs where the provider is one for GPUs."""
         self.loaded_from: LoadedFrom | None = None
         self.fell_back = ""
         """Why its derived form was not used, if it was to be."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from interlock_server.worker.engine import give_back_memory
+from interlock_server.worker.allocator import give_back_memory
 
 log = logging.getLogger("interlock.memory")
 

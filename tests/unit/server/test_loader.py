@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,11 +8,12 @@ import numpy as np
 import pytest
 from interlock.errors import InternalError, StartupRefused
 from interlock.golden import Tolerance
-from interlock.model import ServableState
+from interlock.model import ServableState, ServingConfig
 from interlock.types import Array, DType, Signature, TensorSpec
+from interlock_server.gpu import GpuOptions, Placement, placements
 from interlock_server.snapshot import VersionSpec
 from interlock_server.worker import engine as engines
-from interlock_server.worker.engine import Engine, Run, RunTerminated
+from interlock_server.worker.engine import Engine, Run, RunTerminated, Session
 from interlock_server.worker.loader import Loader
 from interlock_server.worker.servable import Servable
 from onnx import helper
@@ -173,19 +175,66 @@ def test_a_run_that_fails_says_why_in_one_line(engine: Engine, tmp_path: Path) -
 
 
 def test_the_cpu_is_taken_where_it_is_asked_for() -> None:
-    choice = engines._choose("cpu")
+    choice = engines._choose("cpu", GpuOptions())
     assert (choice.provider, choice.reason) == ("CPU", "asked for")
 
 
-@pytest.mark.skipif(engines._why_no_cuda() is None, reason="CUDA works here")
+class TwoDevices(Engine):
+    """The CPU as if it were two GPUs: a session for each instance."""
+
+    def __init__(self) -> None:
+        super().__init__("cpu", 1)
+        self.asked: list[tuple[int, str]] = []
+
+    def placements(self, instances: int) -> Sequence[Placement]:
+        return placements(instances, GpuOptions(devices=(0, 1)))
+
+    def load(
+        self,
+        path: str,
+        signature: Signature,
+        *,
+        optimised: bool = False,
+        then: Callable[[], None] = lambda: None,
+        device: int = 0,
+        digest: str = "",
+    ) -> Session:
+        self.asked.append((device, digest))
+        return super().load(path, signature, optimised=optimised, then=then, device=device, digest=digest)
+
+
+def test_each_instance_on_a_gpu_has_a_session_of_its_own_on_the_devices_in_turn(tmp_path: Path) -> None:
+    engine = TwoDevices()
+    spec = version_spec(tmp_path, 2, config=ServingConfig(instances=3))
+    servable = loaded(engine, spec)
+    assert servable.state is ServableState.READY, servable.reason
+    assert servable.devices == (0, 1, 0)
+    assert engine.asked == [(0, spec.digest), (1, spec.digest), (0, spec.digest)]
+    batcher = servable.lease()
+    assert batcher is not None
+    assert len({id(lane.session) for lane in batcher._lanes}) == 3
+    servable.release()
+    servable.drain(1.0)
+
+
+def test_instances_on_the_cpu_share_one_session(engine: Engine, tmp_path: Path) -> None:
+    servable = loaded(engine, version_spec(tmp_path, 2, config=ServingConfig(instances=3)))
+    batcher = servable.lease()
+    assert batcher is not None
+    assert [lane.session for lane in batcher._lanes] == [batcher._lanes[0].session] * 3
+    servable.release()
+    servable.drain(1.0)
+
+
+@pytest.mark.skipif(engines._why_no_cuda(GpuOptions()) is None, reason="CUDA works here")
 def test_cuda_that_does_not_work_is_refused_with_the_reason() -> None:
     with pytest.raises(StartupRefused, match=r"--providers cuda: .*CUDA|NVIDIA") as refused:
-        engines._choose("cuda")
+        engines._choose("cuda", GpuOptions())
     assert refused.value.message.endswith("Start with --providers cpu, or auto to take what works")
 
 
-@pytest.mark.skipif(engines._why_no_cuda() is None, reason="CUDA works here")
+@pytest.mark.skipif(engines._why_no_cuda(GpuOptions()) is None, reason="CUDA works here")
 def test_auto_takes_the_cpu_and_says_why() -> None:
-    choice = engines._choose("auto")
+    choice = engines._choose("auto", GpuOptions())
     assert choice.provider == "CPU"
     assert choice.reason.startswith("auto: ") and len(choice.reason) > len("auto: ")

@@ -70,6 +70,7 @@ def test_each_source_gives_what_the_others_leave_open(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("flags", "why"),
     [
+        ({"tensorrt": True, "gpu_graphs": True}, "tensorrt and gpu_graphs are both on"),
         ({"workers": 2, "providers": "cuda"}, "workers is 2 and providers is 'cuda'"),
         ({"workers": 0}, "workers is '0'"),
         ({"front": "native", "tls_cert": "c.pem", "tls_key": "k.pem"}, "front is 'native', which has no TLS"),

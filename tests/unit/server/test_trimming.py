@@ -38,7 +38,7 @@ def test_what_was_in_use_when_memory_was_given_back_counts_once_it_is_freed() ->
 def test_memory_that_was_freed_is_seen_and_goes_back_to_the_system() -> None:
     # In a process of its own: the test process's memory is the work of a thousand tests.
     program = """
-from interlock_server.worker.engine import give_back_memory
+from interlock_server.worker.allocator import give_back_memory
 from interlock_server.worker.trimming import WORTH_BYTES, _looker
 
 look, size = _looker(), 100_000
