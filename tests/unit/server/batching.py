@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -144,3 +144,6 @@ class Picky(Doubler):
     def check(self, array: Array) -> None:
         if np.any(array == 13.0):
             raise self._failure
+
+
+Make = Callable[..., Bench]

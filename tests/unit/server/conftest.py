@@ -2,12 +2,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from interlock.model import ServingConfig
+from interlock_server.worker.batcher import Batcher, Lane
 from interlock_server.worker.catalog import Catalog
 from interlock_server.worker.engine import Engine
 from interlock_server.worker.loader import Loader
+from interlock_server.worker.pace import Pace
 
+from tests.unit.server.batching import Bench, Doubler, Elsewhere, Make
 from tests.unit.server.rig import Rig, running
 
 NewCatalog = Callable[[], Catalog]
@@ -41,3 +46,22 @@ def catalog(new_catalog: NewCatalog) -> Catalog:
 async def rig(engine: Engine, tmp_path: Path) -> AsyncIterator[Rig]:
     async with running(engine, tmp_path / "data") as made:
         yield made
+
+
+@pytest.fixture
+def make() -> Iterator[Make]:
+    made: list[Bench] = []
+
+    def build(session: Doubler | None = None, *, pace: Pace | None = None, **config: Any) -> Bench:
+        session, made_of = session or Doubler(), ServingConfig(**config)
+        bench = Bench(
+            session, Batcher("m@1", [Lane(session) for _ in range(made_of.instances)], made_of, pace or Elsewhere())
+        )
+        made.append(bench)
+        return bench
+
+    yield build
+    for bench in made:
+        bench.session.gate.set()
+        bench.batcher.close(10)
+        assert not any(thread.is_alive() for thread in bench.batcher._threads)
