@@ -98,7 +98,11 @@ class Load:
     def more(self, count: int, timeout_s: float = 20.0) -> None:
         """Wait until so many more requests were answered."""
         wanted = len(self.answers) + count
-        eventually(lambda: len(self.answers) >= wanted, f"{count} more answers", timeout_s)
+        try:
+            eventually(lambda: len(self.answers) >= wanted, f"{count} more answers", timeout_s)
+        except AssertionError as error:
+            last = repr(self.failures[-1].error) if self.failures else "none"
+            raise AssertionError(f"{error}; failures: {len(self.failures)}, the last of them {last}") from error
 
     def until_version(self, version: int, timeout_s: float = 20.0) -> float:
         """Wait until a request that ends from now on is answered by a version; returns how long that took."""

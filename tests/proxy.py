@@ -32,6 +32,8 @@ class Proxy:
         self.address: Final = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self.cut = 0
         """Connections that were reset."""
+        self.begun = 0
+        """Connections that were taken."""
         self._thread: Final = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
 
@@ -48,6 +50,7 @@ class Proxy:
             line = _Line(caller, socket.create_connection(self._target), next(self._cuts, None))
             with self._lock:
                 self._lines.append(line)
+                self.begun += 1
             for source, sink in ((line.caller, line.server), (line.server, line.caller)):
                 thread = threading.Thread(target=self._carry, args=(line, source, sink), daemon=True)
                 line.threads.append(thread)

@@ -68,7 +68,8 @@ def test_over_a_network_that_cuts_and_delays_every_call_ends_and_no_answer_is_wr
 
         with ThreadPoolExecutor(CALLERS) as pool:
             answered = list(pool.map(ask, range(120)))
-        eventually(lambda: proxy.cut == len(cuts) or (ask(1) and False), "every cut was made")
+        # A line that is to be cut may also end before it has carried so much; the one after the last is never cut.
+        eventually(lambda: proxy.begun > len(cuts) or (ask(1) and False), "no line is cut any more", 60.0)
         assert sum(answered) >= 60, "retries answer most of them"
         eventually(lambda: ask(2), "the connection is whole again")
         assert all(ask(number) for number in range(20))

@@ -177,7 +177,11 @@ class Switching:
             pulled = self._pull(found.move)
             adopted = self._replica.move(found)
             quick = pulled and adopted
-            lagging = () if quick else await self._switch_workers(adopted=adopted)
+            if quick:
+                lagging: tuple[str, ...] = ()
+                self._changed()  # now: a stop that comes next must write it to last-known-good
+            else:
+                lagging = await self._switch_workers(adopted=adopted)
         switch = replace(_switch(found.move), resident=True, lagging=lagging, commit_s=time.monotonic() - started)
         asyncio.get_running_loop().call_later(_FOLLOW_AFTER_S, self._follow, attempt, switch, found.epoch, quick)
         return _Visited(found.move, switch)
@@ -321,7 +325,6 @@ class Switching:
         """Do what a rollback's answer need not wait for."""
         if quick:
             self._workers.sync_soon()
-            self._changed()
         self._tell(attempt, switch, epoch)
 
     def _tell(self, attempt: Attempt, switch: Switch, epoch: int) -> None:
