@@ -6,10 +6,10 @@ message: control writes the word, and the next request that a worker resolves se
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import mmap
 import os
+import uuid
 from dataclasses import dataclass
 from typing import Final
 
@@ -53,7 +53,9 @@ class LeverFrame:
 
     def __init__(self) -> None:
         """Take memory that ends with the processes that map it; raises OSError."""
-        self._descriptor = os.memfd_create("interlock-levers", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        # Of this frame alone: a later process may have the same number, and the same descriptor.
+        self._name = f"interlock-levers-{uuid.uuid4().hex}"
+        self._descriptor = os.memfd_create(self._name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(self._descriptor, LEVERS * _WORD)
         fcntl.fcntl(self._descriptor, fcntl.F_ADD_SEALS, _SEALS)
         self._memory = mmap.mmap(self._descriptor, LEVERS * _WORD)
@@ -63,9 +65,9 @@ class LeverFrame:
         self._closed = False
 
     @property
-    def path(self) -> str:
-        """Where another process of this user can open the memory, while this one lives."""
-        return f"/proc/{os.getpid()}/fd/{self._descriptor}"
+    def place(self) -> str:
+        """Where another process of this user can open the memory, while this one lives: PROCESS/DESCRIPTOR/NAME."""
+        return f"{os.getpid()}/{self._descriptor}/{self._name}"
 
     def lever(self, model: str, alias: str, *, incarnation: str, generation: int, version: int) -> Lever | None:
         """Return the lever of an alias's way back to a version at a generation: the same for the same, else a new one.
@@ -100,25 +102,22 @@ class LeverFrame:
 class LeverView:
     """A worker's end: reads."""
 
-    def __init__(self, path: str) -> None:
-        """Map the memory behind a frame's path; raises OSError."""
-        self.path: Final = path
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    def __init__(self, place: str) -> None:
+        """Map the memory at a frame's place; raises OSError, also where another frame is there by now."""
+        self.place: Final = place
+        process, _, rest = place.partition("/")
+        number, _, name = rest.partition("/")
+        descriptor = os.open(f"/proc/{process}/fd/{number}", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            # It lives as long as the routes that look here, which hold the view.
-            self._memory = mmap.mmap(descriptor, LEVERS * _WORD, prot=mmap.PROT_READ)
-        except ValueError as error:  # it is another file, and shorter
-            raise OSError(f"{path} is not a frame of levers: {error}") from error
+            found = os.readlink(f"/proc/self/fd/{descriptor}")
+            if found != f"/memfd:{name} (deleted)":
+                raise OSError(f"{place} is not a frame of levers: {found} is there")
+            # It stays mapped as long as routes hold this view.
+            memory = mmap.mmap(descriptor, LEVERS * _WORD, prot=mmap.PROT_READ)
         finally:
             os.close(descriptor)
-        self._words = memoryview(self._memory).cast("Q")
+        self._words: Final = memoryview(memory).cast("Q")
 
     def pulled(self, lever: Lever) -> bool:
         """Tell whether a lever was pulled."""
         return self._words[lever.index] == lever.token
-
-    def close(self) -> None:
-        """Unmap the memory. Idempotent."""
-        self._words.release()
-        with contextlib.suppress(BufferError):
-            self._memory.close()

@@ -224,7 +224,7 @@ class Replica:
             models=tuple(model.name for model in self._desired.models),
             holders=tuple(map(_holder, self._desired.credentials)),
             ways_back=tuple(way for known in self._specs.values() for way in known.ways_back),
-            levers="" if self._levers is None else self._levers.path,
+            levers="" if self._levers is None else self._levers.place,
         )
 
     def _specs_of(self, model: DesiredModel) -> _Specs:

@@ -123,7 +123,7 @@ class Catalog:
     def levers(self) -> str:
         """The shared memory that the routes look for levers in; "" where they look for none."""
         levers = self._levers
-        return "" if levers is None else levers.path
+        return "" if levers is None else levers.place
 
     @property
     def settled(self) -> bool:
@@ -229,13 +229,13 @@ class Catalog:
     def _build(self, snapshot: Snapshot) -> RouteTable:
         return RouteTable.build(snapshot.routes, self._servables, snapshot.models, snapshot.ways_back, self._levers)
 
-    def _look_at(self, path: str) -> LeverView | None:
-        """Return the levers at a path; None where there are none, and rollbacks then come with the next snapshot."""
+    def _look_at(self, place: str) -> LeverView | None:
+        """Return the levers at a place; None where there are none, and rollbacks then come with the next snapshot."""
         known = self._levers
-        if known is not None and known.path == path:
+        if known is not None and known.place == place:
             return known
         try:
-            return LeverView(path) if path else None
+            return LeverView(place) if place else None
         except OSError as error:
             log.warning("the levers cannot be looked at, so rollbacks take a message more: %s", error)
             return None

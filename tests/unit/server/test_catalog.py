@@ -117,12 +117,12 @@ def test_an_alias_leads_back_as_soon_as_its_lever_is_pulled(catalog: Catalog, tm
         lever = frame.lever("m", "stable", incarnation="one", generation=generation + 1, version=1)
         assert lever is not None
         made = snapshot(one, two, routes=[route("m", version, generation=generation)], epoch=epoch)
-        return replace(made, ways_back=(WayBack("m", "stable", 1, generation + 1, lever),), levers=frame.path)
+        return replace(made, ways_back=(WayBack("m", "stable", 1, generation + 1, lever),), levers=frame.place)
 
     first = picture(1, 2, 2)
     catalog.apply(first)
     settled(catalog)
-    assert catalog.levers == frame.path
+    assert catalog.levers == frame.place
     before = catalog.resolve(ModelRef("m"))
     frame.pull(first.ways_back[0].lever)
     after = catalog.resolve(ModelRef("m"))
@@ -141,7 +141,7 @@ def test_an_alias_leads_back_as_soon_as_its_lever_is_pulled(catalog: Catalog, tm
 
 
 def test_levers_that_cannot_be_looked_at_are_done_without(catalog: Catalog, tmp_path: Path) -> None:
-    catalog.apply(replace(snapshot(version_spec(tmp_path, 1)), levers=str(tmp_path / "absent")))
+    catalog.apply(replace(snapshot(version_spec(tmp_path, 1)), levers="1/9999/absent"))
     assert catalog.levers == ""
     settled(catalog)
     assert ask(catalog, "m") == 1.0

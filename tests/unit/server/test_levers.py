@@ -26,20 +26,18 @@ def lever(
 
 def test_a_pulled_lever_is_seen_by_whoever_looks_and_no_other_is(frame: LeverFrame) -> None:
     stable, canary = lever(frame), lever(frame, "canary")
-    view = LeverView(frame.path)
+    view = LeverView(frame.place)
     assert not view.pulled(stable) and not view.pulled(canary)
     frame.pull(stable)
     assert view.pulled(stable) and not view.pulled(canary)
-    assert LeverView(frame.path).pulled(stable), "also by one who comes later"
-    view.close()
-    view.close()
+    assert LeverView(frame.place).pulled(stable), "also by one who comes later"
 
 
 def test_a_way_back_keeps_its_lever_until_it_is_another_one(frame: LeverFrame) -> None:
     first = lever(frame)
     assert lever(frame) == first
     frame.pull(first)
-    view = LeverView(frame.path)
+    view = LeverView(frame.place)
     others = [lever(frame, generation=4), lever(frame, generation=4, version=2), lever(frame, incarnation="two")]
     others.append(lever(frame))  # an alias that was removed and made anew has the numbers of the old one again
     assert len({first, *others}) == 5
@@ -58,7 +56,7 @@ def test_another_process_sees_it_and_goes_on_seeing_it_when_the_frame_is_gone(fr
     code = (
         "import sys\n"
         "from interlock_server.levers import Lever, LeverView\n"
-        f"view = LeverView({frame.path!r})\n"
+        f"view = LeverView({frame.place!r})\n"
         "print('looking', flush=True)\n"
         "sys.stdin.readline()\n"
         f"print(view.pulled({first!r}), view.pulled({second!r}), flush=True)\n"
@@ -74,9 +72,16 @@ def test_another_process_sees_it_and_goes_on_seeing_it_when_the_frame_is_gone(fr
         assert other.stdout.readline() == b"False True\n"
 
 
-def test_what_is_no_frame_is_not_looked_at(tmp_path: Path, frame: LeverFrame) -> None:
-    short = tmp_path / "short"
-    short.write_bytes(b"12345678")
-    for path in (str(short), str(tmp_path / "absent"), "/proc/1/fd/9999"):
-        with pytest.raises(OSError):
-            LeverView(path)
+def test_what_is_no_frame_or_another_one_is_not_looked_at(tmp_path: Path, frame: LeverFrame) -> None:
+    process, number, name = frame.place.split("/")
+    with (tmp_path / "file").open("wb") as file:
+        file.truncate(8 * LEVERS)
+        for place in (
+            f"{process}/{file.fileno()}/{name}",
+            f"{process}/9999/{name}",
+            f"{process}/{number}/interlock-levers-of-before",  # of a process that had the same number
+            "nonsense",
+        ):
+            with pytest.raises(OSError):
+                LeverView(place)
+    assert LeverView(frame.place).place == frame.place
