@@ -7,7 +7,6 @@ how it is served. The artifact's digest stands for every stored byte, so that no
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -15,7 +14,8 @@ from typing import Final
 from interlock import canonical
 from interlock.errors import DataLoss
 from interlock.model import ServingConfig
-from interlock.types import Dim, DType, Signature, TensorSpec
+from interlock.plain import plain_config, plain_specs, read_specs
+from interlock.types import Signature
 
 DOMAIN: Final = b"interlock version statement\n"
 """Stands before every statement that is signed: a signature over anything else is none over a statement."""
@@ -53,17 +53,11 @@ class Statement:
                 "artifact": self.artifact,
                 "files": [{"name": each.name, "size": each.size_bytes, "sha256": each.sha256} for each in self.files],
                 "signature": {
-                    "inputs": _specs(self.signature.inputs),
-                    "outputs": _specs(self.signature.outputs),
-                    "optional": _specs(self.signature.optional),
+                    "inputs": plain_specs(self.signature.inputs),
+                    "outputs": plain_specs(self.signature.outputs),
+                    "optional": plain_specs(self.signature.optional),
                 },
-                "config": {
-                    "max_batch_size": self.config.max_batch_size,
-                    "max_queue_delay_us": self.config.max_queue_delay_us,
-                    "max_queue_size": self.config.max_queue_size,
-                    "preferred_batch_sizes": list(self.config.preferred_batch_sizes),
-                    "instances": self.config.instances,
-                },
+                "config": plain_config(self.config),
             }
         ).encode()
 
@@ -82,7 +76,7 @@ class Statement:
                     SourceFile(str(each["name"]), int(each["size"]), str(each["sha256"])) for each in document["files"]
                 ),
                 signature=Signature(
-                    _read_specs(specs["inputs"]), _read_specs(specs["outputs"]), _read_specs(specs["optional"])
+                    read_specs(specs["inputs"]), read_specs(specs["outputs"]), read_specs(specs["optional"])
                 ),
                 config=ServingConfig(
                     max_batch_size=int(config["max_batch_size"]),
@@ -129,24 +123,3 @@ def differs(said: Statement, found: Statement) -> str:
         if one != other:
             return f"what was signed has another {what}"
     return ""
-
-
-def _specs(specs: Sequence[TensorSpec]) -> list[Mapping[str, object]]:
-    return [{"name": spec.name, "dtype": spec.dtype.value, "shape": list(spec.shape)} for spec in specs]
-
-
-def _read_specs(documents: Sequence[Mapping[str, object]]) -> tuple[TensorSpec, ...]:
-    return tuple(_read_spec(each) for each in documents)
-
-
-def _read_spec(document: Mapping[str, object]) -> TensorSpec:
-    shape = document["shape"]
-    if not isinstance(shape, list):
-        raise TypeError(f"shape is {shape!r}")
-    return TensorSpec(str(document["name"]), DType(document["dtype"]), tuple(map(_read_dim, shape)))
-
-
-def _read_dim(value: object) -> Dim:
-    if value is None or isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
-        return value
-    raise TypeError(f"a dimension is {value!r}")

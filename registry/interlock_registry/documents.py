@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from interlock import canonical
 from interlock.errors import DataLoss, InterlockError, Violation, by_reason
 from interlock.golden import Tolerance
 from interlock.model import ServingConfig
-from interlock.types import Dim, DType, Signature, TensorSpec
+from interlock.plain import plain_config, plain_specs, read_specs
+from interlock.types import Signature
 
 
 def write_signature(value: Signature) -> str:
     """Write a signature."""
-    document: dict[str, object] = {"inputs": _specs(value.inputs), "outputs": _specs(value.outputs)}
+    document: dict[str, object] = {"inputs": plain_specs(value.inputs), "outputs": plain_specs(value.outputs)}
     if value.optional:
-        document["optional"] = _specs(value.optional)
+        document["optional"] = plain_specs(value.optional)
     return canonical.dumps(document)
 
 
@@ -26,7 +27,7 @@ def read_signature(text: str) -> Signature:
     try:
         document = json.loads(text)
         return Signature(
-            _read_specs(document["inputs"]), _read_specs(document["outputs"]), _read_specs(document.get("optional", []))
+            read_specs(document["inputs"]), read_specs(document["outputs"]), read_specs(document.get("optional", []))
         )
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged("signature", text, error) from error
@@ -34,15 +35,7 @@ def read_signature(text: str) -> Signature:
 
 def write_config(value: ServingConfig) -> str:
     """Write a serving config."""
-    return canonical.dumps(
-        {
-            "max_batch_size": value.max_batch_size,
-            "max_queue_delay_us": value.max_queue_delay_us,
-            "max_queue_size": value.max_queue_size,
-            "preferred_batch_sizes": list(value.preferred_batch_sizes),
-            "instances": value.instances,
-        }
-    )
+    return canonical.dumps(plain_config(value))
 
 
 def read_config(text: str) -> ServingConfig:
@@ -152,27 +145,6 @@ class ApprovalAnswer:
             return cls(int(json.loads(text)["seq"]))
         except (KeyError, TypeError, ValueError) as error:
             raise _damaged("answer", text, error) from error
-
-
-def _specs(specs: Sequence[TensorSpec]) -> list[dict[str, object]]:
-    return [{"name": spec.name, "dtype": spec.dtype.value, "shape": list(spec.shape)} for spec in specs]
-
-
-def _read_specs(documents: Sequence[Mapping[str, object]]) -> tuple[TensorSpec, ...]:
-    return tuple(_read_spec(each) for each in documents)
-
-
-def _read_spec(document: Mapping[str, object]) -> TensorSpec:
-    shape = document["shape"]
-    if not isinstance(shape, list):
-        raise TypeError(f"shape is {shape!r}")
-    return TensorSpec(str(document["name"]), DType(document["dtype"]), tuple(_read_dim(dim) for dim in shape))
-
-
-def _read_dim(value: object) -> Dim:
-    if value is None or isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
-        return value
-    raise TypeError(f"a dimension is {value!r}")
 
 
 def _damaged(what: str, text: str, error: Exception) -> DataLoss:
