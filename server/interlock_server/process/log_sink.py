@@ -28,7 +28,7 @@ class LogSink:
         self._direct = _is_file(descriptor)
         self._changed = threading.Condition()
         self._lines: deque[bytes] = deque()
-        self._bytes = 0
+        self.waiting_bytes = 0
         """Of what waits, with what is being written."""
         self._thread: threading.Thread | None = None
         self.dropped = 0
@@ -38,10 +38,10 @@ class LogSink:
         with self._changed:
             if self._direct:
                 return self._count(self._write(line))
-            if self._bytes + len(line) > self._most_bytes:
+            if self.waiting_bytes + len(line) > self._most_bytes:
                 return self._count(False)
             self._lines.append(line)
-            self._bytes += len(line)
+            self.waiting_bytes += len(line)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="log", daemon=True)
                 self._thread.start()
@@ -51,7 +51,7 @@ class LogSink:
     def flush(self, timeout_s: float = _PATIENCE_S) -> None:
         """Wait until everything is written, but not for ever: somebody may have stopped reading."""
         with self._changed:
-            self._changed.wait_for(lambda: self._bytes == 0, timeout_s)
+            self._changed.wait_for(lambda: self.waiting_bytes == 0, timeout_s)
 
     def _run(self) -> None:
         while True:
@@ -61,7 +61,7 @@ class LogSink:
             written = self._write(line)
             with self._changed:
                 self._count(written)
-                self._bytes -= len(line)
+                self.waiting_bytes -= len(line)
                 self._changed.notify_all()
 
     def _count(self, written: bool) -> bool:
