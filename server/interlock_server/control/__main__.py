@@ -122,7 +122,7 @@ async def run(boot: Boot, settings: Settings) -> int:
     sockets = {f"worker-{index}": worker_socket(boot.runtime_dir, index) for index in range(settings.workers)}
     caretaker = Caretaker(boot.runtime_dir, replica, lambda: _health_limits(settings))
     store = DerivedStore(data.root)
-    forms = Forms(store, lambda: workers.provider, enabled=settings.derived_cache_bytes > 0)
+    forms = Forms(store, lambda: workers.reported.provider, enabled=settings.derived_cache_bytes > 0)
     workers = Workers(
         [WorkerLink(name, path) for name, path in sockets.items()],
         lambda: forms.located(replica.snapshot()) if replica.known else None,

@@ -114,10 +114,10 @@ class Deriving:
 
     def watch(self) -> None:
         """Note that a worker may have changed: one that could not use a form says so in its status."""
-        provider = self._workers.provider
+        provider = self._workers.reported.provider
         found = frozenset(
             _Fallback(worker.pid, VersionKey(servable.model, servable.version))
-            for worker in self._workers.statuses()
+            for worker in self._workers.reported.statuses
             for servable in worker.servables
             if servable.loaded_from is LoadedFrom.FALLBACK and servable.state is ServableState.READY
         )

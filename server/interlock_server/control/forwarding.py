@@ -22,7 +22,7 @@ class Forwarding:
 
     async def call(self, method: str, request: bytes) -> Reply:
         """Call a method of inference.GRPCInferenceService; raises what the worker answers, WorkerUnavailable."""
-        answering = self._workers.answering
+        answering = self._workers.reported.answering
         if not answering:
             raise WorkerUnavailable("no serving worker answers; try again in a moment")
         index = min(answering, key=self._in_flight.__getitem__)

@@ -123,10 +123,10 @@ class Membership:
     def _corrected(self, key: VersionKey, census: Census) -> Census:
         """Put in what the replica knows of itself, which is more than it has told."""
         replicas = tuple(
-            replace(each, epoch=self._workers.epoch) if each.replica == self._replica_id else each
+            replace(each, epoch=self._workers.reported.epoch) if each.replica == self._replica_id else each
             for each in census.replicas
         )
-        mine = {self._replica_id} if key in self._workers.ready_everywhere() else set()
+        mine = {self._replica_id} if key in self._workers.reported.ready_everywhere else set()
         return Census(census.version, replicas, (census.holders - {self._replica_id}) | mine)
 
     # --- this replica's row ---
@@ -161,7 +161,7 @@ class Membership:
             boot=self._boot,
             address=self._address,
             inference_address=self._inference_address,
-            epoch=self._workers.epoch,
-            ready=self._replica.known and self._workers.settled,
-            residents=frozenset(Resident(key.model, key.version) for key in self._workers.ready_everywhere()),
+            epoch=self._workers.reported.epoch,
+            ready=self._replica.known and self._workers.reported.settled,
+            residents=frozenset(Resident(key.model, key.version) for key in self._workers.reported.ready_everywhere),
         )

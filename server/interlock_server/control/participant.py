@@ -86,7 +86,7 @@ class Participant:
 
     async def _prepare(self, spec: VersionSpec, *, make: bool) -> Vote:
         for _ in range(_TRIES):
-            if self._workers.any_reachable:
+            if self._workers.reported.any_reachable:
                 break
             await asyncio.sleep(_TRY_AGAIN_S)
         try:

@@ -54,12 +54,12 @@ class Standing:
 
         Of several workers those that have not are not on the port: what comes goes to the others.
         """
-        return self._replica.known and self._workers.any_settled and not self.stopping
+        return self._replica.known and self._workers.reported.any_settled and not self.stopping
 
     @property
     def complete(self) -> bool:
         """Whether every worker is ready."""
-        return self.ready and self._workers.settled
+        return self.ready and self._workers.reported.settled
 
     def degraded(self) -> tuple[str, ...]:
         """Say what is not wholly well."""
@@ -80,7 +80,7 @@ class Standing:
         ]
         if why := self._not_copied():
             reasons.append(f"the history is not copied to where audit_export says: {why}")
-        for worker in self._workers.statuses():
+        for worker in self._workers.reported.statuses:
             if not worker.reachable:
                 reasons.append(f"worker-{worker.index} does not answer")
             reasons += [
@@ -96,7 +96,7 @@ class Standing:
             ready=self.ready,
             registry_up=not self._database.down,
             epoch=self._replica.epoch,
-            workers_reachable=sum(worker.reachable for worker in self._workers.statuses()),
+            workers_reachable=sum(worker.reachable for worker in self._workers.reported.statuses),
             worker_restarts=self._workers.restarts,
         )
 
@@ -108,7 +108,7 @@ class Standing:
             ready=self.ready,
             epoch=self._replica.epoch,
             degraded=self.degraded(),
-            workers=self._workers.statuses(),
+            workers=self._workers.reported.statuses,
             aliases=self._replica.aliases(),
             sandbox=self._sandboxing.layers,
             inference_address=self._addresses.inference,

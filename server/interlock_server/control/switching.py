@@ -236,7 +236,7 @@ class Switching:
         """Have the target loaded and proven everywhere, and keep it so until the move is committed or given up."""
         planned = _switch(move)
         spec = await self._trusted(move)
-        if attempt.action is Action.ROLLBACK and not self._workers.any_reachable:
+        if attempt.action is Action.ROLLBACK and not self._workers.reported.any_reachable:
             # An incident: no worker is up, perhaps because the live version kills them. They come back with this.
             yield _Ready(planned)
             return

@@ -5,23 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from interlock.errors import DeadlineExceeded, InterlockError, PrepareFailed, WorkerUnavailable
-from interlock.model import ServableState, ServableStatus, WorkerStatus
-from interlock.types import STABLE, ModelRef
-from interlock_registry.domain import Route
+from interlock.types import ModelRef
 
 from interlock_server.control.admission import Holding, Room, available_bytes, why_not
+from interlock_server.control.held_process import HeldProcess
+from interlock_server.control.reported import Reported, is_busy
 from interlock_server.control.silence import PROBE_TIMEOUT_S, Silence
 from interlock_server.control.worker_metrics import Scraped, WorkerMetrics
 from interlock_server.rpc.worker_link import WorkerLink, WorkerReport
-from interlock_server.snapshot import Snapshot, VersionKey, VersionSpec, WayBack, primary
+from interlock_server.snapshot import Snapshot, VersionKey, VersionSpec, WayBack
 from interlock_server.vitals import Ailment, Vitals
 
 log = logging.getLogger("interlock.workers")
@@ -37,9 +36,7 @@ class _Worker:
     link: WorkerLink
     index: int
     report: WorkerReport | None = None
-    pid: int = 0
-    """Of the process that answered last, which may have ended since."""
-    pidfd: int = -1
+    process: HeldProcess = field(default_factory=HeldProcess)
     silence: Silence | None = None
     """The probes that its live process has left unanswered since it answered last."""
     restarts: int = 0
@@ -48,10 +45,6 @@ class _Worker:
     @property
     def reachable(self) -> bool:
         return self.report is not None
-
-    @property
-    def settled(self) -> bool:
-        return self.report is not None and self.report.settled
 
 
 class Caretaker(Protocol):
@@ -114,20 +107,24 @@ class Workers:
     # --- read ---
 
     @property
-    def settled(self) -> bool:
-        """Whether every worker has applied the current snapshot's incarnation and loaded what it can."""
-        return all(worker.settled for worker in self._workers)
+    def reported(self) -> Reported:
+        """What the workers last said."""
+        return Reported(tuple(worker.report for worker in self._workers))
 
-    @property
-    def any_settled(self) -> bool:
-        """Whether a worker has: those that have not are not on the port where there are several."""
-        return any(worker.settled for worker in self._workers)
+    def resident(self, key: VersionKey) -> bool:
+        """Whether every reachable worker has a version READY and keeps it, by a report of the current snapshot."""
+        snapshot = self._snapshot()
+        return snapshot is not None and self.reported.resident(key, snapshot)
 
-    @property
-    def answering(self) -> tuple[int, ...]:
-        """The indexes of the workers to ask: those that have settled, else those that answer."""
-        settled = tuple(worker.index for worker in self._workers if worker.settled)
-        return settled or tuple(worker.index for worker in self._workers if worker.reachable)
+    def serving(self, ref: ModelRef) -> bool | None:
+        """Whether every worker that takes calls can answer a ref; None where the ref means nothing here."""
+        snapshot = self._snapshot()
+        return self.reported.serving(ref, snapshot) if snapshot is not None else None
+
+    def way_back(self, model: str, alias: str) -> WayBack | None:
+        """Return the way back of an alias that every worker would take by its lever alone; None where one would not."""
+        snapshot = self._snapshot()
+        return self.reported.way_back(model, alias, snapshot) if snapshot is not None else None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -135,68 +132,9 @@ class Workers:
         return tuple(worker.link.name for worker in self._workers)
 
     @property
-    def provider(self) -> str:
-        """What the workers run on; "" before the first report."""
-        return next((worker.report.status.provider for worker in self._workers if worker.report is not None), "")
-
-    @property
-    def any_reachable(self) -> bool:
-        """Whether a worker answers."""
-        return any(worker.reachable for worker in self._workers)
-
-    @property
     def restarts(self) -> int:
         """How often a worker came back as a new process."""
         return sum(worker.restarts for worker in self._workers)
-
-    @property
-    def epoch(self) -> int:
-        """The epoch that every worker that answers serves; -1 where none does."""
-        return min((each.report.status.epoch for each in self._workers if each.report is not None), default=-1)
-
-    def ready_everywhere(self) -> frozenset[VersionKey]:
-        """Return the versions that are READY in every worker that answers."""
-        found = [_ready_keys(each.report.status) for each in self._workers if each.report is not None]
-        return frozenset.intersection(*found) if found else frozenset()
-
-    def statuses(self) -> tuple[WorkerStatus, ...]:
-        """Return what the workers last said of themselves."""
-        away = WorkerStatus(index=0, pid=0, reachable=False, epoch=-1, provider="", front="")
-        return tuple(
-            worker.report.status if worker.report is not None else replace(away, index=worker.index)
-            for worker in self._workers
-        )
-
-    def resident(self, key: VersionKey) -> bool:
-        """Whether every reachable worker has a version READY and keeps it, by a report of the current snapshot.
-
-        A report of an older one proves nothing: what was READY then may have been dropped since.
-        """
-        snapshot = self._snapshot()
-        if snapshot is None or all(spec.key != key for spec in snapshot.keep):
-            return False
-        return self._ready(key) and all(
-            (worker.report.incarnation, worker.report.status.epoch) == (snapshot.incarnation, snapshot.epoch)
-            for worker in self._workers
-            if worker.report is not None
-        )
-
-    def _ready(self, key: VersionKey) -> bool:
-        states = [_state(worker.report.status.servables, key) for worker in self._workers if worker.report is not None]
-        return bool(states) and all(state is ServableState.READY for state in states)
-
-    def serving(self, ref: ModelRef) -> bool | None:
-        """Whether every worker that takes calls can answer a ref; None where the ref means nothing here."""
-        snapshot = self._snapshot()
-        key = _target(snapshot, ref) if snapshot is not None else None
-        if key is None:
-            return None
-        states = [
-            _state(worker.report.status.servables, key)
-            for worker in self._workers
-            if worker.report is not None and worker.report.settled
-        ]
-        return bool(states) and all(state is ServableState.READY for state in states)
 
     async def metrics(self) -> bytes:
         """Return the workers' Prometheus text, added up where there are several."""
@@ -259,18 +197,9 @@ class Workers:
             self._kill(worker)
             return True
         self._meet(worker, report)
-        if _is_busy(report):
+        if is_busy(report):
             worker.wake.set()  # to be asked often until it is done
         return False
-
-    def way_back(self, model: str, alias: str) -> WayBack | None:
-        """Return the way back of an alias that every worker would take by its lever alone; None where one would not."""
-        snapshot = self._snapshot()
-        way = snapshot.way_back(model, alias) if snapshot is not None and snapshot.levers else None
-        if snapshot is None or way is None or not self.resident(VersionKey(model, way.version)):
-            return None
-        looking = all(worker.report is not None and worker.report.levers == snapshot.levers for worker in self._workers)
-        return way if looking else None
 
     async def prepare(self, spec: VersionSpec) -> Prepared:
         """Have every worker load and prove a version that snapshots keep; raises PrepareFailed, WorkerUnavailable."""
@@ -280,7 +209,7 @@ class Workers:
             reachable = [worker for worker in self._workers if worker.reachable]
         if not reachable:
             raise WorkerUnavailable("no serving worker answers, so nothing can be loaded; try again in a moment")
-        if not self._ready(spec.key):
+        if not self.reported.ready(spec.key):
             holdings = [
                 Holding(worker.link.name, worker.report.vitals.rss_bytes)
                 for worker in self._workers
@@ -307,7 +236,7 @@ class Workers:
         self._tasks = []
         for worker in self._workers:
             await worker.link.close()
-            self._forget_process(worker)
+            worker.process.close()
 
     # --- one worker's watch ---
 
@@ -318,7 +247,7 @@ class Workers:
                 await self._probe(worker)
             except Exception:
                 log.exception("%s could not be probed", worker.link.name)
-            quick = worker.report is None or _is_busy(worker.report) or worker.silence is not None
+            quick = worker.report is None or is_busy(worker.report) or worker.silence is not None
             # Not wait_for(): before Python 3.12 it may swallow the cancellation that close() waits for.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_FAST_PROBE_S if quick else _SLOW_PROBE_S):
@@ -333,7 +262,7 @@ class Workers:
             return
         worker.silence = None
         # One met for the first time may hold what a predecessor of this process prepared and never committed.
-        stranger = report.status.pid != worker.pid
+        stranger = report.status.pid != worker.process.pid
         self._meet(worker, report)
         if self._ails(worker, report):
             return
@@ -349,7 +278,7 @@ class Workers:
         """End a worker that answers, but is not well; it is started again."""
         if self._caretaker is None or report.draining:
             return False
-        ailment = self._caretaker.examine(worker.link.name, worker.pid, report.vitals)
+        ailment = self._caretaker.examine(worker.link.name, worker.process.pid, report.vitals)
         if ailment is None:
             return False
         log.error("%s is replaced: %s", worker.link.name, ailment.reason)
@@ -379,10 +308,10 @@ class Workers:
             self._tell()
 
     def _meet(self, worker: _Worker, report: WorkerReport) -> None:
-        known = worker.pid
+        known = worker.process.pid
         worker.report = report
         if report.status.pid != known:
-            if not self._hold_process(worker, report.status.pid):
+            if not worker.process.hold(report.status.pid):
                 self._lost(worker)
                 return
             worker.restarts += known != 0
@@ -400,64 +329,12 @@ class Workers:
         """End a worker's process for good; the descriptor names this process even if its number was reused."""
         # It may hang since before it first answered: the kernel knows who listens on its socket.
         listener = worker.link.listener()
-        if listener not in (0, worker.pid):
-            self._hold_process(worker, listener)
-        if worker.pidfd >= 0:
-            try:
-                signal.pidfd_send_signal(worker.pidfd, how)
-            except ProcessLookupError:
-                log.info("%s had ended by itself", worker.link.name)
+        if listener not in (0, worker.process.pid):
+            worker.process.hold(listener)
+        if not worker.process.signal(how):
+            log.info("%s had ended by itself", worker.link.name)
         self._lost(worker)
-
-    @classmethod
-    def _hold_process(cls, worker: _Worker, pid: int) -> bool:
-        cls._forget_process(worker)
-        if pid:
-            try:
-                worker.pidfd = os.pidfd_open(pid)
-            except ProcessLookupError:
-                return False
-            worker.pid = pid
-        return worker.pidfd >= 0
-
-    @staticmethod
-    def _forget_process(worker: _Worker) -> None:
-        if worker.pidfd >= 0:
-            os.close(worker.pidfd)
-            worker.pidfd = -1
 
     def _tell(self) -> None:
         for listener in self._listeners:
             listener()
-
-
-def _is_busy(report: WorkerReport) -> bool:
-    loading = (ServableState.NEW, ServableState.LOADING, ServableState.WARMING)
-    return not report.settled or any(servable.state in loading for servable in report.status.servables)
-
-
-def _ready_keys(status: WorkerStatus) -> frozenset[VersionKey]:
-    return frozenset(
-        VersionKey(each.model, each.version) for each in status.servables if each.state is ServableState.READY
-    )
-
-
-def _state(servables: Sequence[ServableStatus], key: VersionKey) -> ServableState | None:
-    for servable in servables:
-        if (servable.model, servable.version) == (key.model, key.version):
-            return servable.state
-    return None
-
-
-def _target(snapshot: Snapshot, ref: ModelRef) -> VersionKey | None:
-    """Return the version that a ref means in a snapshot."""
-    if ref.version is not None:
-        key = VersionKey(ref.model, ref.version)
-        return key if any(spec.key == key for spec in snapshot.keep) else None
-    route = _route(snapshot, ref)
-    return VersionKey(ref.model, primary(route)) if route is not None else None
-
-
-def _route(snapshot: Snapshot, ref: ModelRef) -> Route | None:
-    alias = ref.alias or STABLE
-    return next((route for route in snapshot.routes if (route.model, route.alias) == (ref.model, alias)), None)

@@ -207,7 +207,7 @@ async def running(engine: Engine, root: Path, *, replica_id: str = "r", **change
         levers = LeverFrame()
         replica = Replica(artifacts.path, levers, trust.distrust)
         store = DerivedStore(data.root)
-        forms = Forms(store, lambda: workers.provider, enabled=settings.derived_cache_bytes > 0)
+        forms = Forms(store, lambda: workers.reported.provider, enabled=settings.derived_cache_bytes > 0)
         workers = Workers(
             [WorkerLink("worker-0", path)],
             lambda: forms.located(replica.snapshot()) if replica.known else None,

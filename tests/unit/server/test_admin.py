@@ -220,7 +220,9 @@ async def test_events_up_to_a_time_before_the_first_are_none(rig: Rig, admin: St
 
 async def test_status_tells_how_the_replica_stands(rig: Rig, admin: Stub) -> None:
     await rig.promote(await rig.add())
-    await eventually_async(lambda: rig.workers.statuses()[0].epoch == rig.replica.epoch, "the worker has reported")
+    await eventually_async(
+        lambda: rig.workers.reported.statuses[0].epoch == rig.replica.epoch, "the worker has reported"
+    )
     status = await admin.GetStatus(pb.GetStatusRequest())
     assert status.ready and status.replica == "r" and not status.degraded
     assert [(each.model, each.version, each.generation) for each in status.aliases] == [("m", 1, 1)]
@@ -253,7 +255,7 @@ async def test_health_of_the_replica_and_of_its_models(rig: Rig, channel: grpc.a
     await rig.promote(await rig.add())
     for service in ("", "interlock.v1.AdminService", "inference.GRPCInferenceService"):
         assert await check(channel, service) == HealthCheckResponse.SERVING
-    await eventually_async(lambda: rig.workers.statuses()[0].servables != (), "the worker has reported")
+    await eventually_async(lambda: rig.workers.reported.statuses[0].servables != (), "the worker has reported")
     for service in ("model/m", "model/m@1", "model/m:stable"):
         assert await check(channel, service) == HealthCheckResponse.SERVING
     for service in ("other", "model/no_such", "model/a b", "model/m@9", "model/m:none"):
@@ -265,7 +267,7 @@ async def test_health_of_the_replica_and_of_its_models(rig: Rig, channel: grpc.a
 async def test_a_commit_of_another_model_makes_nobody_unhealthy(rig: Rig, channel: grpc.aio.Channel) -> None:
     await rig.promote(await rig.add())
     await rig.add("other")
-    await eventually_async(lambda: rig.workers.statuses()[0].servables != (), "the worker has reported")
+    await eventually_async(lambda: rig.workers.reported.statuses[0].servables != (), "the worker has reported")
     promoting = asyncio.create_task(rig.promote(1, "other"))
     seen: set[int] = set()
     while not promoting.done():
@@ -293,7 +295,7 @@ async def test_a_replica_stays_ready_while_a_version_is_prepared(rig: Rig) -> No
     stuck = await rig.add_stuck()
     promoting = asyncio.create_task(rig.promote(stuck))
     await eventually_async(
-        lambda: any(each.state is ServableState.LOADING for each in rig.workers.statuses()[0].servables),
+        lambda: any(each.state is ServableState.LOADING for each in rig.workers.reported.statuses[0].servables),
         "the worker reports that it loads",
     )
     assert rig.standing.ready

@@ -28,7 +28,7 @@ CAP = 400_000
 @pytest.fixture
 async def rig(engine: Engine, tmp_path: Path) -> AsyncIterator[Rig]:
     async with running(engine, tmp_path / "data", derived_min_bytes=10_000, derived_cache_bytes=CAP) as rig:
-        await eventually_async(lambda: rig.workers.provider == "CPU", "the worker says what it runs on")
+        await eventually_async(lambda: rig.workers.reported.provider == "CPU", "the worker says what it runs on")
         yield rig
 
 

@@ -126,7 +126,7 @@ async def test_a_rollback_commits_at_once_if_half_have_the_version_and_the_rest_
     # Its worker has lost the version, as a crash and a slow load afterwards would look.
     empty = replace(two.a.replica.snapshot(), epoch=99, keep=(), routes=())
     two.a.catalog.apply(empty)
-    await eventually_async(lambda: not two.a.workers.ready_everywhere(), "it is known to be gone")
+    await eventually_async(lambda: not two.a.workers.reported.ready_everywhere, "it is known to be gone")
     assert await two.b.membership.resident_on_half("m", [1, 2, 3]) == {1, 2}
     switch = await rollback(two.b)
     assert switch.resident
@@ -153,7 +153,7 @@ async def test_a_replica_that_dies_while_it_is_waited_for_is_waited_for_no_longe
     said = heartbeat("ghost")
     await two.a.database.note(lambda registry: registry.fleet.beat(said, None))
     waiting = asyncio.create_task(promote(two.a, version))
-    await eventually_async(lambda: two.b.workers.ready_everywhere() != frozenset(), "the other one has prepared")
+    await eventually_async(lambda: two.b.workers.reported.ready_everywhere != frozenset(), "the other one has prepared")
     assert not waiting.done()
     long_ago(place, "replicas", "seen_at")
     assert (await asyncio.wait_for(waiting, 5)).to_version == version

@@ -185,11 +185,11 @@ async def test_a_worker_that_is_away_is_named_as_lagging_and_prepares_nothing(tm
         assert await workers.sync() == ("worker-0",)
         with pytest.raises(WorkerUnavailable, match="no serving worker answers"):
             await workers.prepare(bare_spec(1))
-        assert not workers.any_reachable and not workers.settled
+        assert not workers.reported.any_reachable and not workers.reported.settled
         assert not workers.resident(VersionKey("m", 1))
         assert workers.serving(ModelRef("m")) is False
         assert workers.serving(ModelRef("other")) is None
-        assert [status.reachable for status in workers.statuses()] == [False]
+        assert [status.reachable for status in workers.reported.statuses] == [False]
         assert await workers.metrics() == b""
     finally:
         await workers.close()
