@@ -21,9 +21,11 @@ from interlock_registry.tool import Sandbox
 from interlock_server.access.gate import Gate
 from interlock_server.certificates import Certificates
 from interlock_server.control.admission import Room, available_bytes
+from interlock_server.control.adoption import Adoption
 from interlock_server.control.approving import Approving
 from interlock_server.control.auditing import Auditing
 from interlock_server.control.caretaking import Caretaker
+from interlock_server.control.changing import Changing
 from interlock_server.control.database import Database
 from interlock_server.control.deriving import Deriving
 from interlock_server.control.diffing import Diffing
@@ -150,6 +152,7 @@ async def run(boot: Boot, settings: Settings) -> int:
     approving = Approving(settings, database, mutations)
     reconciler.subscribe(deriving.look)
     workers.subscribe(deriving.watch)
+    adoption = Adoption(database, replica, workers, metrics, reconciler.changed, levers)
     switching = Switching(
         database,
         mutations,
@@ -157,17 +160,16 @@ async def run(boot: Boot, settings: Settings) -> int:
         workers,
         membership,
         rollouts,
-        metrics,
         deriving,
-        reconciler.changed,
+        adoption,
         caretaker.pardon,
         approving.needed,
-        levers,
     )
+    changing = Changing(database, mutations, replica, adoption)
     uploads = Uploads(settings, data.uploads, metrics)
-    registering = Registering(settings, uploads, artifacts, database, mutations, switching, deriving, trust)
+    registering = Registering(settings, uploads, artifacts, database, mutations, adoption, deriving, trust)
     auditing = Auditing(database, settings, data.state, membership.replica_id)
-    signing = Signing(database, mutations, switching, trust)
+    signing = Signing(database, mutations, adoption, trust)
     quantizing = Quantizing(settings, data.uploads, artifacts, database, mutations, registering)
     diffing = Diffing(settings, artifacts, database)
     downloading = Downloading(settings, data.downloads, artifacts, database)
@@ -208,6 +210,7 @@ async def run(boot: Boot, settings: Settings) -> int:
             database,
             mutations,
             switching,
+            changing,
             registering,
             quantizing,
             diffing,

@@ -22,11 +22,11 @@ from interlock_registry.domain import Attempt, NewVersion, Registered
 from interlock_registry.manifest import Blob
 from interlock_registry.tool import PARTS, Sandbox, ToolLimits, Validated, ValidateJob, validate
 
+from interlock_server.control.adoption import Adoption
 from interlock_server.control.database import Database
 from interlock_server.control.deriving import Deriving
 from interlock_server.control.mutations import Mutations
 from interlock_server.control.signing import check_size, statement_of
-from interlock_server.control.switching import Switching
 from interlock_server.control.uploads import Upload, Uploads
 from interlock_server.settings import Settings
 from interlock_server.trust.keeper import Trust
@@ -57,7 +57,7 @@ class Registering:
         artifacts: LocalArtifactStore,
         database: Database,
         mutations: Mutations,
-        switching: Switching,
+        adoption: Adoption,
         deriving: Deriving,
         trust: Trust,
     ) -> None:
@@ -66,7 +66,7 @@ class Registering:
         self._artifacts = artifacts
         self._database = database
         self._mutations = mutations
-        self._switching = switching
+        self._adoption = adoption
         self._deriving = deriving
         self._trust = trust
         self._validating = asyncio.Semaphore(1)
@@ -126,7 +126,7 @@ class Registering:
             registered: Registered = await self._database.write(
                 lambda registry: registry.register(new, attempt, holder=holder)
             )
-        await self._switching.adopt(registered.committed)
+        await self._adoption.adopt(registered.committed)
         await self._deriving.registered(registered.version.model, registered.version.version)
         return VersionAnswer(model=registered.version.model, version=registered.version.version).to_json()
 

@@ -11,9 +11,9 @@ from interlock.types import ModelRef
 from interlock_registry.domain import Attempt, NewVersion
 from interlock_registry.registry import Registry
 
+from interlock_server.control.adoption import Adoption
 from interlock_server.control.database import Database
 from interlock_server.control.mutations import Mutations
-from interlock_server.control.switching import Switching
 from interlock_server.trust.keeper import Trust
 
 
@@ -40,10 +40,10 @@ def statement_of(new: NewVersion) -> Statement:
 class Signing:
     """The use cases about signatures."""
 
-    def __init__(self, database: Database, mutations: Mutations, switching: Switching, trust: Trust) -> None:
+    def __init__(self, database: Database, mutations: Mutations, adoption: Adoption, trust: Trust) -> None:
         self._database = database
         self._mutations = mutations
-        self._switching = switching
+        self._adoption = adoption
         self._trust = trust
 
     async def stated(self, ref: ModelRef) -> Stated:
@@ -70,7 +70,7 @@ class Signing:
 
         async def work() -> str:
             await self._check(ref, signed)
-            await self._switching.adopt(await self._database.write(lambda registry: registry.sign(attempt, signed)))
+            await self._adoption.adopt(await self._database.write(lambda registry: registry.sign(attempt, signed)))
             return "{}"
 
         await self._mutations.run(attempt, work)

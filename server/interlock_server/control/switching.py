@@ -7,41 +7,35 @@ with the workers that lag by name.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from interlock.errors import FailedPrecondition, InterlockError, NotTrusted
 from interlock.model import MutationOptions, Switch
 from interlock_registry import attempts
 from interlock_registry.approvals import Consent
-from interlock_registry.domain import Action, Attempt, Committed, Move, Moved, Recalled
+from interlock_registry.domain import Action, Attempt, Move, Moved, Recalled
 from interlock_registry.fleet_registry import Fence, RolloutIncomplete
 from interlock_registry.registry import Registry
 
+from interlock_server.control.adoption import Adoption
 from interlock_server.control.answers import read_switch, switch_answer
 from interlock_server.control.database import Database
 from interlock_server.control.deriving import Deriving
 from interlock_server.control.membership import Membership
-from interlock_server.control.metrics import ControlMetrics
 from interlock_server.control.mutations import Mutations
 from interlock_server.control.overtaking import Overtaking
 from interlock_server.control.replica import Replica
 from interlock_server.control.rollouts import Lead, Rollouts
+from interlock_server.control.trusted import check_trusted
 from interlock_server.control.workers import Prepared, Workers
-from interlock_server.levers import LeverFrame
 from interlock_server.snapshot import VersionKey, VersionSpec
-
-log = logging.getLogger("interlock.switching")
 
 MAX_WAIT_S: Final = 3600.0
 """The longest wait for the fleet after a commit."""
-_FOLLOW_AFTER_S: Final = 0.005
-"""After a rollback, until the rest of it is done, its log line too: whoever waits for it is answered first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +67,12 @@ class Switching:
         workers: Workers,
         membership: Membership,
         rollouts: Rollouts,
-        metrics: ControlMetrics,
         deriving: Deriving,
-        changed: Callable[[], None],
+        adoption: Adoption,
         pardon: Callable[[VersionKey], None] = lambda _: None,
         approvals: Callable[[str, str], int] = lambda model, alias: 0,
-        levers: LeverFrame | None = None,
     ) -> None:
-        """Take the parts; `changed` is called after the desired state has moved.
+        """Take the parts.
 
         `pardon` is called before a version is prepared that may be quarantined: somebody wants it in spite of that.
         `approvals` says how many of them a promote of a model's alias takes.
@@ -91,12 +83,10 @@ class Switching:
         self._workers = workers
         self._membership = membership
         self._rollouts = rollouts
-        self._metrics = metrics
         self._deriving = deriving
-        self._changed = changed
+        self._adoption = adoption
         self._pardon = pardon
         self._approvals = approvals
-        self._levers = levers
         self._overtaking = Overtaking()
 
     async def promote(self, attempt: Attempt, options: MutationOptions) -> Switch:
@@ -174,16 +164,10 @@ class Switching:
             if isinstance(found, Move):
                 return _Visited(found)
             self._overtaking.overtake(found.move, attempt.actor)
-            pulled = self._pull(found.move)
-            adopted = self._replica.move(found)
-            quick = pulled and adopted
-            if quick:
-                lagging: tuple[str, ...] = ()
-                self._changed()  # now: a stop that comes next must write it to last-known-good
-            else:
-                lagging = await self._switch_workers(adopted=adopted)
-        switch = replace(_switch(found.move), resident=True, lagging=lagging, commit_s=time.monotonic() - started)
-        asyncio.get_running_loop().call_later(_FOLLOW_AFTER_S, self._follow, attempt, switch, found.epoch, quick)
+            adopted = await self._adoption.adopt_way_back(found)
+        commit_s = time.monotonic() - started
+        switch = replace(_switch(found.move), resident=True, lagging=adopted.lagging, commit_s=commit_s)
+        self._adoption.tell_soon(attempt.action, switch, adopted)
         return _Visited(found.move, switch)
 
     @asynccontextmanager
@@ -287,7 +271,7 @@ class Switching:
     async def _trusted(self, move: Move) -> VersionSpec:
         """Return what is needed to load a move's target; raises NotTrusted where policy refuses its signatures."""
         spec = self._kept(_key(move)) or await self._spec(move)
-        _check_trusted(spec, "served")
+        check_trusted(spec, "served")
         return spec
 
     def _kept(self, key: VersionKey) -> VersionSpec | None:
@@ -306,96 +290,10 @@ class Switching:
         )
         if attempt.action is Action.ROLLBACK:
             self._overtaking.overtake(move, attempt.actor)
-        lagging = await self.adopt(committed)
-        switch = replace(ready.switch, lagging=lagging, commit_s=time.monotonic() - started)
-        self._tell(attempt, switch, committed.epoch)
+        adopted = await self._adoption.adopt(committed)
+        switch = replace(ready.switch, lagging=adopted.lagging, commit_s=time.monotonic() - started)
+        self._adoption.tell(attempt.action, switch, adopted)
         return switch
-
-    def _pull(self, move: Move) -> bool:
-        """Have the workers take a committed way back at once, if it is the one that all of them know."""
-        way = self._workers.way_back(move.model, move.alias)
-        if self._levers is None or way is None:
-            return False
-        if (way.version, way.generation) != (move.to_version, move.generation_after):
-            return False
-        self._levers.pull(way.lever)
-        return True
-
-    def _follow(self, attempt: Attempt, switch: Switch, epoch: int, quick: bool) -> None:
-        """Do what a rollback's answer need not wait for."""
-        if quick:
-            self._workers.sync_soon()
-        self._tell(attempt, switch, epoch)
-
-    def _tell(self, attempt: Attempt, switch: Switch, epoch: int) -> None:
-        self._metrics.switched(switch.prepare_s, switch.commit_s)
-        log.info(
-            "%s committed",
-            attempt.action.value,
-            extra={
-                "alias": f"{switch.model}:{switch.alias}",
-                "from_version": switch.from_version,
-                "to_version": switch.to_version,
-                "generation": switch.generation,
-                "epoch": epoch,
-                "prepare_s": round(switch.prepare_s, 4),
-                "commit_s": round(switch.commit_s, 4),
-            },
-        )
-
-    async def adopt(self, committed: Committed) -> tuple[str, ...]:
-        """Take a commit of ours over and switch the workers; returns those that lag. What is committed stays so."""
-        return await self._switch_workers(adopted=self._replica.replace_model(committed))
-
-    async def _switch_workers(self, *, adopted: bool) -> tuple[str, ...]:
-        if not adopted:
-            try:
-                desired = await self._database.read(lambda registry: registry.desired())
-            except InterlockError as error:
-                log.error("a commit is taken over later, with the next look at the registry: %s", error.message)
-                return self._workers.names
-            self._replica.replace_all(desired)
-        lagging = await self._workers.sync()
-        self._changed()
-        return lagging
-
-    async def pin(self, attempt: Attempt, options: MutationOptions) -> None:
-        """Keep a version loaded without an alias; raises NotTrusted where policy refuses its signatures."""
-
-        async def trusted() -> None:
-            found = await self._database.read(lambda registry: registry.desired_version(attempt.model, attempt.version))
-            _check_trusted(self._replica.spec(found), "pinned")
-
-        await self.change(attempt, options, lambda registry: registry.pin(attempt), trusted)
-
-    async def change(
-        self,
-        attempt: Attempt,
-        options: MutationOptions,
-        write: Callable[[Registry], Committed],
-        check: Callable[[], Awaitable[None]] | None = None,
-    ) -> None:
-        """Make a change that is one transaction: pins, alias removals, retirements, deletions."""
-        if options.dry_run:
-            raise FailedPrecondition(
-                f"{attempt.action.value} has no dry run; `interlock show` and `log` tell the state"
-            )
-
-        async def work() -> str:
-            if check is not None:
-                await check()
-            await self.adopt(await self._database.write(write))
-            return "{}"
-
-        await self._mutations.run(attempt, work)
-
-
-def _check_trusted(spec: VersionSpec, what: str) -> None:
-    if spec.distrust:
-        raise NotTrusted(
-            f"version {spec.version} of {spec.model!r} is not {what}, nothing was changed: {spec.distrust}",
-            facts={"model": spec.model, "version": str(spec.version)},
-        )
 
 
 def _key(move: Move) -> VersionKey:

@@ -16,6 +16,7 @@ from interlock_registry.domain import Action
 
 from interlock_server.control.approving import Approving
 from interlock_server.control.auditing import Auditing
+from interlock_server.control.changing import Changing
 from interlock_server.control.database import Database
 from interlock_server.control.diffing import Diffing
 from interlock_server.control.downloading import Downloading
@@ -42,6 +43,7 @@ class AdminServicer(SigningServicer):
         database: Database,
         mutations: Mutations,
         switching: Switching,
+        changing: Changing,
         registering: Registering,
         quantizing: Quantizing,
         diffing: Diffing,
@@ -56,6 +58,7 @@ class AdminServicer(SigningServicer):
         self._database = database
         self._mutations = mutations
         self._switching = switching
+        self._changing = changing
         self._registering = registering
         self._quantizing = quantizing
         self._diffing = diffing
@@ -164,7 +167,7 @@ class AdminServicer(SigningServicer):
         attempt = await self._permitted(
             context, Action.REMOVE_ALIAS, request, request.model, options, alias=request.alias
         )
-        await self._switching.change(
+        await self._changing.change(
             attempt,
             options,
             lambda registry: registry.remove_alias(attempt, expected_generation=options.expected_generation),
@@ -180,7 +183,7 @@ class AdminServicer(SigningServicer):
         """Keep a version loaded."""
         options = convert.from_options(request.options)
         attempt = await self._permitted(context, Action.PIN, request, request.model, options, version=request.version)
-        await self._switching.pin(attempt, options)
+        await self._changing.pin(attempt, options)
         return admin_pb2.PinVersionResponse()
 
     @unary
@@ -192,7 +195,7 @@ class AdminServicer(SigningServicer):
         """Stop keeping a version for its own sake."""
         options = convert.from_options(request.options)
         attempt = await self._permitted(context, Action.UNPIN, request, request.model, options, version=request.version)
-        await self._switching.change(attempt, options, lambda registry: registry.unpin(attempt))
+        await self._changing.change(attempt, options, lambda registry: registry.unpin(attempt))
         return admin_pb2.UnpinVersionResponse()
 
     @unary
@@ -206,7 +209,7 @@ class AdminServicer(SigningServicer):
         attempt = await self._permitted(
             context, Action.RETIRE, request, request.model, options, version=request.version
         )
-        await self._switching.change(attempt, options, lambda registry: registry.retire(attempt))
+        await self._changing.change(attempt, options, lambda registry: registry.retire(attempt))
         ref = ModelRef(request.model, version=request.version)
         version = await self._database.read(lambda registry: registry.version(ref))
         return admin_pb2.RetireVersionResponse(version=convert.version(version))
@@ -222,7 +225,7 @@ class AdminServicer(SigningServicer):
         attempt = await self._permitted(
             context, Action.DELETE, request, request.model, options, version=request.version
         )
-        await self._switching.change(attempt, options, lambda registry: registry.delete(attempt))
+        await self._changing.change(attempt, options, lambda registry: registry.delete(attempt))
         ref = ModelRef(request.model, version=request.version)
         version = await self._database.read(lambda registry: registry.version(ref))
         return admin_pb2.DeleteVersionResponse(version=convert.version(version))

@@ -22,8 +22,10 @@ from interlock_registry.derived_store import DerivedStore
 from interlock_registry.domain import Action, Attempt, NewVersion
 from interlock_registry.manifest import Blob, Manifest
 from interlock_registry.tool import Sandbox
+from interlock_server.control.adoption import Adoption
 from interlock_server.control.approving import Approving
 from interlock_server.control.auditing import Auditing
+from interlock_server.control.changing import Changing
 from interlock_server.control.database import Database
 from interlock_server.control.deriving import Deriving
 from interlock_server.control.diffing import Diffing
@@ -103,7 +105,9 @@ class Rig:
     mutations: Mutations
     reconciler: Reconciler
     deriving: Deriving
+    adoption: Adoption
     switching: Switching
+    changing: Changing
     registering: Registering
     standing: Standing
     membership: Membership
@@ -137,7 +141,7 @@ class Rig:
             tolerances=DEFAULT_TOLERANCES,
         )
         made = await self.database.write(lambda registry: registry.register(new, attempt(Action.REGISTER, model)))
-        await self.switching.adopt(made.committed)
+        await self.adoption.adopt(made.committed)
         return made.version.version
 
     async def add_stuck(self, model: str = "m") -> int:
@@ -239,6 +243,7 @@ async def running(engine: Engine, root: Path, *, replica_id: str = "r", **change
         approving = Approving(settings, database, mutations)
         reconciler.subscribe(deriving.look)
         workers.subscribe(deriving.watch)
+        adoption = Adoption(database, replica, workers, metrics, reconciler.changed, levers)
         switching = Switching(
             database,
             mutations,
@@ -246,16 +251,15 @@ async def running(engine: Engine, root: Path, *, replica_id: str = "r", **change
             workers,
             membership,
             rollouts,
-            metrics,
             deriving,
-            reconciler.changed,
+            adoption,
             approvals=approving.needed,
-            levers=levers,
         )
+        changing = Changing(database, mutations, replica, adoption)
         uploads = Uploads(settings, data.uploads, metrics)
-        registering = Registering(settings, uploads, artifacts, database, mutations, switching, deriving, trust)
+        registering = Registering(settings, uploads, artifacts, database, mutations, adoption, deriving, trust)
         auditing = Auditing(database, settings, data.state, replica_id)
-        signing = Signing(database, mutations, switching, trust)
+        signing = Signing(database, mutations, adoption, trust)
         quantizing = Quantizing(settings, data.uploads, artifacts, database, mutations, registering)
         downloading = Downloading(settings, data.downloads, artifacts, database)
         standing = Standing(
@@ -275,6 +279,7 @@ async def running(engine: Engine, root: Path, *, replica_id: str = "r", **change
                 database,
                 mutations,
                 switching,
+                changing,
                 registering,
                 quantizing,
                 diffing,
@@ -304,7 +309,9 @@ async def running(engine: Engine, root: Path, *, replica_id: str = "r", **change
             mutations,
             reconciler,
             deriving,
+            adoption,
             switching,
+            changing,
             registering,
             standing,
             membership,

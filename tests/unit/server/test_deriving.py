@@ -221,7 +221,7 @@ async def test_what_is_pinned_gets_its_form_behind_and_is_loaded_from_it_by_the_
     async with running(engine, root, derived_min_bytes=0) as rig:
         version = await rig.add(content=content(1))
         pin = attempt(Action.PIN, version=version)
-        await rig.switching.change(pin, MutationOptions(), lambda registry: registry.pin(pin))
+        await rig.changing.change(pin, MutationOptions(), lambda registry: registry.pin(pin))
         await eventually_async(lambda: len(held(rig)) == 1, "its form is made", 30.0)
         leftover = root / "derived" / ".making-1"
         leftover.write_bytes(b"half")
