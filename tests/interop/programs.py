@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
+from tests import environments
 from tests.interop.compiled import GoProgram, JavaProgram
 from tests.server import Server
 
@@ -43,26 +42,18 @@ class PythonProgram:
     packages: tuple[str, ...]
 
     @property
-    def _folder(self) -> Path:
-        return ROOT / f".venv-interop-{self.name}"
+    def _environment(self) -> str:
+        return f"interop-{self.name}"
 
     def set_up(self) -> None:
         """Make the environment; it is made anew when the packages change."""
-        stamp = self._folder / "interop-packages"
-        wanted = hashlib.sha256(repr((sys.version, self.packages)).encode()).hexdigest()
-        if stamp.exists() and stamp.read_text() == wanted:
-            return
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(self._folder)], check=True)
-        python = str(self._folder / "bin" / "python")
-        quiet = ("--disable-pip-version-check", "--no-input", "--quiet")
-        subprocess.run([python, "-m", "pip", "install", *quiet, *self.packages], check=True)
-        stamp.write_text(wanted)
+        environments.set_up(self._environment, self.packages)
 
     def command(self, server: Server) -> Sequence[str]:
         """Return the command line of its session."""
         # -P: the folder of the script must not come before the client's own packages.
         return [
-            str(self._folder / "bin" / "python"),
+            str(environments.folder_of(self._environment) / "bin" / "python"),
             "-P",
             "-W",
             "error",

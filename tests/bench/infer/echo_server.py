@@ -10,6 +10,8 @@ from typing import Final
 import grpc
 import grpc.aio
 
+from tests.bench.infer.introductions import INTRODUCTIONS
+
 _SERVICE: Final = "inference.GRPCInferenceService"
 _THREADS: Final = 16
 
@@ -28,6 +30,8 @@ def on_threads() -> None:
     """Serve until standard input ends."""
     server = grpc.server(ThreadPoolExecutor(_THREADS))
     methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {"ModelInfer": grpc.unary_unary_rpc_method_handler(echo)}
+    for name, introduce in INTRODUCTIONS.items():
+        methods[name] = grpc.unary_unary_rpc_method_handler(lambda data, _, introduce=introduce: introduce(data))
     server.add_registered_method_handlers(_SERVICE, methods)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()

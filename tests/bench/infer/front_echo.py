@@ -13,17 +13,23 @@ from interlock_server.front.core import CoreFront
 from interlock_server.front.native import NativeFront
 from interlock_server.front.seam import Arity, Call, Conversation, Front
 
-_METHOD: Final = "/inference.GRPCInferenceService/ModelInfer"
+from tests.bench.infer.introductions import INTRODUCTIONS, path_of
+
+_METHOD: Final = path_of("ModelInfer")
+_INTRODUCTIONS: Final = {path_of(name): introduce for name, introduce in INTRODUCTIONS.items()}
 
 
 class Echo:
     """The handler that does nothing."""
 
-    methods: Final[Mapping[str, Arity]] = {_METHOD: Arity.UNARY}
+    methods: Final[Mapping[str, Arity]] = {_METHOD: Arity.UNARY} | dict.fromkeys(_INTRODUCTIONS, Arity.UNARY)
 
     def handle(self, call: Call) -> None:
-        """Answer with what was asked."""
-        call.done(call.request)
+        """Answer with what was asked, or to who asks what this is."""
+        if call.method == _METHOD:
+            call.done(call.request)
+        else:
+            call.done(_INTRODUCTIONS[call.method](call.request))
 
     def converse(self, call: Conversation) -> None:
         """Refuse."""

@@ -29,10 +29,10 @@ _ON_ONE_CONNECTION: Final = 6
 """Requests in flight on one connection, as NVIDIA's perf_analyzer has them."""
 _TIMEOUT_S: Final = 10.0
 _WARM_S: Final = 0.7
-_FROM: Final = 8
+FROM: Final = 8
 """Requests in flight from which on a front has a target."""
-_MOST_OF_ECHO: Final = {"core": 0.65, "native": 0.45}
-_TARGETS_US: Final = {"core": {1: 220, 8: 90, 32: 70, 64: 65}, "native": {1: 170, 8: 65, 32: 48, 64: 40}}
+MOST_OF_ECHO: Final = {"core": 0.65, "native": 0.45}
+TARGETS_US: Final = {"core": {1: 220, 8: 90, 32: 70, 64: 65}, "native": {1: 170, 8: 65, 32: 48, 64: 40}}
 """What a request may cost on the machine that the targets are for, where an echo of grpcio's costs 156."""
 
 
@@ -180,7 +180,7 @@ def lines(measured: Sequence[Measured]) -> list[Line]:
         note = ""
         if mine is not None:
             note = f"{mine.of_its_own_echo:.2f} × its own echo, {mine.of_bare_server:.2f} × the bare server"
-            aim = _TARGETS_US.get(front, {}).get(each.in_flight)
+            aim = TARGETS_US.get(front, {}).get(each.in_flight)
             note += f"; target there ≤ {aim} µs" if aim else ""
         found.append(
             Line(
@@ -194,7 +194,7 @@ def lines(measured: Sequence[Measured]) -> list[Line]:
                 failed=each.failed,
                 ratio=None if each.target == ECHO else each.cpu_us / echo_us,
                 over="" if each.target == ECHO else "CPU of grpcio's echo",
-                target=_MOST_OF_ECHO.get(front) if each.in_flight >= _FROM else None,
+                target=MOST_OF_ECHO.get(front) if each.in_flight >= FROM else None,
                 note=note,
             )
         )
