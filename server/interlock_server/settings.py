@@ -231,7 +231,9 @@ class Settings(BaseSettings):
         MIB, ge=0, description="Artifacts under this are loaded as they are, without a derived form."
     )
     intra_op_threads: int = Field(
-        0, ge=0, description="Threads of ONNX Runtime's pool; 0: the cores, shared out among the workers."
+        0,
+        ge=0,
+        description="Threads for a version's runs, shared out among its instances; 0: the cores over the workers.",
     )
     poll_s: float = Field(1.0, gt=0, description="How often the registry and the workers are looked at.")
 

@@ -257,6 +257,11 @@ def for_engine(spec: TensorSpec, array: Array) -> Array:
     return texts.reshape(array.shape)
 
 
+def share(threads: int, lanes: int) -> int:
+    """Return how many threads a run has where so many take place at a time: more would only be in each other's way."""
+    return max(1, threads // lanes)
+
+
 class Engine:
     """Loads graphs on the provider that was chosen at start."""
 
@@ -282,13 +287,15 @@ class Engine:
         optimised: bool = False,
         then: Callable[[], None] = _nothing,
         device: int = 0,
+        lanes: int = 1,
         digest: str = "",
     ) -> Session:
         """Load a graph from a path (from bytes it would hold the GIL); raises InternalError.
 
         One that is `optimised` already is taken as it is. `then` is called on this thread once the session's own
         threads run and before the work begins: what it does to this thread, such as lowering its priority, they do
-        not inherit. `device` and `digest` (the artifact's) matter on a GPU only.
+        not inherit. `lanes` is how many runs it has at a time: each has its share of the threads. `device` and `digest`
+        (the artifact's) matter on a GPU only.
         """
         wanted: Sequence[Provider] = (Provider(CPU_PROVIDER),)
         try:
@@ -296,7 +303,7 @@ class Engine:
                 wanted = chain(self._gpu, device, digest)
                 if self._gpu.tensorrt:
                     Path(cache_of(self._gpu, digest)).mkdir(parents=True, exist_ok=True)
-            session = _open(Path(path), wanted, self._threads, optimised=optimised, then=then)
+            session = _open(Path(path), wanted, share(self._threads, lanes), optimised=optimised, then=then)
         except Exception as error:
             raise InternalError(f"ONNX Runtime cannot load it: {_first_line(error)}") from error
         names = {item.name for item in session.get_inputs()}

@@ -20,6 +20,7 @@ from interlock_registry.derived import Form
 from interlock_registry.derived_store import files_of, graph_of, root_of
 from interlock_registry.manifest import Manifest
 
+from interlock_server.gpu import Placement
 from interlock_server.process.notes import Notes
 from interlock_server.snapshot import VersionSpec
 from interlock_server.worker.allocator import give_back_memory
@@ -89,11 +90,11 @@ class Loader:
             watch.begin_loading()
             try:
                 first, *more = self._engine.placements(spec.config.instances)
-                proven = self._open(servable, first.device)
+                proven = self._open(servable, first)
                 pace = self._pace(spec, proven)
                 sessions = [proven.session] * first.lanes
                 for each in more:
-                    sessions += [self._again(servable, each.device)] * each.lanes
+                    sessions += [self._again(servable, each)] * each.lanes
             except InterlockError as error:
                 self._give_up(servable, error)
                 watch.close()
@@ -116,15 +117,15 @@ class Loader:
             servable.transition(ServableState.READY, servable.fell_back, batcher=batcher)
             log.info("loaded", extra={"version": str(spec.key), "load_s": round(servable.load_s, 4)})
 
-    def _again(self, servable: Servable, device: int) -> Session:
+    def _again(self, servable: Servable, place: Placement) -> Session:
         """Return one more session like the first one, proven where it will run."""
         spec, form = servable.spec, servable.loaded_from is LoadedFrom.DERIVED
         graph = str(graph_of(Path(spec.derived_path))) if form else spec.graph_path
-        session = self._make(graph, spec, device, optimised=form)
+        session = self._make(graph, spec, place, optimised=form)
         self._prove(spec, session)
         return session
 
-    def _open(self, servable: Servable, device: int) -> _Proven:
+    def _open(self, servable: Servable, place: Placement) -> _Proven:
         """Return the version's session, warm and proven; raises what keeps it from being served."""
         spec = servable.spec
         if spec.damage:
@@ -133,7 +134,7 @@ class Loader:
             raise NotTrusted(spec.distrust)
         if spec.quarantine:
             raise FailedPrecondition(spec.quarantine)
-        return self._open_derived(servable, device) or self._open_artifact(servable, device)
+        return self._open_derived(servable, place) or self._open_artifact(servable, place)
 
     def _watch(self, spec: VersionSpec) -> Watch:
         slot = self._notes.slot(str(spec.key)) if self._notes is not None else None
@@ -148,7 +149,7 @@ class Loader:
             measure(spec, proven.session, pace)
         return pace
 
-    def _open_derived(self, servable: Servable, device: int) -> _Proven | None:
+    def _open_derived(self, servable: Servable, place: Placement) -> _Proven | None:
         """Return a proven session of the derived form; None where there is none or it is of no use."""
         spec = servable.spec
         # What a version is suspected of, its form may have done.
@@ -156,7 +157,7 @@ class Loader:
             return None
         try:
             graph = self._verify_derived(spec)
-            session = self._make(graph, spec, device, optimised=True)
+            session = self._make(graph, spec, place, optimised=True)
             servable.advance(ServableState.LOADING, ServableState.WARMING)
             shortest_run_s = self._prove(spec, session)
             # Kernels packed their weights anew, found them equal to the file's, and freed them.
@@ -174,26 +175,27 @@ class Loader:
         servable.fell_back = f"its derived form is not used: {why}"
         return None
 
-    def _open_artifact(self, servable: Servable, device: int) -> _Proven:
+    def _open_artifact(self, servable: Servable, place: Placement) -> _Proven:
         spec = servable.spec
         self._verify_artifact(spec)
-        session = self._make(spec.graph_path, spec, device, optimised=False)
+        session = self._make(spec.graph_path, spec, place, optimised=False)
         servable.advance(ServableState.LOADING, ServableState.WARMING)
         shortest_run_s = self._prove(spec, session)
         servable.loaded_from = servable.loaded_from or LoadedFrom.ARTIFACT
         return _Proven(session, shortest_run_s)
 
-    def _make(self, path: str, spec: VersionSpec, device: int, *, optimised: bool) -> Session:
-        return self._maker.submit(self._make_on_a_new_thread, path, spec, device, optimised).result()
+    def _make(self, path: str, spec: VersionSpec, place: Placement, *, optimised: bool) -> Session:
+        return self._maker.submit(self._make_on_a_new_thread, path, spec, place, optimised).result()
 
-    def _make_on_a_new_thread(self, path: str, spec: VersionSpec, device: int, optimised: bool) -> Session:
+    def _make_on_a_new_thread(self, path: str, spec: VersionSpec, place: Placement, optimised: bool) -> Session:
         def load() -> Session:
             return self._engine.load(
                 path,
                 spec.signature,
                 optimised=optimised,
                 then=low_priority_thread,
-                device=device,
+                device=place.device,
+                lanes=place.lanes,
                 digest=spec.digest,
             )
 

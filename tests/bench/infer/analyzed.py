@@ -20,7 +20,7 @@ from tests.bench.infer import perf_analyzer, targets
 from tests.bench.infer.bare_loop import Bare, best
 from tests.bench.infer.drive import Driven
 from tests.bench.infer.line import Line
-from tests.bench.infer.parts import Model, line, serving
+from tests.bench.infer.parts import Model, line, over_loop, serving, ways_to_serve
 from tests.bench.infer.perf_analyzer import Program, analyze
 from tests.bench.infer.targets import ECHO
 from tests.bench.infer.tiny import FROM, IN_FLIGHT, MOST_OF_ECHO, TARGETS_US
@@ -70,13 +70,13 @@ def _fronts(program: Program, folder: Path, seconds: float) -> list[Line]:
         for each in asked:
             for model in wanted:
                 run(each.address, model.name, 8, each.pids, _WARM_S)
-        for model, depths in (("tiny", IN_FLIGHT), ("large", (1, 4))):
+        for name, depths in (("tiny", IN_FLIGHT), ("large", (1, 4))):
             for in_flight in depths:
                 rounds: Mapping[str, list[Driven]] = {each.server: [] for each in asked}
                 for _ in range(_ROUNDS):
                     for each in asked:
-                        rounds[each.server].append(run(each.address, model, in_flight, each.pids, seconds))
-                found += _compared(model, in_flight, {name: _middle(each) for name, each in rounds.items()})
+                        rounds[each.server].append(run(each.address, name, in_flight, each.pids, seconds))
+                found += _compared(name, in_flight, {server: _middle(each) for server, each in rounds.items()})
     return found
 
 
@@ -129,26 +129,21 @@ def _resnet(program: Program, folder: Path, seconds: float) -> list[Line]:
     file = artifacts.network(0)
     path = models.write(folder / "bare.onnx", file)
     x = np.random.default_rng(0).standard_normal((1, 3, 224, 224), np.float32)
+    wanted = ways_to_serve(_RESNET, file)
     found: list[Line] = []
-    with serving(folder / _RESNET, [Model(_RESNET, file, ServingConfig(max_batch_size=4))]) as (address, pids):
+    with serving(folder / _RESNET, wanted) as (address, pids):
         for in_flight in (4, 1):
-            rounds: list[Driven] = []
-            bare: list[Bare] = []
+            rounds: Mapping[str, list[Driven]] = {model.name: [] for model in wanted}
+            loops: list[Bare] = []
             for _ in range(_ROUNDS):
-                rounds.append(analyze(program, address, _RESNET, in_flight, pids, 2 * seconds, folder))
-                bare.append(best(path, x, in_flight, seconds))
-            found += _over_loop(in_flight, rounds, bare)
+                loops.append(best(path, x, in_flight, seconds))
+                for name, taken in rounds.items():
+                    taken.append(analyze(program, address, name, in_flight, pids, 2 * seconds, folder))
+            bare = Bare(loops[0].how, median(each.rate for each in loops), median(each.p50_ms for each in loops))
+            case = f"{_RESNET}, {in_flight} in flight"
+            server = f"bare loop, {bare.how}"
+            found.append(Line(part=_PART, case=case, server=server, rate=bare.rate, p50_ms=bare.p50_ms))
+            for model in wanted:
+                ours = _middle(rounds[model.name])
+                found.append(over_loop(_PART, case, model, ours, bare, alone=in_flight == 1))
     return found
-
-
-def _over_loop(in_flight: int, rounds: Sequence[Driven], bare: Sequence[Bare]) -> list[Line]:
-    case = f"{_RESNET}, {in_flight} in flight"
-    rate, p50_ms = median(each.rate for each in bare), median(each.p50_ms for each in bare)
-    ours = _middle(rounds)
-    loop = Line(part=_PART, case=case, server=f"bare loop, {bare[0].how}", rate=rate, p50_ms=p50_ms)
-    if in_flight == 1:
-        ratio, over, target = ours.p50_ms / p50_ms, "latency of the bare loop", 1.03
-    else:
-        ratio, over, target = ours.rate / rate, "throughput of the bare loop", 0.97
-    most = in_flight == 1
-    return [loop, line(_PART, case, "interlock", ours, ratio=ratio, over=over, target=target, most=most)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from interlock_client.bench.plan import Load
 from tests import models
 from tests.bench import artifacts
 from tests.bench.infer import networks
-from tests.bench.infer.bare_loop import best
+from tests.bench.infer.bare_loop import Bare, best
 from tests.bench.infer.drive import Driven, drive, request
 from tests.bench.infer.line import Line
 from tests.bench.machine import family
@@ -75,23 +76,40 @@ def _network(folder: Path, seconds: float, name: str, file: bytes, shape: tuple[
     x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     path = models.write(folder / f"{name}-bare.onnx", file)
     found: list[Line] = []
-    config = ServingConfig(max_batch_size=4)
-    with serving(folder / name, [Model(name, file, config)]) as (address, pids):
-        asked = [request(name, x)]
+    with serving(folder / name, ways_to_serve(name, file)) as (address, pids):
         for in_flight in (4, 1):
-            ours = drive(address, asked, Load(in_flight), pids, seconds)
             bare = best(path, x, in_flight, seconds / 2)
             case = f"{in_flight} in flight"
             found.append(
                 Line(part=name, case=case, server=f"bare loop, {bare.how}", rate=bare.rate, p50_ms=bare.p50_ms)
             )
-            if in_flight == 1:
-                ratio, over, target = ours.p50_ms / bare.p50_ms, "latency of the bare loop", 1.03
-            else:
-                ratio, over, target = ours.rate / bare.rate, "throughput of the bare loop", 0.97
-            most = in_flight == 1
-            found.append(line(name, case, "interlock", ours, ratio=ratio, over=over, target=target, most=most))
+            for model in ways_to_serve(name, file):
+                ours = drive(address, [request(model.name, x)], Load(in_flight), pids, seconds)
+                found.append(over_loop(name, case, model, ours, bare, alone=in_flight == 1))
     return found
+
+
+def ways_to_serve(name: str, file: bytes) -> list[Model]:
+    """Return a model as it is served by default, and as many runs of it at a time as there are cores."""
+    cores = len(os.sched_getaffinity(0))
+    return [
+        Model(name, file, ServingConfig(max_batch_size=4)),
+        Model(f"{name}-{cores}", file, ServingConfig(max_batch_size=1, instances=cores)),
+    ]
+
+
+def over_loop(part: str, case: str, model: Model, ours: Driven, bare: Bare, *, alone: bool) -> Line:
+    """Return the line of a model beside the bare loop: by latency where each request is alone, else by throughput."""
+    instances = model.config.instances
+    server = "interlock" if instances == 1 else f"interlock, {instances} instances"
+    if not alone:
+        ratio, over, target = ours.rate / bare.rate, "throughput of the bare loop", 0.97
+        return line(part, case, server, ours, ratio=ratio, over=over, target=target, most=False)
+    # Instances are for throughput: a request that is alone then has one core.
+    target_alone = 1.03 if instances == 1 else None
+    return line(
+        part, case, server, ours, ratio=ours.p50_ms / bare.p50_ms, over="latency of the bare loop", target=target_alone
+    )
 
 
 def batching(folder: Path, seconds: float) -> list[Line]:

@@ -55,13 +55,14 @@ def set_up() -> Program:
     tried = subprocess.run(
         [str(program.path), "--version"], env=program.environment(), capture_output=True, text=True, check=False
     )
-    if "libb64" in tried.stderr:
+    said = tried.stdout + tried.stderr
+    if "libb64" in said:
         raise ProgramMissing(
             "perf_analyzer needs the library libb64: apt-get install --no-install-recommends libb64-0d "
             "(or name its folder in LD_LIBRARY_PATH)"
         )
-    if "Perf Analyzer" not in tried.stdout:
-        raise ProgramMissing(f"perf_analyzer does not run here: {(tried.stderr or tried.stdout).strip()}")
+    if "Perf Analyzer" not in said:
+        raise ProgramMissing(f"perf_analyzer does not run here: {said.strip()}")
     return program
 
 

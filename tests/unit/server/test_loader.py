@@ -197,10 +197,11 @@ class TwoDevices(Engine):
         optimised: bool = False,
         then: Callable[[], None] = lambda: None,
         device: int = 0,
+        lanes: int = 1,
         digest: str = "",
     ) -> Session:
         self.asked.append((device, digest))
-        return super().load(path, signature, optimised=optimised, then=then, device=device, digest=digest)
+        return super().load(path, signature, optimised=optimised, then=then, device=device, lanes=lanes, digest=digest)
 
 
 def test_each_instance_on_a_gpu_has_a_session_of_its_own_on_the_devices_in_turn(tmp_path: Path) -> None:
@@ -217,11 +218,17 @@ def test_each_instance_on_a_gpu_has_a_session_of_its_own_on_the_devices_in_turn(
     servable.drain(1.0)
 
 
-def test_instances_on_the_cpu_share_one_session(engine: Engine, tmp_path: Path) -> None:
-    servable = loaded(engine, version_spec(tmp_path, 2, config=ServingConfig(instances=3)))
+@pytest.mark.parametrize(("threads", "instances", "each"), [(1, 3, 1), (4, 2, 2), (3, 2, 1), (2, 1, 2)])
+def test_instances_on_the_cpu_share_one_session_and_its_threads(
+    tmp_path: Path, threads: int, instances: int, each: int
+) -> None:
+    servable = loaded(Engine("cpu", threads), version_spec(tmp_path, 2, config=ServingConfig(instances=instances)))
     batcher = servable.lease()
     assert batcher is not None
-    assert [lane.session for lane in batcher._lanes] == [batcher._lanes[0].session] * 3
+    session = batcher._lanes[0].session
+    assert isinstance(session, Session)
+    assert [lane.session for lane in batcher._lanes] == [session] * instances
+    assert session._session.get_session_options().intra_op_num_threads == each
     servable.release()
     servable.drain(1.0)
 
