@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from interlock.errors import InvalidModel
-from interlock.locations import is_plain_location
+from interlock.locations import check_graph_size, is_plain_location
 
 _MAX_DEPTH: Final = 200
 _MAX_NAMED: Final = 5
@@ -60,10 +60,15 @@ def data_files(model: Path) -> Mapping[str, Path]:
 
 
 def locations(model: Path) -> frozenset[str]:
-    """Return the locations that a model's tensors name; none where it cannot be read as a model."""
+    """Return the locations that a model's tensors name; none where it cannot be read as a model.
+
+    Raises InvalidModel for a file that cannot be read, or is too large to be a graph.
+    """
     try:
         with model.open("rb") as file:
-            if os.fstat(file.fileno()).st_size == 0:
+            size = os.fstat(file.fileno()).st_size
+            check_graph_size(model.name, size)
+            if size == 0:
                 return frozenset()
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 return frozenset(_walk(data, 0, len(data), "model", 0))
@@ -101,6 +106,8 @@ def _fields(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, i
     while at < end:
         tag, at = _varint(data, at, end)
         wire = tag & 7
+        if not tag >> 3:  # nobody's, and a large file of zeros would be walked for minutes
+            raise _Unreadable
         if wire == _BYTES:
             length, at = _varint(data, at, end)
             if length > end - at:

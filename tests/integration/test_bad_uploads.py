@@ -203,6 +203,11 @@ def test_an_announced_size_over_the_limit_is_refused_before_a_byte_is_taken(
     status: Any = caught.value
     assert status.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and "max_upload_bytes" in status.details()
     refused_once(running, admin, "giant", "TOO_LARGE")
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.RegisterVersion(stream("large", [upload_file(GOOD, size_bytes=1 << 31)]), timeout=30)
+    status = caught.value
+    assert status.code() is grpc.StatusCode.INVALID_ARGUMENT and "cannot exceed 2 GiB" in status.details()
+    refused_once(running, admin, "large", "INVALID_MODEL")
 
 
 @pytest.mark.parametrize("attempt", range(5))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from interlock.errors import InvalidArgument, NotProven, StorageFull, TooLarge, Violation
-from interlock.locations import MAX_LOCATION, is_plain_location
+from interlock.locations import MAX_LOCATION, check_graph_size, is_plain_location
 from interlock.model import FileRole, ServingConfig, UploadFile, UploadHeader
 from interlock.types import model_name
 from interlock_registry import disk
@@ -89,7 +89,7 @@ class Uploads:
             shutil.rmtree(leftover, ignore_errors=True)
 
     def check(self, header: UploadHeader) -> None:
-        """Refuse what need not be received; raises InvalidArgument, NotProven, TooLarge, StorageFull."""
+        """Refuse what need not be received; raises InvalidArgument, InvalidModel, NotProven, TooLarge, StorageFull."""
         model_name(header.model)
         roles = [file.role for file in header.files]
         if roles.count(FileRole.MODEL) != 1 or roles.count(FileRole.GOLDEN) > 1:
@@ -119,6 +119,8 @@ class Uploads:
         limit = self._settings.max_upload_bytes
         if file.size_bytes > limit:
             raise TooLarge(f"file {file.name!r}", file.size_bytes, limit, "max_upload_bytes")
+        if file.role is FileRole.MODEL:
+            check_graph_size(file.name, file.size_bytes)
         if file.size_bytes < 0 or len(file.sha256) != 64:
             raise _invalid("files", f"file {file.name!r} needs its size and its sha256 in hexadecimal")
         if file.role is FileRole.DATA and not is_plain_location(file.name):

@@ -72,8 +72,16 @@ def test_a_location_is_found_wherever_it_is(
 
 def test_a_model_of_one_file_has_none_and_what_is_no_model_is_left_to_the_server(tmp_path: Path) -> None:
     assert locations(save(tmp_path, model_with())) == frozenset()
-    for content in (b"", b"this is no model", b"\x08", models.mlp()[:-9]):
+    for content in (b"", b"this is no model", b"\x08", models.mlp()[:-9], bytes(1 << 26)):
         assert locations(models.write(tmp_path / "x.onnx", content)) == frozenset()
+
+
+def test_a_file_over_two_gigabytes_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    with path.open("wb") as file:
+        file.truncate(1 << 31)
+    with pytest.raises(InvalidModel, match=r"m.onnx has 2147483648 bytes, .* 2 GiB: export .* in a file beside it"):
+        plan("m", path, golden=None, config=None, note="", tags=None, options=MutationOptions())
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
