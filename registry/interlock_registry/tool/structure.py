@@ -11,14 +11,14 @@ from typing import Final
 import onnx
 from google.protobuf.message import DecodeError
 from interlock.errors import InvalidModel
+from interlock.locations import check_graph_size
 from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto
 
 from interlock_registry.manifest import Operator, Opset
 from interlock_registry.tool.interface import check_interface
 from interlock_registry.tool.job import ModelLimits
-from interlock_registry.tool.text import printable
+from interlock_registry.tool.text import not_utf8, printable
 
-_MAX_PROTOBUF: Final = (1 << 31) - 1
 DOMAINS: Final = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 """Operator sets that a plain ONNX Runtime implements; a model may add functions of its own."""
 _ONNX: Final = "ai.onnx"
@@ -58,12 +58,7 @@ def parse(path: Path) -> ModelProto:
     size = path.stat().st_size
     if size == 0:
         raise InvalidModel(f"{path.name} is empty; {_ADVICE}", check="format")
-    if size > _MAX_PROTOBUF:
-        raise InvalidModel(
-            f"{path.name} has {size} bytes, but one ONNX file cannot exceed 2 GiB: save it with its weights in a file "
-            "beside it (torch.onnx.export(..., external_data=True))",
-            check="format",
-        )
+    check_graph_size(path.name, size)
     data = path.read_bytes()
     try:
         model = onnx.load_model_from_string(data)
@@ -71,6 +66,11 @@ def parse(path: Path) -> ModelProto:
         raise InvalidModel(f"{path.name} is not a whole ONNX model: it {_looks_like(data)}", check="format") from error
     if model.ir_version == 0 or not model.HasField("graph"):
         raise InvalidModel(f"{path.name} is not an ONNX model: it {_looks_like(data)}", check="format")
+    broken = not_utf8(model)
+    if broken is not None:
+        raise InvalidModel(
+            f"{path.name} holds a text that is not UTF-8: {broken}; rename it and save again", check="names"
+        )
     return model
 
 

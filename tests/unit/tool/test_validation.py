@@ -15,6 +15,7 @@ from interlock.errors import GoldenMismatch, InvalidGolden, InvalidModel
 from interlock.golden import Tolerance
 from interlock.types import DType, TensorSpec
 from interlock_registry.tool import ModelLimits, ToolLimits, ValidateJob, ValidateReport
+from interlock_registry.tool.structure import parse
 from interlock_registry.tool.validation import validate
 from onnx import TensorProto, helper
 
@@ -57,6 +58,21 @@ def test_what_is_no_whole_onnx_file_is_refused_by_what_it_is(tmp_path: Path, dat
         check(tmp_path, data)
     assert caught.value.facts["check"] == "format"
     assert str(tmp_path) not in caught.value.message
+
+
+@pytest.mark.parametrize("text", [b"MatMul", b"batch", b"h0", b"w1", b"test"])
+def test_a_text_that_is_not_utf8_is_refused_wherever_it_is(tmp_path: Path, text: bytes) -> None:
+    assert text in models.mlp()
+    with pytest.raises(InvalidModel, match=r"not UTF-8: \w+ '\\xff") as caught:
+        check(tmp_path, models.mlp().replace(text, b"\xff" + text[1:]))
+    assert caught.value.facts["check"] == "names"
+
+
+def test_a_graph_over_two_gigabytes_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    with (tmp_path / "m.onnx").open("wb") as file:
+        file.truncate(1 << 31)
+    with pytest.raises(InvalidModel, match="cannot exceed 2 GiB"):
+        parse(tmp_path / "m.onnx")
 
 
 def test_a_newer_ir_version_is_refused_with_both_numbers(tmp_path: Path) -> None:
