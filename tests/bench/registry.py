@@ -2,8 +2,9 @@
 
     python -m tests.bench.registry [--versions N]... [--database NAME]... [--rounds N] [--quick]
 
-Both databases lie on this machine's disk, PostgreSQL with fsync as its users have it. Rows are made by the registry's
-own writer, in large transactions. Every operation is then timed alone, on models chosen at random.
+Both databases lie on this machine's disk, PostgreSQL with fsync as its users have it. Of each model one version is made
+by the registry's own writer and the others are copies of its rows; events and moves are all its own. Every operation is
+then timed alone, on models chosen at random.
 """
 
 from __future__ import annotations
@@ -27,11 +28,13 @@ from interlock.v1.worker_pb2 import ApplyRequest
 from interlock_registry.attempts import draft
 from interlock_registry.domain import Action, Committed
 from interlock_registry.registry import Registry
+from interlock_registry.sql import tables as t
 from interlock_registry.sql.database import Database
 from interlock_registry.sql.writer import Writer
 from interlock_server.control.replica import Replica
 from interlock_server.snapshot_wire import SnapshotReader, SnapshotWriter, snapshot_message
 from rich.console import Console
+from sqlalchemy import insert, select, update
 
 from tests.bench.grid import Cell, Grid
 from tests.bench.machine import Machine, this_machine
@@ -80,14 +83,29 @@ def names(versions: int) -> list[str]:
 
 
 def _fill_model(writer: Writer, model: str) -> None:
+    """Make the first version as a registration does, and the others as copies of its rows with digests of their own."""
     now = datetime.now(UTC)
     new = new_version(model)
     writer.insert_model(model, now)
-    for _ in range(PER_MODEL):
-        number = writer.take_number(model)
-        graph = replace(new.manifest.graph, digest=_digest(model, number))
-        made = replace(new, manifest=replace(new.manifest, graph=graph))
-        writer.insert_version(made, number, actor="ada", now=now)
+    graph = replace(new.manifest.graph, digest=_digest(model, 1))
+    made = replace(new, manifest=replace(new.manifest, graph=graph))
+    writer.insert_version(made, writer.take_number(model), actor="ada", now=now)
+    connection, artifact = writer._connection, made.manifest.digest
+    connection.execute(update(t.models).where(t.models.c.name == model).values(next_version=PER_MODEL + 1))
+    for table, mine, renamed in (
+        (t.artifacts, t.artifacts.c.digest == artifact, "digest"),
+        (t.artifact_blobs, t.artifact_blobs.c.artifact == artifact, "artifact"),
+        (t.versions, t.versions.c.model == model, "digest"),
+        (t.golden_samples, t.golden_samples.c.model == model, "digest"),
+    ):
+        rows = [dict(row) for row in connection.execute(select(table).where(mine)).mappings()]
+        numbers = range(2, PER_MODEL + 1)
+        copies = [{**row, renamed: _digest(model, number), "version": number} for number in numbers for row in rows]
+        connection.execute(
+            insert(table),
+            [{name: copy[name] for name in table.c.keys()} for copy in copies],  # noqa: SIM118
+        )
+    for number in range(1, PER_MODEL + 1):
         writer.record(draft(attempt(Action.REGISTER, model), now, outcome="ok", to_version=number), changes=True)
 
 

@@ -66,12 +66,8 @@ def open_engine(url: str) -> Engine:
             event.listen(engine, "connect", _set_up_sqlite)
             event.listen(engine, "begin", _begin_sqlite)
             return engine
-        engine = create_engine(
-            parsed,
-            pool_timeout=_POOL_TIMEOUT_S,
-            pool_pre_ping=True,
-            connect_args=_POSTGRESQL,
-        )
+        # Connections are not tried out before use: a unit of work whose connection is gone is repeated whole anyway.
+        engine = create_engine(parsed, pool_timeout=_POOL_TIMEOUT_S, connect_args=_POSTGRESQL)
         event.listen(engine, "do_connect", _connect_postgresql)
         return engine
     except (NoSuchModuleError, ModuleNotFoundError) as error:

@@ -11,6 +11,7 @@ from interlock.model import EventFilter
 from sqlalchemy import ColumnElement, Select, bindparam, func, or_, select, tuple_
 
 from interlock_registry.sql import tables as t
+from interlock_registry.sql.pairs import Among
 
 AnySelect = Select[tuple[object, ...]]
 
@@ -133,11 +134,7 @@ _DESIRED: Final[AnySelect] = (
 DESIRED_OF_ONE: Final[AnySelect] = _DESIRED.where(
     t.versions.c.model == bindparam("model"), t.versions.c.version.in_(bindparam("numbers", expanding=True))
 )
-DESIRED_OF_SOME: Final[AnySelect] = _DESIRED.where(
-    # The pairs alone would do, but SQLite finds no index for them and reads every version there is.
-    t.versions.c.model.in_(bindparam("models", expanding=True)),
-    tuple_(t.versions.c.model, t.versions.c.version).in_(bindparam("wanted", expanding=True)),
-)
+DESIRED_OF_SOME: Final[AnySelect] = _DESIRED.where(Among(t.versions.c.model, t.versions.c.version))
 
 MANIFEST: Final[AnySelect] = (
     select(t.versions.c.model, t.versions.c.version, t.versions.c.digest, t.artifacts.c.manifest)

@@ -35,12 +35,12 @@ from interlock_registry.sql.blobs import BlobReader
 from interlock_registry.sql.credentials import CredentialRows
 from interlock_registry.sql.examination import Examination
 from interlock_registry.sql.fleet import FleetRows
+from interlock_registry.sql.pairs import pairs
 from interlock_registry.sql.signatures import SignatureRows
 from interlock_registry.sql.sparing import SparingConnection
 
 _CHAIN_BATCH: Final = 500
 _MODELS_BATCH: Final = 500
-_VERSIONS_BATCH: Final = 250
 _NO_BOUND: Final = (1 << 63) - 1
 
 
@@ -246,11 +246,7 @@ class Reader:
             ((model, numbers),) = keep.items()
             yield from self._connection.execute(q.DESIRED_OF_ONE, {"model": model, "numbers": list(numbers)})
             return
-        wanted = [(name, version) for name, numbers in keep.items() for version in numbers]
-        for start in range(0, len(wanted), _VERSIONS_BATCH):
-            batch = wanted[start : start + _VERSIONS_BATCH]
-            models = sorted({name for name, _ in batch})
-            yield from self._connection.execute(q.DESIRED_OF_SOME, {"models": models, "wanted": batch})
+        yield from self._connection.execute(q.DESIRED_OF_SOME, {"wanted": pairs(keep)})
 
     def desired_version(self, model: str, number: int) -> DesiredVersion:
         """Return all that it takes to load a version; raises ModelNotFound, VersionNotFound."""

@@ -8,11 +8,11 @@ from typing import Final
 
 from interlock.model import SignedBy
 from interlock.statement import Signed, SignedStatement
-from sqlalchemy import Connection, Row, bindparam, delete, insert, select, tuple_
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select
 
 from interlock_registry.sql import tables as t
+from interlock_registry.sql.pairs import Among, pairs
 
-_BATCH: Final = 250
 _s: Final = t.signed_statements.c
 _ORDER: Final = (_s.model, _s.version, _s.signed_at, _s.key)
 _OF_ONE: Final = (
@@ -20,15 +20,7 @@ _OF_ONE: Final = (
     .where(_s.model == bindparam("model"), _s.version.in_(bindparam("numbers", expanding=True)))
     .order_by(*_ORDER)
 )
-_OF_SOME: Final = (
-    select(t.signed_statements)
-    .where(
-        # The pairs alone would do, but SQLite finds no index for them and reads everything there is.
-        _s.model.in_(bindparam("models", expanding=True)),
-        tuple_(_s.model, _s.version).in_(bindparam("wanted", expanding=True)),
-    )
-    .order_by(*_ORDER)
-)
+_OF_SOME: Final = select(t.signed_statements).where(Among(_s.model, _s.version)).order_by(*_ORDER)
 _NAMES: Final = (
     select(_s.version, _s.key, _s.signed_at, _s.actor)
     .where(_s.model == bindparam("model"), _s.version.in_(bindparam("numbers", expanding=True)))
@@ -53,15 +45,11 @@ class SignatureRows:
         found: dict[tuple[str, int], list[Signed]] = defaultdict(list)
         if len(versions) == 1:
             ((model, numbers),) = versions.items()
-            for row in self._connection.execute(_OF_ONE, {"model": model, "numbers": list(numbers)}):
-                found[row.model, row.version].append(_signed(row))
+            rows = self._connection.execute(_OF_ONE, {"model": model, "numbers": list(numbers)})
         else:
-            wanted = [(model, number) for model, numbers in versions.items() for number in numbers]
-            for start in range(0, len(wanted), _BATCH):
-                batch = wanted[start : start + _BATCH]
-                models = sorted({model for model, _ in batch})
-                for row in self._connection.execute(_OF_SOME, {"models": models, "wanted": batch}):
-                    found[row.model, row.version].append(_signed(row))
+            rows = self._connection.execute(_OF_SOME, {"wanted": pairs(versions)})
+        for row in rows:
+            found[row.model, row.version].append(_signed(row))
         return {key: tuple(each) for key, each in found.items()}
 
     def names(self, model: str, numbers: Sequence[int]) -> Mapping[int, tuple[SignedBy, ...]]:

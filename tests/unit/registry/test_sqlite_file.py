@@ -9,6 +9,8 @@ from interlock.errors import RegistryUnavailable
 from interlock_registry.registry import Registry
 from interlock_registry.sql import engine as engines
 from interlock_registry.sql import migrate
+from interlock_registry.sql import queries as q
+from interlock_registry.sql.pairs import pairs
 
 from tests.databases import SQLITE, Place, SqlitePlace
 from tests.unit.registry.builders import Desk
@@ -19,6 +21,16 @@ from tests.unit.registry.test_schema import NEXT, newer
 def place(path: Path) -> Place:
     """SQLite alone: what follows is about its files."""
     return SqlitePlace(path)
+
+
+def test_versions_of_many_models_are_found_by_their_index(desk: Desk) -> None:
+    engine = engines.open_engine(desk.place.url)
+    statement = str(q.DESIRED_OF_SOME.compile(engine))
+    parameters = (pairs({"a": [1], "b": [2, 3]}), *[1] * (statement.count("?") - 1))
+    with engines.reading(engine) as connection:
+        steps = [row.detail for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+    engine.dispose()
+    assert any(step.startswith("SEARCH versions USING INDEX") for step in steps), steps
 
 
 # --- opening ---
