@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import glob
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from interlock.errors import StartupRefused
+from interlock.errors import RegistryUnavailable, StartupRefused
 from sqlalchemy import Connection, Engine, column, inspect, select, table
 
 from interlock_registry.sql import engine as engines
@@ -22,6 +23,11 @@ BACKUPS_KEPT: Final = 3
 
 _REVISIONS: Final = table("alembic_version", column("version_num"))
 
+_ALEMBIC: Final = threading.Lock()
+"""Alembic keeps what it is doing in its modules, for the whole process: two at once would write into one database."""
+_PATIENCE_S: Final = 600.0
+"""Longer than a migration takes that another thread has begun, of another registry."""
+
 
 def prepare(
     engine: Engine,
@@ -34,8 +40,8 @@ def prepare(
     """Bring the schema to `head`, from whatever older revision it has.
 
     A SQLite file that is not empty is copied first, into `backup_dir` or beside itself, where the newest three copies
-    stay. Raises StartupRefused where
-    the schema is newer than this program, another program's, or old while migrating is not allowed.
+    stay. Several threads and processes may do so at once. Raises StartupRefused where the schema is newer than this
+    program, another program's, or old while migrating is not allowed; RegistryUnavailable.
     """
     with engines.reading(engine) as connection:
         if _revision(connection) == head:
@@ -94,7 +100,14 @@ def _upgrade(connection: Connection, *, head: str, migrations: Path) -> None:
     config = Config()
     config.set_main_option("script_location", str(migrations).replace("%", "%%"))
     config.attributes["connection"] = connection
-    command.upgrade(config, head)
+    if not _ALEMBIC.acquire(timeout=_PATIENCE_S):
+        raise RegistryUnavailable(
+            f"another registry's migration in this process has taken more than {_PATIENCE_S:g} s; try again"
+        )
+    try:
+        command.upgrade(config, head)
+    finally:
+        _ALEMBIC.release()
 
 
 def _back_up(engine: Engine, directory: Path | None, revision: str) -> None:
