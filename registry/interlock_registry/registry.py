@@ -27,15 +27,14 @@ from interlock.model import Version, VersionState
 from interlock.statement import Signed, SignedStatement
 from interlock.types import model_name
 
-from interlock_registry import attempts, documents, keys, planning
+from interlock_registry import attempts, documents, keys, planning, recording, rehearsal
 from interlock_registry.approvals import Approvals, Consent, check_consent
 from interlock_registry.credentials import Credentials
 from interlock_registry.documents import VersionAnswer
 from interlock_registry.domain import (
-    Action,
-    AliasRecord,
     Attempt,
     Committed,
+    DesiredModel,
     Move,
     Moved,
     NewVersion,
@@ -49,18 +48,12 @@ from interlock_registry.fsck import Finding
 from interlock_registry.inventory import HELD_S, Inventory
 from interlock_registry.keys import recalled
 from interlock_registry.reading import RegistryReader, plan
+from interlock_registry.recording import record_move
 from interlock_registry.sql.database import Database
 from interlock_registry.sql.writer import Writer
 
 KEYS_KEPT_S: Final = 7 * 24 * 3600.0
 """How long answers are kept under their idempotency keys."""
-
-
-_REHEARSAL: Final = "rehearsal"
-
-
-class _Undone(Exception):
-    """Ends a rehearsal: a transaction that raises leaves no trace."""
 
 
 def _now() -> datetime:
@@ -223,17 +216,8 @@ class Registry(RegistryReader):
             check_consent(writer, record, move.to_version, consent, now)
             if fence is not None:
                 guard(writer, move, fence)
-            if not move.is_noop and not writer.move_alias(move, record, now):
-                raise GenerationConflict(move.model, move.alias, move.generation_before, record.visible_generation)
-            return self._commit(
-                writer,
-                attempt,
-                now,
-                from_version=move.from_version,
-                to_version=move.to_version,
-                answer=answer,
-                changes=not move.is_noop,
-            )
+            epoch = record_move(writer, attempt, now, move, record, answer=answer)
+            return Committed(epoch, self._desired(writer, move.model))
 
         return self._database.write(work)
 
@@ -265,59 +249,14 @@ class Registry(RegistryReader):
                 return move
             if fence is not None:
                 guard(writer, move, fence)
-            return self._move_back(writer, attempt, move, record, answer(move))
+            now = self._clock()
+            return Moved(move, record_move(writer, attempt, now, move, record, answer=answer(move)), now)
 
         return self._database.write(work)
 
     def rehearse(self) -> bool:
-        """Do some rollback and undo it; False where there is none to do.
-
-        What is used for the first time is compiled first, which takes many times what using it does: not while
-        somebody waits for the first rollback after a start.
-        """
-
-        def work(writer: Writer) -> None:
-            record = writer.stacked_alias()
-            if record is None:
-                return
-            attempt = Attempt(
-                action=Action.ROLLBACK,
-                actor="interlock",
-                request_id=_REHEARSAL,
-                model=record.model,
-                alias=record.alias,
-                version=0,
-                reason="",
-                idempotency_key=_REHEARSAL,
-                request_hash="",
-            )
-            recalled(writer, attempt)
-            move = plan(writer, record, planning.after_rollback(record, 0), allow_breaking=True)
-            self._move_back(writer, attempt, move, record, "{}")
-            raise _Undone
-
-        try:
-            self._database.write(work)
-        except _Undone:
-            return True
-        except VersionNotServable:
-            pass  # that one has no way back; statements that are compiled in vain harm nobody
-        return False
-
-    def _move_back(self, writer: Writer, attempt: Attempt, move: Move, record: AliasRecord, answer: str) -> Moved:
-        now = self._clock()
-        if not move.is_noop and not writer.move_alias(move, record, now):
-            raise GenerationConflict(move.model, move.alias, move.generation_before, record.visible_generation)
-        epoch = self._record(
-            writer,
-            attempt,
-            now,
-            from_version=move.from_version,
-            to_version=move.to_version,
-            answer=answer,
-            changes=not move.is_noop,
-        )
-        return Moved(move, epoch, now)
+        """Do some rollback and undo it, so that the next is quick; False where there is none to do."""
+        return rehearsal.rehearse(self._database, self._clock())
 
     def remove_alias(self, attempt: Attempt, *, expected_generation: int | None = None) -> Committed:
         """Remove an alias with its stack and route; raises ModelNotFound, AliasNotFound, GenerationConflict."""
@@ -430,7 +369,7 @@ class Registry(RegistryReader):
         changes: bool = True,
         detail: str = "",
     ) -> Committed:
-        epoch = self._record(
+        epoch = recording.record(
             writer,
             attempt,
             now,
@@ -440,26 +379,10 @@ class Registry(RegistryReader):
             changes=changes,
             detail=detail,
         )
-        return Committed(epoch, writer.desired([attempt.model], keep_depth=self._keep_depth)[0])
+        return Committed(epoch, self._desired(writer, attempt.model))
 
-    def _record(
-        self,
-        writer: Writer,
-        attempt: Attempt,
-        now: datetime,
-        *,
-        answer: str,
-        from_version: int,
-        to_version: int,
-        changes: bool,
-        detail: str = "",
-    ) -> int:
-        if attempt.idempotency_key:
-            writer.remember(attempt, answer, refused=False, now=now)
-        draft = attempts.draft(
-            attempt, now, from_version=from_version, to_version=to_version, outcome=OK, detail=detail
-        )
-        return writer.record(draft, changes=changes)
+    def _desired(self, writer: Writer, model: str) -> DesiredModel:
+        return writer.desired([model], keep_depth=self._keep_depth)[0]
 
 
 def _answer(version: Version) -> str:
