@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterable, Sequence
 from html import escape
 from typing import Final
 
+_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+"""What a browser may do with a page: should what a stranger wrote ever get through as HTML, nothing comes of it."""
 _STYLE: Final = """
 :root { color-scheme: light dark; --line: #d5d9e0; --dim: #5b6472; --bad: #b3261e; --good: #1b6e3c; --bar: #4a7bd0;
   --head: #f3f5f8; --c0: #1f6feb; --c1: #d9480f; --c2: #1b7f4b; --c3: #8250df; --c4: #b7791f; --c5: #0e7490; }
@@ -45,6 +47,7 @@ def document(title: str, parts: Iterable[str]) -> str:
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         f"<title>{escape(title)}</title>\n<style>{_STYLE}</style></head>\n<body>\n"
         + "\n".join(part for part in parts if part)
         + "\n</body></html>\n"

@@ -40,8 +40,14 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         table.add_row(*row)
     if table.row_count:
         console = Console(markup=False, emoji=False, highlight=False)
-        wide = console if console.is_terminal else Console(markup=False, emoji=False, highlight=False, width=_WIDE)
-        wide.print(table)
+        if console.is_terminal:
+            console.print(table)
+            return
+        wide = Console(markup=False, emoji=False, highlight=False, width=_WIDE)
+        with wide.capture() as captured:
+            wide.print(table)
+        for line in captured.get().splitlines():
+            click.echo(line.rstrip())
 
 
 def moment(value: datetime) -> str:
