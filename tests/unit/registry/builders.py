@@ -93,6 +93,10 @@ class Desk:
     registry: Registry
     place: Place
 
+    @classmethod
+    def at(cls, place: Place) -> Desk:
+        return cls(Registry.open(place.url), place)
+
     def register(self, model: str = MODEL, seed: str = "weights", signature: Signature = SIGNATURE) -> Registered:
         return self.registry.register(new_version(model, seed, signature), attempt(Action.REGISTER, model))
 

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -16,37 +14,9 @@ from interlock_registry.garbage import Cause
 from interlock_registry.inventory import HELD_S
 from interlock_registry.registry import Registry
 
-from tests.support import eventually
+from tests.races.collection import against_a_collector, collecting
 from tests.unit.registry.builders import MODEL, attempt
 from tests.unit.registry.warehouse import DAY, Warehouse, blob, content, stocked
-
-COLLECTOR = """
-import sys
-from pathlib import Path
-from interlock_registry.artifacts import LocalArtifactStore
-from interlock_registry.collector import Collector
-from interlock_registry.domain import Action
-from interlock_registry.registry import Registry
-from tests.unit.registry.builders import attempt
-
-collector = Collector(Registry.open(sys.argv[1]).blobs, LocalArtifactStore(Path(sys.argv[2])), grace_s=0)
-print("ready", flush=True)
-while True:
-    collector.collect(attempt(Action.COLLECT, model=""))
-"""
-
-
-def collecting(warehouse: Warehouse) -> subprocess.Popen[str]:
-    """A process that collects garbage, without any grace, over and over."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", COLLECTOR, warehouse.desk.place.url, str(warehouse.root / "blobs")],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    return process
-
 
 # --- what goes, and what stays ---
 
@@ -219,31 +189,13 @@ def test_a_registration_that_lost_its_hold_is_refused(warehouse: Warehouse) -> N
 
 
 def test_registering_what_is_being_collected_wins_or_stores_it_again(warehouse: Warehouse) -> None:
-    rounds_against_a_collector(warehouse, 20)
+    assert against_a_collector(warehouse, 20).violations == []
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_registering_what_is_being_collected_wins_or_stores_it_again_a_thousand_times(warehouse: Warehouse) -> None:
-    rounds_against_a_collector(warehouse, 1000)
-
-
-def rounds_against_a_collector(warehouse: Warehouse, count: int) -> None:
-    """Register and delete the same bytes while another process collects without any grace."""
-    collector = collecting(warehouse)
-    try:
-        for version in range(1, count + 1):
-            registered = warehouse.register("graph", "weights")
-            assert registered.version.version == version
-            assert all(warehouse.has("graph", "weights", "golden of graph")), f"round {version}"
-            assert warehouse.store.has(registered.version.digest), f"round {version}"
-            warehouse.drop(version)
-            if version % 4 == 0:  # else the next registration comes before the collector or in the middle of its work
-                eventually(lambda: warehouse.names() == set(), "everything is collected")
-    finally:
-        collector.kill()
-        collector.communicate(timeout=10)
-    assert warehouse.registry.verify_chain().is_whole
+    assert against_a_collector(warehouse, 1000).violations == []
 
 
 def test_many_register_the_same_bytes_at_once(warehouse: Warehouse) -> None:
