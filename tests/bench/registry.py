@@ -27,6 +27,7 @@ from interlock.types import ModelRef
 from interlock.v1.worker_pb2 import ApplyRequest
 from interlock_registry.attempts import draft
 from interlock_registry.domain import Action, Committed
+from interlock_registry.manifest import Manifest
 from interlock_registry.registry import Registry
 from interlock_registry.sql import tables as t
 from interlock_registry.sql.database import Database
@@ -83,30 +84,35 @@ def names(versions: int) -> list[str]:
 
 
 def _fill_model(writer: Writer, model: str) -> None:
-    """Make the first version as a registration does, and the others as copies of its rows with digests of their own."""
+    """Make the first version as a registration does, the others as copies of its rows with artifacts of their own."""
     now = datetime.now(UTC)
     new = new_version(model)
     writer.insert_model(model, now)
-    graph = replace(new.manifest.graph, digest=_digest(model, 1))
-    made = replace(new, manifest=replace(new.manifest, graph=graph))
+    made = replace(new, manifest=_manifest(new.manifest, model, 1))
     writer.insert_version(made, writer.take_number(model), actor="ada", now=now)
-    connection, artifact = writer._connection, made.manifest.digest
+    connection, first = writer._connection, made.manifest.digest
     connection.execute(update(t.models).where(t.models.c.name == model).values(next_version=PER_MODEL + 1))
-    for table, mine, renamed in (
-        (t.artifacts, t.artifacts.c.digest == artifact, "digest"),
-        (t.artifact_blobs, t.artifact_blobs.c.artifact == artifact, "artifact"),
-        (t.versions, t.versions.c.model == model, "digest"),
-        (t.golden_samples, t.golden_samples.c.model == model, "digest"),
+    others = {number: _manifest(new.manifest, model, number) for number in range(2, PER_MODEL + 1)}
+    for table, mine in (
+        (t.artifacts, t.artifacts.c.digest == first),
+        (t.artifact_blobs, t.artifact_blobs.c.artifact == first),
+        (t.versions, t.versions.c.model == model),
+        (t.golden_samples, t.golden_samples.c.model == model),
     ):
         rows = [dict(row) for row in connection.execute(select(table).where(mine)).mappings()]
-        numbers = range(2, PER_MODEL + 1)
-        copies = [{**row, renamed: _digest(model, number), "version": number} for number in numbers for row in rows]
-        connection.execute(
-            insert(table),
-            [{name: copy[name] for name in table.c.keys()} for copy in copies],  # noqa: SIM118
-        )
+        copies = []
+        for number, manifest in others.items():
+            own = {"version": number, "manifest": manifest.to_json(), "artifact": manifest.digest}
+            if table in (t.artifacts, t.versions):
+                own["digest"] = manifest.digest
+            copies += [{name: own.get(name, value) for name, value in row.items()} for row in rows]
+        connection.execute(insert(table), copies)
     for number in range(1, PER_MODEL + 1):
         writer.record(draft(attempt(Action.REGISTER, model), now, outcome="ok", to_version=number), changes=True)
+
+
+def _manifest(manifest: Manifest, model: str, number: int) -> Manifest:
+    return replace(manifest, graph=replace(manifest.graph, digest=_digest(model, number)))
 
 
 def _digest(model: str, number: int) -> str:
