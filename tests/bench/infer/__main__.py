@@ -96,7 +96,7 @@ def main(only: Sequence[str], rounds: int, seconds: float, quick: bool, out: Pat
     path = out / "infer.json"
     report.write(path)
     wide.print(f"{machine.processor}, {machine.cores} cores, load before {machine.load_average:.2f}; all in {path}")
-    disturbed = warning(max((each.others_cores for each in measured), default=0.0))
+    disturbed = warning(max((each.others_cores or 0.0 for each in lines), default=0.0))
     if disturbed:
         wide.print(f"[yellow]{disturbed}[/yellow]")
     bad = [each for each in measured if each.failed or each.wrong]

@@ -20,6 +20,8 @@ class Line:
     p99_ms: float | None = None
     cpu_us: float | None = None
     """Processor time of all of the server's processes (or the client, where that is the subject), per request."""
+    others_cores: float | None = None
+    """Cores that other work on the machine took meanwhile."""
     failed: int = 0
     ratio: float | None = None
     """Over what `over` names, taken in the same run."""

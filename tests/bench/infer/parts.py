@@ -57,6 +57,7 @@ def line(part: str, case: str, server: str, found: Driven, **more: object) -> Li
         p50_ms=found.p50_ms,
         p99_ms=found.p99_ms,
         cpu_us=found.cpu_us,
+        others_cores=found.others_cores,
         failed=found.failed,
         **more,  # type: ignore[arg-type]
     )

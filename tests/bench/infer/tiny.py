@@ -191,6 +191,7 @@ def lines(measured: Sequence[Measured]) -> list[Line]:
                 p50_ms=each.p50_ms,
                 p99_ms=each.p99_ms,
                 cpu_us=each.cpu_us,
+                others_cores=each.others_cores,
                 failed=each.failed,
                 ratio=None if each.target == ECHO else each.cpu_us / echo_us,
                 over="" if each.target == ECHO else "CPU of grpcio's echo",
