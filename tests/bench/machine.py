@@ -99,7 +99,7 @@ def warning(cores: float) -> str:
     """Say so where other work took so much that figures of time mean little; "" where it did not."""
     if cores <= _DISTURBING:
         return ""
-    return f"other work took up to {cores:.2f} cores of this machine meanwhile: figures of time are worse than the server's"
+    return f"other work took up to {cores:.2f} of this machine's cores meanwhile: times are worse than the server's"
 
 
 def family(pid: int) -> list[int]:
