@@ -12,6 +12,8 @@ ENGINE ?=
 TORCH_INDEX ?=
 ARGS ?=
 
+# Files of tests, shared out among processes in the order of pyproject.toml.
+SHARED := -n 2 --dist loadfile --no-loadscope-reorder
 BIN := .venv/bin
 PY := $(BIN)/python
 
@@ -40,11 +42,11 @@ type: setup ## check types (mypy --strict)
 	@$(BIN)/mypy
 
 test: setup ## run the suite, without the minutes-long tests, in two processes
-	@$(PY) -m pytest -m "not slow" -n 2 --dist loadfile $(ARGS)
+	@$(PY) -m pytest -m "not slow" $(SHARED) $(ARGS)
 
 cover: setup ## run the same with branch coverage, of every process but the walled-in model tool: half as long again
 	@$(PY) -m coverage erase
-	@$(PY) -m pytest -m "not slow" -n 2 --dist loadfile --cov --cov-report= $(ARGS)
+	@$(PY) -m pytest -m "not slow" $(SHARED) --cov --cov-report= $(ARGS)
 	@echo "coverage (branches included): $$($(PY) -m coverage report --format=total) %"
 
 test-all: setup ## run every test

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.remote import Producer
+from xdist.scheduler.loadfile import LoadFileScheduling
 
 from tests import databases
 from tests.databases import POSTGRESQL, SQLITE, Cluster
 from tests.postgres import Postgres
 from tests.server import Server
+
+_ONE_SERVER: Final = ("tests/conformance/",)
+"""Folders whose tests ask one server that is not changed by them."""
 
 # How long an example takes says how busy the machine is, and nothing of what these tests are about.
 settings.register_profile("interlock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -35,6 +42,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if out:
         config.hook.pytest_deselected(items=out)
         items[:] = [item for item in items if item not in set(out)]
+
+
+class TogetherByServer(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
+    """Keeps the tests of a file in one process, in their order; and those of a folder that share one server."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return next((folder for folder in _ONE_SERVER if file.startswith(folder)), file)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> TogetherByServer | None:
+    return TogetherByServer(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+def pytest_collection_finish() -> None:
+    """Take what the imports made out of the garbage collector's rounds: with torch, each of them takes long."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -66,6 +68,21 @@ class SqlitePlace:
             connection.execute("BEGIN IMMEDIATE")
             yield
             connection.execute("COMMIT")
+
+
+def fresh(path: Path) -> SqlitePlace:
+    """Begin an empty registry in a file, by copying one: no migrations. One that is there already stays."""
+    if not path.exists():
+        path.write_bytes(_empty_registry())
+    return SqlitePlace(path)
+
+
+@cache
+def _empty_registry() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        place = SqlitePlace(Path(folder) / "registry.db")
+        Registry.open(place.url).close()
+        return place.path.read_bytes()
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ class Load:
     """
 
     def __init__(
-        self, target: str, ref: str, scales: Mapping[int, float], *, clients: int = 2, timeout_s: float = 10.0
+        self, target: str, ref: str, scales: Mapping[int, float], *, clients: int = 2, timeout_s: float = 60.0
     ) -> None:
         self.answers: list[Answered] = []
         self.failures: list[Failed] = []
@@ -95,7 +95,7 @@ class Load:
 
     # --- while it runs ---
 
-    def more(self, count: int, timeout_s: float = 20.0) -> None:
+    def more(self, count: int, timeout_s: float = 60.0) -> None:
         """Wait until so many more requests were answered."""
         wanted = len(self.answers) + count
         try:
@@ -104,7 +104,7 @@ class Load:
             last = repr(self.failures[-1].error) if self.failures else "none"
             raise AssertionError(f"{error}; failures: {len(self.failures)}, the last of them {last}") from error
 
-    def until_version(self, version: int, timeout_s: float = 20.0) -> float:
+    def until_version(self, version: int, timeout_s: float = 60.0) -> float:
         """Wait until a request that ends from now on is answered by a version; returns how long that took."""
         began = time.monotonic()
 

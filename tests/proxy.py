@@ -78,11 +78,11 @@ class Proxy:
         self._moving.set()
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self._thread.join(10)
+        self._thread.join(60)
         for line in self._lines:
             line.reset()
             for thread in line.threads:
-                thread.join(10)
+                thread.join(60)
 
     def __enter__(self) -> Self:
         return self

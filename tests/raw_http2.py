@@ -23,7 +23,7 @@ class RawConnection:
     def __init__(self, address: str, *, window: int = 65535) -> None:
         """Connect; `window` is how many bytes of each answer the server may send before we take any."""
         host, _, port = address.rpartition(":")
-        self._socket: Final = socket.create_connection((host, int(port)), timeout=20)
+        self._socket: Final = socket.create_connection((host, int(port)), timeout=60)
         self._windows: dict[int, int] = {0: 65535}
         self._initial = 65535
         self._next = 1

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from interlock.model import ReplicaStatus, Version
 from interlock_client import Admin, Client
@@ -22,6 +22,9 @@ from tests import databases
 from tests.support import eventually
 
 _READY = re.compile(r"interlock ready grpc=(\S+) http=(\S+) admin=(\S+)\n")
+
+_CALM: Final = {"INTERLOCK_APPLY_TIMEOUT_S": "10"}
+"""On a machine that also runs other tests a worker may not get the processor within the second that is the default."""
 
 
 def clean_environment(**extra: str) -> dict[str, str]:
@@ -44,7 +47,7 @@ class Refusal:
     stderr: str
 
 
-def refused(data: Path, *flags: str, env: Mapping[str, str] | None = None, timeout_s: float = 30.0) -> Refusal:
+def refused(data: Path, *flags: str, env: Mapping[str, str] | None = None, timeout_s: float = 120.0) -> Refusal:
     """Start a server that must refuse to start, and return what it said."""
     done = subprocess.run(
         serve_command(data, flags),
@@ -67,12 +70,12 @@ class Server:
         self.flags = flags
         self._interlock = interlock
         kept = databases.setting(data)
-        self._env = clean_environment(**({"INTERLOCK_DB": kept} if kept else {}) | dict(env or {}))
+        self._env = clean_environment(**{**_CALM, **({"INTERLOCK_DB": kept} if kept else {}), **(env or {})})
         self.log_path = data.with_name(f"{data.name}.log")
         self.process: subprocess.Popen[bytes] | None = None
         self.grpc = self.http = self.admin_address = ""
 
-    def start(self, timeout_s: float = 30.0) -> Self:
+    def start(self, timeout_s: float = 120.0) -> Self:
         """Start it and wait for the ready line."""
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
@@ -95,7 +98,7 @@ class Server:
         self.grpc, self.http, self.admin_address = found.groups()
         return self
 
-    def stop(self, timeout_s: float = 45.0) -> int:
+    def stop(self, timeout_s: float = 120.0) -> int:
         """Send SIGTERM and return the exit status."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
@@ -109,7 +112,7 @@ class Server:
             return
         children = self._children()
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
         for pid in children:
             eventually(lambda pid=pid: not _alive(pid), f"process {pid} ended with the supervisor")  # type: ignore[misc]
         self._closed()
@@ -137,7 +140,7 @@ class Server:
 
     # --- talk to it ---
 
-    def client(self, *, timeout: float = 10.0, retries: int = 0) -> Client:
+    def client(self, *, timeout: float = 60.0, retries: int = 0) -> Client:
         """Return an inference client, by default without retries: they would hide failures."""
         return Client(self.grpc, timeout=timeout, retries=retries)
 

@@ -89,7 +89,7 @@ def rounds_for(connect: Callable[[], Client], ref: str, *, seconds: float) -> in
 
 def sample(server: Server, name: str, **labels: str) -> float:
     """Return the sum of a metric's samples that have these labels."""
-    with urllib.request.urlopen(f"http://{server.http}/metrics", timeout=10) as response:
+    with urllib.request.urlopen(f"http://{server.http}/metrics", timeout=60) as response:
         lines = response.read().decode().splitlines()
     wanted = [f'{key}="{value}"' for key, value in labels.items()]
     return sum(

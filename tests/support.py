@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 
-def eventually(condition: Callable[[], bool], what: str, timeout_s: float = 10.0) -> None:
+def eventually(condition: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None:
     """Wait until a condition holds; fails with `what` after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while not condition():
@@ -15,7 +15,7 @@ def eventually(condition: Callable[[], bool], what: str, timeout_s: float = 10.0
         time.sleep(0.01)
 
 
-async def eventually_async(condition: Callable[[], bool], what: str, timeout_s: float = 10.0) -> None:
+async def eventually_async(condition: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None:
     """Wait until a condition holds, without blocking the loop; fails with `what` after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while not condition():

@@ -46,7 +46,7 @@ Form = Callable[[Ports, str, str, Inputs], "list[Output] | None"]
 
 
 def grpc_raw(ports: Ports, model: str, version: str, inputs: Inputs) -> list[Output] | None:
-    return _outputs(ports.stub.ModelInfer(requests.raw(model, inputs, version=version), timeout=10))
+    return _outputs(ports.stub.ModelInfer(requests.raw(model, inputs, version=version), timeout=60))
 
 
 def grpc_typed(ports: Ports, model: str, version: str, inputs: Inputs) -> list[Output] | None:
@@ -54,11 +54,11 @@ def grpc_typed(ports: Ports, model: str, version: str, inputs: Inputs) -> list[O
         return None
     request = requests.typed(model, inputs)
     request.model_version = version
-    return _outputs(ports.stub.ModelInfer(request, timeout=10))
+    return _outputs(ports.stub.ModelInfer(request, timeout=60))
 
 
 def grpc_stream(ports: Ports, model: str, version: str, inputs: Inputs) -> list[Output] | None:
-    (reply,) = ports.stub.ModelStreamInfer(iter([requests.raw(model, inputs, version=version)]), timeout=10)
+    (reply,) = ports.stub.ModelStreamInfer(iter([requests.raw(model, inputs, version=version)]), timeout=60)
     assert not reply.error_message
     return _outputs(reply.infer_response)
 
@@ -141,7 +141,7 @@ FORMS: Final[tuple[Form, ...]] = (grpc_raw, grpc_typed, grpc_stream, rest_json, 
 
 @pytest.fixture(scope="module")
 def ports(served: Server, stub: GRPCInferenceServiceStub) -> Iterator[Ports]:
-    with httpx.Client(base_url=f"http://{served.http}", timeout=30) as http:
+    with httpx.Client(base_url=f"http://{served.http}", timeout=60) as http:
         yield Ports(stub, http)
 
 

@@ -35,7 +35,7 @@ def check(channel: grpc.Channel, service: str) -> int:
         request_serializer=HealthCheckRequest.SerializeToString,
         response_deserializer=HealthCheckResponse.FromString,
     )
-    return int(call(HealthCheckRequest(service=service), timeout=10).status)
+    return int(call(HealthCheckRequest(service=service), timeout=60).status)
 
 
 class Watching:

@@ -63,10 +63,10 @@ def test_a_deadline_that_passes_in_the_queue_is_told_and_not_run(
     found = requests.refused(lambda: stub.ModelInfer(ask(1), timeout=0.3))
     took = time.monotonic() - began
     assert found.code is StatusCode.DEADLINE_EXCEEDED
-    assert 0.25 < took < 10
+    assert 0.25 < took < 60
     busy()
     assert sample(served, "interlock_inference_run_seconds_count", model="slow") == runs, "nobody was answered"
-    assert stub.ModelInfer(ask(2), timeout=10).id == ""
+    assert stub.ModelInfer(ask(2), timeout=60).id == ""
     assert sample(served, "interlock_inference_run_seconds_count", model="slow") == runs + 1
 
 
@@ -105,7 +105,7 @@ def test_a_run_that_nobody_waits_for_any_more_is_ended(
     found = requests.refused(lambda: stub.ModelInfer(ask(stalling.FOR_EVER), timeout=0.5))
     assert found.code is StatusCode.DEADLINE_EXCEEDED
     until_running(served, slow, 0)
-    assert stub.ModelInfer(ask(1), timeout=10).model_version == "1"
+    assert stub.ModelInfer(ask(1), timeout=60).model_version == "1"
 
 
 def test_a_full_queue_refuses_at_once_and_says_when_to_come_again(
@@ -150,7 +150,7 @@ def test_a_busy_model_delays_neither_health_nor_another_model(
     served: Server, stub: GRPCInferenceServiceStub, busy: Callable[[], None]
 ) -> None:
     one = np.ones((1, 2), np.float32)
-    with served.client(timeout=5.0) as client:
+    with served.client(timeout=60) as client:
         for _ in range(20):
             assert client.server_live()
             np.testing.assert_array_equal(client.infer("m", {"x": one})["y"], 3 * one)
@@ -163,7 +163,7 @@ def test_requests_that_arrive_together_share_runs_and_keep_their_answers(served:
         assert admin.register("joint", file, config=config).version == 1
         admin.promote("joint", 1)
     inputs = [np.random.default_rng(seed).standard_normal((1 + seed % 3, 64)).astype(np.float32) for seed in range(64)]
-    with served.client(timeout=30) as client:
+    with served.client(timeout=60) as client:
         alone = [client.infer("joint", {"x": x})["y"] for x in inputs]
         before = rows(served, "joint")
         with ThreadPoolExecutor(16) as pool:
@@ -203,7 +203,7 @@ def test_a_version_whose_rows_depend_on_each_other_never_shares_a_run(served: Se
         admin.register("centred", models.write(tmp_path / "c.onnx", centred()), config=config)
         admin.promote("centred", 1)
     inputs = [np.random.default_rng(seed).standard_normal((3, 2)).astype(np.float32) for seed in range(48)]
-    with served.client(timeout=30) as client, ThreadPoolExecutor(12) as pool:
+    with served.client(timeout=60) as client, ThreadPoolExecutor(12) as pool:
         answers = list(pool.map(lambda x: client.infer("centred", {"x": x})["y"], inputs))
     for x, y in zip(inputs, answers, strict=True):
         np.testing.assert_allclose(y, x - x.mean(axis=0), rtol=1e-5, atol=1e-6)
@@ -215,7 +215,7 @@ def test_requests_of_different_lengths_do_not_share_a_run_and_are_all_right(serv
         admin.register("lengths", file, config=ServingConfig(max_batch_size=8, max_queue_delay_us=5_000))
         admin.promote("lengths", 1)
     inputs = [np.full((1, 1 + index % 5), index, np.float32) for index in range(60)]
-    with served.client(timeout=30) as client, ThreadPoolExecutor(12) as pool:
+    with served.client(timeout=60) as client, ThreadPoolExecutor(12) as pool:
         answers = list(pool.map(lambda x: client.infer("lengths", {"x": x})["y"], inputs))
     for x, y in zip(inputs, answers, strict=True):
         np.testing.assert_array_equal(y, x)
@@ -223,7 +223,7 @@ def test_requests_of_different_lengths_do_not_share_a_run_and_are_all_right(serv
 
 def test_strings_share_runs_too(served: Server) -> None:
     inputs = [np.array([[f"{index}".encode(), b"\xc3\xa4" * index]], dtype=object) for index in range(40)]
-    with served.client(timeout=30) as client, ThreadPoolExecutor(12) as pool:
+    with served.client(timeout=60) as client, ThreadPoolExecutor(12) as pool:
         answers = list(pool.map(lambda x: client.infer("same_bytes", {"x": x})["y"], inputs))
     for x, y in zip(inputs, answers, strict=True):
         np.testing.assert_array_equal(y, x)
@@ -265,7 +265,7 @@ def test_a_request_that_is_long_to_read_holds_up_nobody(
     sender = threading.Thread(target=lambda: replies.append(stub.ModelInfer(long, timeout=110)), name="sender")
     seconds: list[float] = []
     one = np.ones((1, 2), np.float32)
-    with served.client(timeout=30) as client, served.admin() as admin:
+    with served.client(timeout=60) as client, served.admin() as admin:
         sender.start()
         while sender.is_alive():
             began = time.monotonic()

@@ -45,7 +45,7 @@ class Asking:
             request_serializer=self._pb.ServerReflectionRequest.SerializeToString,
             response_deserializer=self._pb.ServerReflectionResponse.FromString,
         )
-        self.answers = method(iter(self._questions.get, None), timeout=30)
+        self.answers = method(iter(self._questions.get, None), timeout=60)
 
     def __call__(self, **question: str) -> Any:
         self._questions.put(self._pb.ServerReflectionRequest(**question))
@@ -79,5 +79,5 @@ def test_what_is_found_through_reflection_can_be_called(found: Found) -> None:
         request_serializer=lambda message: message.SerializeToString(),
         response_deserializer=message_factory.GetMessageClass(method.output_type).FromString,
     )
-    answer = call(message_factory.GetMessageClass(method.input_type)(), timeout=10)
+    answer = call(message_factory.GetMessageClass(method.input_type)(), timeout=60)
     assert answer.ByteSize() > 0

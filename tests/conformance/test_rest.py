@@ -22,7 +22,7 @@ ONES: dict[str, Any] = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1
 
 @pytest.fixture(scope="module")
 def http(served: Server) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=f"http://{served.http}", timeout=30) as client:
+    with httpx.Client(base_url=f"http://{served.http}", timeout=60) as client:
         yield client
 
 

@@ -35,7 +35,7 @@ def example(dtype: DType, rows: int) -> Array:
 @pytest.mark.parametrize("dtype", list(DType), ids=lambda dtype: dtype.value)
 def test_raw_contents_come_back_raw(stub: GRPCInferenceServiceStub, dtype: DType, rows: int) -> None:
     array = example(dtype, rows)
-    reply = stub.ModelInfer(requests.raw(f"same_{dtype.value.lower()}", {"x": (dtype, array)}, id="my id"), timeout=10)
+    reply = stub.ModelInfer(requests.raw(f"same_{dtype.value.lower()}", {"x": (dtype, array)}, id="my id"), timeout=60)
     (output,) = reply.outputs
     assert (reply.id, reply.model_version) == ("my id", "1")
     assert (output.name, output.datatype, list(output.shape)) == ("y", dtype.value, [rows, 2])
@@ -46,14 +46,14 @@ def test_raw_contents_come_back_raw(stub: GRPCInferenceServiceStub, dtype: DType
 @pytest.mark.parametrize("dtype", list(TYPED_FIELD), ids=lambda dtype: dtype.value)
 def test_typed_contents_come_back_typed(stub: GRPCInferenceServiceStub, dtype: DType) -> None:
     array = example(dtype, 3)
-    reply = stub.ModelInfer(requests.typed(f"same_{dtype.value.lower()}", {"x": (dtype, array)}), timeout=10)
+    reply = stub.ModelInfer(requests.typed(f"same_{dtype.value.lower()}", {"x": (dtype, array)}), timeout=60)
     (output,) = reply.outputs
     assert not reply.raw_output_contents
     np.testing.assert_array_equal(decode_typed("y", dtype, output.shape, output.contents), array)
 
 
 def test_a_scalar_has_no_dimensions(stub: GRPCInferenceServiceStub) -> None:
-    reply = stub.ModelInfer(requests.raw("scalar", {"x": (DType.FP32, np.array(2.5, np.float32))}), timeout=10)
+    reply = stub.ModelInfer(requests.raw("scalar", {"x": (DType.FP32, np.array(2.5, np.float32))}), timeout=60)
     assert list(reply.outputs[0].shape) == []
     assert decode_raw("y", DType.FP32, [], reply.raw_output_contents[0]) == np.float32(2.5)
 
@@ -62,7 +62,7 @@ def test_outputs_come_in_the_order_in_which_they_were_asked_for(stub: GRPCInfere
     one = np.ones((1, 2), np.float32)
     inputs = {"b": (DType.FP32, one), "a": (DType.FP32, 4 * one)}
     for asked in (["difference", "sum"], ["sum", "difference"], ["difference"]):
-        reply = stub.ModelInfer(requests.raw("pair", inputs, outputs=asked), timeout=10)
+        reply = stub.ModelInfer(requests.raw("pair", inputs, outputs=asked), timeout=60)
         assert [output.name for output in reply.outputs] == asked
         for output, content in zip(reply.outputs, reply.raw_output_contents, strict=True):
             expected = {"sum": 5 * one, "difference": 3 * one}[output.name]
@@ -72,7 +72,7 @@ def test_outputs_come_in_the_order_in_which_they_were_asked_for(stub: GRPCInfere
 def test_nan_and_infinity_pass_through(stub: GRPCInferenceServiceStub) -> None:
     array = np.array([[np.nan, np.inf], [-np.inf, -0.0]], np.float32)
     for request in (requests.raw, requests.typed):
-        reply = stub.ModelInfer(request("same_fp32", {"x": (DType.FP32, array)}), timeout=10)
+        reply = stub.ModelInfer(request("same_fp32", {"x": (DType.FP32, array)}), timeout=60)
         output = reply.outputs[0]
         answer = (
             decode_raw("y", DType.FP32, output.shape, reply.raw_output_contents[0])
@@ -84,14 +84,14 @@ def test_nan_and_infinity_pass_through(stub: GRPCInferenceServiceStub) -> None:
 
 def test_strings_with_nul_and_empty_strings_keep_their_length(stub: GRPCInferenceServiceStub) -> None:
     array = np.array([[b"a\0b", b"\0"], [b"", b"tail\0"]], dtype=object)
-    reply = stub.ModelInfer(requests.raw("same_bytes", {"x": (DType.BYTES, array)}), timeout=10)
+    reply = stub.ModelInfer(requests.raw("same_bytes", {"x": (DType.BYTES, array)}), timeout=60)
     np.testing.assert_array_equal(decode_raw("y", DType.BYTES, [2, 2], reply.raw_output_contents[0]), array)
 
 
 def test_the_answer_says_who_gave_it(stub: GRPCInferenceServiceStub) -> None:
     x = {"x": (DType.FP32, np.ones((1, 2), np.float32))}
     for version, alias, concrete in (("", "stable", "2"), ("canary", "canary", "1"), ("2", "", "2")):
-        reply, call = stub.ModelInfer.with_call(requests.raw("m", x, version=version), timeout=10)
+        reply, call = stub.ModelInfer.with_call(requests.raw("m", x, version=version), timeout=60)
         trailing = dict(call.trailing_metadata())
         assert (reply.model_name, reply.model_version) == ("m", concrete)
         assert trailing["interlock-alias"] == alias

@@ -35,7 +35,7 @@ def tensor(name: str, array: Any) -> Any:
 
 
 def ask(client: Any, said: queue.SimpleQueue[tuple[Any, Any]], count: int) -> list[tuple[Any, Any]]:
-    return [said.get(timeout=20) for _ in range(count)]
+    return [said.get(timeout=60) for _ in range(count)]
 
 
 # --- streams ---

@@ -135,5 +135,5 @@ for ask in (ours, theirs, ours, theirs):
     np.testing.assert_array_equal(ask(), 3 * x)
 print("both")
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, "both"), done.stderr

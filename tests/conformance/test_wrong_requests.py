@@ -31,7 +31,7 @@ def the_worker_does_not_notice(served: Server, stub: GRPCInferenceServiceStub) -
     before = served.pid_of("worker")
     yield
     assert served.pid_of("worker") == before
-    reply = stub.ModelInfer(requests.raw("m", {"x": (DType.FP32, ONE)}), timeout=10)
+    reply = stub.ModelInfer(requests.raw("m", {"x": (DType.FP32, ONE)}), timeout=60)
     assert reply.raw_output_contents[0] == encode_raw(3 * ONE, DType.FP32)
 
 
@@ -188,7 +188,7 @@ TABLE = {
 @pytest.mark.parametrize("case", TABLE)
 def test_a_wrong_request_is_refused_with_its_reason(stub: GRPCInferenceServiceStub, case: str) -> None:
     wrong, code, mentioned = TABLE[case]
-    found = requests.refused(lambda: stub.ModelInfer(wrong, timeout=10))
+    found = requests.refused(lambda: stub.ModelInfer(wrong, timeout=60))
     assert (found.code, mentioned in found.details) == (code, True), found
     assert len(found.details) <= 1024
     details = found.trailing["grpc-status-details-bin"]
@@ -207,14 +207,14 @@ def test_a_wrong_request_is_refused_with_its_reason(stub: GRPCInferenceServiceSt
 def test_bytes_that_are_no_message_are_refused(channel: grpc.Channel, method: str) -> None:
     call: Any = channel.unary_unary(f"/inference.GRPCInferenceService/{method}")
     for data in (b"\xff" * 40, b"\x0a\x05ab", b"\x0a\x02\xff\xfe"):  # garbage, cut off, a name that is no UTF-8
-        found = requests.refused(lambda data=data: call(data, timeout=10))  # type: ignore[misc]
+        found = requests.refused(lambda data=data: call(data, timeout=60))  # type: ignore[misc]
         assert found.code is INVALID, found
 
 
 def test_an_unknown_method_is_unimplemented(channel: grpc.Channel) -> None:
     for path in ("/inference.GRPCInferenceService/Nothing", "/nobody.Service/Method"):
         call: Any = channel.unary_unary(path)
-        assert requests.refused(lambda call=call: call(b"", timeout=10)).code is StatusCode.UNIMPLEMENTED  # type: ignore[misc]
+        assert requests.refused(lambda call=call: call(b"", timeout=60)).code is StatusCode.UNIMPLEMENTED  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(("version", "code"), [("", StatusCode.NOT_FOUND), ("0", INVALID)])
@@ -225,33 +225,33 @@ def test_metadata_of_what_is_not_there(stub: GRPCInferenceServiceStub, version: 
         (stub.ModelStatistics, pb.ModelStatisticsRequest(name="nobody", version=version)),
     ):
         ask: Any = call
-        assert requests.refused(lambda ask=ask, request=request: ask(request, timeout=10)).code is code  # type: ignore[misc]
+        assert requests.refused(lambda ask=ask, request=request: ask(request, timeout=60)).code is code  # type: ignore[misc]
 
 
 def test_a_registered_model_that_nothing_serves_says_what_to_do(stub: GRPCInferenceServiceStub) -> None:
-    found = requests.refused(lambda: stub.ModelInfer(request("unserved", INPUT, raw=[ONE_RAW]), timeout=10))
+    found = requests.refused(lambda: stub.ModelInfer(request("unserved", INPUT, raw=[ONE_RAW]), timeout=60))
     assert found.code is StatusCode.NOT_FOUND and "interlock promote unserved" in found.details
     numbered = request("unserved", INPUT, raw=[ONE_RAW], version="1")
-    found = requests.refused(lambda: stub.ModelInfer(numbered, timeout=10))
+    found = requests.refused(lambda: stub.ModelInfer(numbered, timeout=60))
     assert found.code is StatusCode.FAILED_PRECONDITION and "interlock pin unserved 1" in found.details
 
 
 def test_a_message_over_the_limit_is_resource_exhausted(stub: GRPCInferenceServiceStub) -> None:
     too_much = request("m", INPUT, raw=[b"\0" * (65 * 1024 * 1024)])
-    found = requests.refused(lambda: stub.ModelInfer(too_much, timeout=30))
+    found = requests.refused(lambda: stub.ModelInfer(too_much, timeout=60))
     assert found.code is StatusCode.RESOURCE_EXHAUSTED
 
 
 def test_a_message_that_only_unpacked_is_over_the_limit_is_refused_too(stub: GRPCInferenceServiceStub) -> None:
     bomb = request("m", INPUT, raw=[b"\0" * (100 * 1024 * 1024)])
-    found = requests.refused(lambda: stub.ModelInfer(bomb, timeout=30, compression=grpc.Compression.Gzip))
+    found = requests.refused(lambda: stub.ModelInfer(bomb, timeout=60, compression=grpc.Compression.Gzip))
     assert found.code is StatusCode.RESOURCE_EXHAUSTED
 
 
 def test_metadata_without_end_is_refused(served: Server, stub: GRPCInferenceServiceStub) -> None:
     found = requests.refused(
         lambda: stub.ModelInfer(
-            request("m", INPUT, raw=[ONE_RAW]), timeout=30, metadata=(("x-long", "a" * (40 * 1024 * 1024)),)
+            request("m", INPUT, raw=[ONE_RAW]), timeout=60, metadata=(("x-long", "a" * (40 * 1024 * 1024)),)
         )
     )
     # The native front ends the connection.
@@ -261,7 +261,7 @@ def test_metadata_without_end_is_refused(served: Server, stub: GRPCInferenceServ
 
 def test_a_message_over_the_limit_names_the_setting(stub: GRPCInferenceServiceStub) -> None:
     too_much = request("m", INPUT, raw=[b"\0" * (65 * 1024 * 1024)])
-    found = requests.refused(lambda: stub.ModelInfer(too_much, timeout=30))
+    found = requests.refused(lambda: stub.ModelInfer(too_much, timeout=60))
     assert found.code is StatusCode.RESOURCE_EXHAUSTED and "max_message_bytes" in found.details
     details = found.trailing["grpc-status-details-bin"]
     assert isinstance(details, bytes) and b"TOO_LARGE" in details
@@ -269,7 +269,7 @@ def test_a_message_over_the_limit_names_the_setting(stub: GRPCInferenceServiceSt
 
 def test_a_long_list_of_faults_is_cut(stub: GRPCInferenceServiceStub) -> None:
     many = request("m", *[(f"z{index}" * 20, "FP32", [1, 2]) for index in range(2000)], raw=[ONE_RAW] * 2000)
-    found = requests.refused(lambda: stub.ModelInfer(many, timeout=10))
+    found = requests.refused(lambda: stub.ModelInfer(many, timeout=60))
     assert found.code is INVALID
     assert len(found.details) <= 1024
 
@@ -290,7 +290,7 @@ def test_no_request_whatsoever_is_an_internal_error(stub: GRPCInferenceServiceSt
     )
     wrong.raw_input_contents.append(data.draw(st.binary(max_size=32)))
     try:
-        stub.ModelInfer(wrong, timeout=10)
+        stub.ModelInfer(wrong, timeout=60)
     except grpc.RpcError as error:
         found = requests.outcome(error)
         assert found.code in (INVALID, StatusCode.NOT_FOUND), found

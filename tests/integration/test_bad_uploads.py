@@ -134,7 +134,7 @@ def test_the_command_says_it_in_one_line(running: Server, tmp_path: Path) -> Non
         env=clean_environment(INTERLOCK_ADMIN=running.admin_address),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 1
@@ -180,7 +180,7 @@ def test_a_stream_that_is_not_what_it_announced_is_refused(
 ) -> None:
     files, chunks, words = STREAMS[case]
     with pytest.raises(grpc.RpcError) as caught:
-        stub.RegisterVersion(stream(f"stream-{case}", files, *chunks), timeout=30)
+        stub.RegisterVersion(stream(f"stream-{case}", files, *chunks), timeout=60)
     status: Any = caught.value
     assert (status.code(), words in status.details()) == (grpc.StatusCode.INVALID_ARGUMENT, True), status
     refused_once(running, admin, f"stream-{case}", "INVALID_ARGUMENT")
@@ -189,7 +189,7 @@ def test_a_stream_that_is_not_what_it_announced_is_refused(
 def test_a_stream_without_a_header_is_refused(running: Server, stub: admin_pb2_grpc.AdminServiceStub) -> None:
     for messages in ([], [pb.RegisterVersionRequest(chunk=b"x")], [pb.RegisterVersionRequest()]):
         with pytest.raises(grpc.RpcError) as caught:
-            stub.RegisterVersion(iter(messages), timeout=30)
+            stub.RegisterVersion(iter(messages), timeout=60)
         status: Any = caught.value
         assert status.code() is grpc.StatusCode.INVALID_ARGUMENT, status
     assert litter(running) == []
@@ -199,7 +199,7 @@ def test_an_announced_size_over_the_limit_is_refused_before_a_byte_is_taken(
     running: Server, admin: Admin, stub: admin_pb2_grpc.AdminServiceStub
 ) -> None:
     with pytest.raises(grpc.RpcError) as caught:
-        stub.RegisterVersion(stream("giant", [upload_file(GOOD, size_bytes=1 << 50)]), timeout=30)
+        stub.RegisterVersion(stream("giant", [upload_file(GOOD, size_bytes=1 << 50)]), timeout=60)
     status: Any = caught.value
     assert status.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and "max_upload_bytes" in status.details()
     refused_once(running, admin, "giant", "TOO_LARGE")
@@ -256,7 +256,7 @@ def test_a_caller_that_goes_away_during_validation_does_not_stop_it(
 @pytest.mark.parametrize("name", ["../up", "a/b", " m", "", "-m", "m\n", "m@1", "m:x", "x" * 129, "\u00e4"])
 def test_a_bad_name_is_refused(running: Server, stub: admin_pb2_grpc.AdminServiceStub, name: str) -> None:
     with pytest.raises(grpc.RpcError) as caught:
-        stub.RegisterVersion(stream(name, [upload_file(GOOD)], GOOD), timeout=30)
+        stub.RegisterVersion(stream(name, [upload_file(GOOD)], GOOD), timeout=60)
     status: Any = caught.value
     assert status.code() is grpc.StatusCode.INVALID_ARGUMENT, status
     assert litter(running) == []

@@ -218,7 +218,7 @@ def interlock(server: Server, *args: object, code: int = 0) -> str:
         [str(Path(sys.executable).with_name("interlock")), *map(str, args)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
         env=clean_environment(INTERLOCK_SERVER=server.grpc, INTERLOCK_ADMIN=server.admin_address),
     )
@@ -284,7 +284,7 @@ def test_tritonclient_and_this_client_ask_from_one_process(
         [sys.executable, "-c", TOGETHER, running.grpc, name, *order],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert (done.returncode, done.stdout) == (0, "both\n"), done.stderr
@@ -298,7 +298,7 @@ def test_bench_counts_what_the_server_counts(running: Server, admin: Admin, tmp_
         [Path(sys.executable).with_name("interlock"), "bench", "benched", *flags],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         env=clean_environment(INTERLOCK_SERVER=running.grpc),
         check=False,
     )

@@ -104,7 +104,7 @@ def test_the_command_prints_the_same_and_writes_a_page(running: Server, admin: A
         env=clean_environment() | {"INTERLOCK_ADMIN": running.admin_address},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stderr

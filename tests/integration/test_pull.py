@@ -119,7 +119,7 @@ def test_the_command_pulls_and_does_not_overwrite_unless_forced(
             env=clean_environment(INTERLOCK_ADMIN=running.admin_address),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
 
@@ -152,7 +152,7 @@ def test_names_that_are_no_file_names_are_refused_by_the_server(running: Server,
     with grpc.insecure_channel(running.admin_address) as channel:
         stub = admin_pb2_grpc.AdminServiceStub(channel)
         with pytest.raises(grpc.RpcError) as caught:
-            list(stub.DownloadVersion(pb.DownloadVersionRequest(ref="m", file_name=name), timeout=30))
+            list(stub.DownloadVersion(pb.DownloadVersionRequest(ref="m", file_name=name), timeout=60))
     status: Any = caught.value
     assert status.code() is grpc.StatusCode.INVALID_ARGUMENT
 
@@ -163,7 +163,7 @@ def test_a_caller_that_leaves_half_way_leaves_nothing_behind(running: Server, ad
     with grpc.insecure_channel(running.admin_address) as channel:
         stub = admin_pb2_grpc.AdminServiceStub(channel)
         for _ in range(5):  # more than may go on at once
-            call = stub.DownloadVersion(pb.DownloadVersionRequest(ref="big@1", file_name="b.onnx"), timeout=30)
+            call = stub.DownloadVersion(pb.DownloadVersionRequest(ref="big@1", file_name="b.onnx"), timeout=60)
             assert next(iter(call)).WhichOneof("part") == "header"
             call.cancel()
     nothing_is_left(running)
@@ -241,7 +241,7 @@ def test_data_files_of_a_hostile_client_are_refused(
     with grpc.insecure_channel(running.admin_address) as channel:
         stub = admin_pb2_grpc.AdminServiceStub(channel)
         with pytest.raises(grpc.RpcError) as caught:
-            stub.RegisterVersion(iter([header(MODEL, *files), *chunks]), timeout=30)
+            stub.RegisterVersion(iter([header(MODEL, *files), *chunks]), timeout=60)
     status: Any = caught.value
     assert status.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert words in status.details()

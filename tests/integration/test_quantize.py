@@ -124,7 +124,7 @@ def test_the_command_prints_what_it_cost(shared: Server, admin: Admin, parent: P
     registered(admin, "told", parent)
     command = [str(Path(sys.executable).with_name("interlock")), "quantize", "told", "--to", "int8"]
     environment = clean_environment(INTERLOCK_ADMIN=shared.admin_address, COLUMNS="200")
-    said = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=True).stdout
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True).stdout
     for words in (
         "told@2, int8 of version 1",
         "same choice",
@@ -133,7 +133,7 @@ def test_the_command_prints_what_it_cost(shared: Server, admin: Admin, parent: P
     ):
         assert words in said
     command += ["--atol", "0", "--rtol", "0"]
-    refused = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
+    refused = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert refused.returncode == 1 and "too far from golden sample" in refused.stderr
 
 

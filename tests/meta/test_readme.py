@@ -20,7 +20,7 @@ from tests.server import Server, clean_environment
 Run = Callable[..., str]
 
 DEFAULT: Final = "127.0.0.1:8001"
-_PATIENCE_S: Final = 100
+_PATIENCE_S: Final = 200
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ def _ask(python: Path, code: str, *arguments: str) -> object:
         env=clean_environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -113,7 +113,7 @@ def test_its_command_says_what_the_missing_parts_need(python: Path, tmp_path: Pa
             env=clean_environment(),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
 

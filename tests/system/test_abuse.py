@@ -131,19 +131,37 @@ def test_requests_that_are_never_finished_end_with_the_deadline_and_hold_nobody_
 
 def test_answers_that_nobody_reads_are_bounded_and_let_go_at_the_deadline(running: Server) -> None:
     only_core(running)
-    data = question("wide", 1)
-    with RawConnection(running.grpc, window=0) as reader, running.client() as client:
+    with running.client() as client:
         before = resident(running)
-        for _ in range(100):
-            reader.ask(data)
-        # 20 MiB hold 26 of the answers; what is over is refused, so those streams end at once.
-        eventually(lambda: _ended(reader) >= 60, "what is over the limit is refused")
-        assert resident(running) - before < 150 * MIB
-        assert answered(client)
-        with pytest.raises(InterlockError, match="max_in_flight_bytes"):
-            client.infer("wide", {"x": [[1]]})
-        eventually(lambda: _ended(reader) == 100, "the deadline ends the rest")
-        eventually(lambda: len(_try_wide(client)) == ANSWER_BYTES // 4, "there is room again")
+        for _ in range(5):
+            with RawConnection(running.grpc, window=0) as reader:
+                refused = _fill_with_answers(reader, client)
+                assert resident(running) - before < 150 * MIB
+                eventually(lambda reader=reader: _ended(reader) == 100, "the deadline ends the rest")  # type: ignore[misc]
+            eventually(lambda: len(_try_wide(client)) == ANSWER_BYTES // 4, "there is room again")
+            if refused:
+                assert "max_in_flight_bytes" in refused
+                break
+        else:
+            pytest.fail("nobody was refused")
+
+
+def _fill_with_answers(reader: RawConnection, client: Client) -> str:
+    """Ask for more than there is room for, read none of it, and return how one more caller is refused.
+
+    Returns "" where it is not: on a machine that stands still the deadline of those before it may have passed.
+    """
+    data = question("wide", 1)
+    for _ in range(100):
+        reader.ask(data)
+    # 20 MiB hold 26 of the answers; what is over is refused, so those streams end at once.
+    eventually(lambda: _ended(reader) >= 60, "what is over the limit is refused")
+    assert answered(client)
+    try:
+        client.infer("wide", {"x": [[1]]})
+    except InterlockError as error:
+        return error.message
+    return ""
 
 
 def _ended(reader: RawConnection) -> int:

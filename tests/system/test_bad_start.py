@@ -232,7 +232,7 @@ def test_no_engine_is_refused_with_the_command_that_installs_one(tmp_path: Path)
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     refusal = Refusal(done.returncode, done.stderr)
@@ -269,7 +269,7 @@ def test_a_stop_while_it_starts_is_quiet_and_clean(tmp_path: Path, signum: signa
             assert line, before
             before += line
         os.killpg(process.pid, signum)  # Ctrl-C on a terminal is for the whole group
-        output, after = process.communicate(timeout=30)
+        output, after = process.communicate(timeout=60)
         assert process.returncode == 0, after
     assert output == "", "it was never ready"
     assert "Traceback" not in after
@@ -279,6 +279,6 @@ def test_a_ctrl_c_ends_a_running_server_quietly(tmp_path: Path) -> None:
     with Server(tmp_path / "data") as server:
         assert server.process is not None
         os.killpg(server.process.pid, signal.SIGINT)
-        assert server.process.wait(30) == 0
+        assert server.process.wait(60) == 0
         assert "Traceback" not in server.log()
         server.kill_everything()

@@ -16,7 +16,7 @@ def test_every_server_that_is_compared_answers_rightly(tmp_path: Path) -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=120,
         check=False,
     )
 

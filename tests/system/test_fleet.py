@@ -37,7 +37,7 @@ class Fleet:
         return answering(self.a), answering(self.b)
 
     def await_versions(self, version: int) -> None:
-        eventually(lambda: self.versions() == (version, version), f"both answer with version {version}", 20)
+        eventually(lambda: self.versions() == (version, version), f"both answer with version {version}")
 
 
 def answering(server: Server) -> int:
@@ -88,9 +88,9 @@ def test_the_command_waits_for_the_fleet(fleet: Fleet) -> None:
     command = [str(Path(sys.executable).with_name("interlock"))]
     server = clean_environment(INTERLOCK_ADMIN=fleet.b.admin_address)
     for move in (["promote", "m", "3"], ["rollback", "m"]):
-        subprocess.run([*command, *move, "--wait"], env=server, check=True, capture_output=True, timeout=60)
+        subprocess.run([*command, *move, "--wait"], env=server, check=True, capture_output=True, timeout=120)
         assert fleet.versions() == ((3, 3) if move[0] == "promote" else (2, 2))
-    shown = subprocess.run([*command, "status"], env=server, check=True, capture_output=True, timeout=60, text=True)
+    shown = subprocess.run([*command, "status"], env=server, check=True, capture_output=True, timeout=120, text=True)
     assert fleet.a.admin_address in shown.stdout and "(this one)" in shown.stdout
 
 

@@ -127,7 +127,7 @@ def test_a_rollback_does_not_wait_for_a_worker_that_hangs(server: Server, tmp_pa
         print(f"rollback with a hanging worker: {took:.2f} s")
         # It knows its way back, and will look at its lever before it answers anybody: it does not lag.
         assert (back.to_version, back.lagging) == (1, ())
-        assert took < 10
+        assert took < 25
         load.until_version(1)
         moved = time.monotonic()
         load.more(20)
@@ -149,12 +149,12 @@ def test_a_retried_promote_is_done_once_though_control_was_killed(server: Server
         killer = threading.Timer(randomness.uniform(0.0, 0.03), os.kill, [pid, signal.SIGKILL])
         killer.start()
         switch = None
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while switch is None:
             assert time.monotonic() < deadline
             with server.admin(retries=4) as admin:
                 try:
-                    switch = admin.promote("m", target, idempotency_key=f"attempt-{attempt}", timeout=10)
+                    switch = admin.promote("m", target, idempotency_key=f"attempt-{attempt}", timeout=60)
                 except InterlockError as error:
                     assert error.reason in ("SERVER_UNREACHABLE", "WORKER_UNAVAILABLE", "UNAVAILABLE"), error
         killer.join()
@@ -164,7 +164,7 @@ def test_a_retried_promote_is_done_once_though_control_was_killed(server: Server
 
 
 def until_alias_leads_to(server: Server, version: int) -> None:
-    eventually(lambda: alias_version(server) == version, f"the alias leads to version {version}", 15.0)
+    eventually(lambda: alias_version(server) == version, f"the alias leads to version {version}")
 
 
 def alias_version(server: Server) -> int:
@@ -218,7 +218,7 @@ def rounds_of_registering(folder: Path, count: int) -> int:
                 key = f"{attempt}-{number}"
                 file = models.write(folder / f"{key}.onnx", models.affine(scale=1.0 + attempt + number / 100))
                 try:
-                    acknowledged[key] = admin.register("m", file, idempotency_key=key, note=key, timeout=20)
+                    acknowledged[key] = admin.register("m", file, idempotency_key=key, note=key, timeout=60)
                 except InterlockError:
                     return
                 number += 1
@@ -229,7 +229,7 @@ def rounds_of_registering(folder: Path, count: int) -> int:
             uploader.join(randomness.uniform(0.4, 2.0))
             server.kill_everything()
             stopping.set()
-            uploader.join(30)
+            uploader.join(60)
     server.start()
     with server.admin() as admin:
         found = {version.version: version for version in admin.versions("m")} if admin.models() else {}

@@ -38,9 +38,9 @@ def move_about(admin: Admin, story: Story, randomness: random.Random) -> None:
     while True:
         try:
             if randomness.random() < 0.5:
-                story.acknowledged.append(admin.promote("m", randomness.randint(1, VERSIONS), timeout=20))
+                story.acknowledged.append(admin.promote("m", randomness.randint(1, VERSIONS), timeout=60))
             else:
-                story.acknowledged.append(admin.rollback("m", timeout=20))
+                story.acknowledged.append(admin.rollback("m", timeout=60))
         except InterlockError as error:
             if error.reason == "NOTHING_TO_ROLL_BACK":
                 continue
@@ -75,7 +75,7 @@ def alias_of(server: Server) -> Alias:
 
 
 def await_first_move(story: Story, mover: threading.Thread) -> None:
-    eventually(lambda: bool(story.acknowledged) or not mover.is_alive(), "a first move", 60.0)
+    eventually(lambda: bool(story.acknowledged) or not mover.is_alive(), "a first move")
 
 
 def rounds(folder: Path, count: int, seconds: float = math.inf) -> int:
@@ -100,7 +100,7 @@ def rounds(folder: Path, count: int, seconds: float = math.inf) -> int:
             await_first_move(story, mover)
             mover.join(randomness.uniform(0.0, 0.6))
             server.kill_everything()
-            mover.join(30)
+            mover.join(60)
         assert not mover.is_alive()
 
         registry = Registry.open(databases.of(folder / "data").url)

@@ -36,7 +36,7 @@ def test_every_loopback_address_serves_all_three_ports(tmp_path: Path, host: str
         assert server.status().ready
         with server.client() as client:
             assert client.server_ready()
-        with urllib.request.urlopen(f"http://{server.http}/healthz", timeout=10) as response:
+        with urllib.request.urlopen(f"http://{server.http}/healthz", timeout=60) as response:
             assert response.status == 200
 
 

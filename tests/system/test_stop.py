@@ -40,7 +40,7 @@ def test_a_stop_under_load_fails_nothing_that_was_accepted(server: Server, tmp_p
     with Load(server.grpc, "m", SCALES, clients=4) as load:
         load.more(200)
         server.process.send_signal(signal.SIGTERM)
-        status = server.process.wait(20)
+        status = server.process.wait(60)
         stopped = time.monotonic()
 
     server.kill_everything()
@@ -59,7 +59,7 @@ def test_what_runs_at_a_stop_is_answered(server: Server, tmp_path: Path) -> None
         admin.promote("slow", 1)
     rounds = stalling.rounds_for(server.client, "slow", seconds=1.5)
     answers: list[int] = []
-    with server.client(timeout=30) as client:
+    with server.client(timeout=60) as client:
         asker = threading.Thread(
             target=lambda: answers.append(int(client.infer("slow", {"n": np.int64(rounds)})["y"])), name="asker"
         )
@@ -106,7 +106,7 @@ def test_a_second_sigterm_ends_it_at_once(server: Server, tmp_path: Path) -> Non
         eventually(lambda: "waiting for 1 request of slow@1" in server.log(), "it says what it waits for")
         assert server.process.poll() is None, "it waits for the request"
         server.process.send_signal(signal.SIGTERM)
-        status = server.process.wait(10)
+        status = server.process.wait(25)
         asker.join()
 
     server.kill_everything()

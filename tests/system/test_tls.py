@@ -89,9 +89,9 @@ def test_every_port_answers_callers_with_a_certificate(secured: Secured, tmp_pat
 def test_no_port_answers_anybody_else(secured: Secured) -> None:
     for tls in (None, Tls(secured.authority.path)):
         with Admin(secured.server.admin_address, tls=tls, retries=0) as admin, pytest.raises(ServerUnreachable):
-            admin.status(timeout=10)
+            admin.status(timeout=60)
         with Client(secured.server.grpc, tls=tls, retries=0) as client, pytest.raises(ServerUnreachable):
-            client.server_live(timeout=10)
+            client.server_live(timeout=60)
     with pytest.raises(httpx.TransportError):
         httpx.get(f"http://{secured.server.http}/readyz")
     bare = ssl.create_default_context(cafile=str(secured.authority.path))
@@ -121,7 +121,7 @@ def test_the_command_takes_certificates_from_options_and_the_environment(secured
             env=clean_environment(**environment),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
         assert done.returncode == 0, done.stderr

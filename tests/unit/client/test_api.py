@@ -59,7 +59,7 @@ def test_every_error_that_a_client_can_meet_is_exported() -> None:
 
 def run(code: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -87,6 +87,6 @@ def test_tritonclient_and_this_client_share_a_process_in_either_order(names: lis
     code = (
         "; ".join(f"import {name}" for name in names) + "; print(interlock_client.Client, tritonclient.grpc.InferInput)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert re.search("Client.*InferInput", done.stdout)

@@ -57,7 +57,7 @@ def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def reach(target: str, tls: Tls | None = None) -> None:
     """Have the server answer something; raises what the SDK makes of it."""
     with Client(target, tls=tls, retries=0, options=[("grpc.use_local_subchannel_pool", 1)]) as client:
-        client.server_live(timeout=10)
+        client.server_live(timeout=60)
 
 
 def test_both_sides_meet_where_each_trusts_the_other(lines: Lines) -> None:
@@ -78,7 +78,7 @@ def test_the_environment_stands_in_for_arguments(lines: Lines, monkeypatch: pyte
 
     async def ask() -> None:
         async with AsyncClient(lines.mutual, retries=0) as client:
-            await client.server_live(timeout=10)
+            await client.server_live(timeout=60)
 
     with pytest.raises(Unimplemented):
         asyncio.run(ask())

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from interlock_registry.registry import Registry
 
-from tests.databases import POSTGRESQL, SQLITE, Cluster, Place, PostgresPlace, SqlitePlace
+from tests.databases import POSTGRESQL, SQLITE, Cluster, Place, PostgresPlace, fresh
 from tests.unit.registry.builders import Desk
 from tests.unit.registry.warehouse import Warehouse
 
@@ -21,7 +21,7 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     """An empty registry, on each database in turn."""
     kind: str = request.param
     if kind == SQLITE:
-        yield SqlitePlace(request.getfixturevalue("path"))
+        yield fresh(request.getfixturevalue("path"))
         return
     cluster: Cluster = request.getfixturevalue("cluster")
     made: PostgresPlace = cluster.new()

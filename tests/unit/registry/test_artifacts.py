@@ -155,7 +155,7 @@ def test_many_may_add_the_same_bytes_at_once(store: LocalArtifactStore, source: 
     start = threading.Barrier(4)
 
     def add(_: int) -> Blob:
-        start.wait(10)
+        start.wait(60)
         return store.add(source, sha256=SHA256)
 
     with ThreadPoolExecutor(4) as pool:
@@ -229,7 +229,7 @@ def test_a_killed_write_leaves_a_whole_blob_or_none(store: LocalArtifactStore, s
     child.stdout.readline()
     threading.Event().wait(0.003 * turn)
     child.send_signal(signal.SIGKILL)
-    child.communicate(timeout=10)
+    child.communicate(timeout=60)
     store.sweep_temporary()
     assert names(store) in ([], [SHA256])
     if store.has(SHA256):

@@ -202,7 +202,7 @@ def test_many_register_the_same_bytes_at_once(warehouse: Warehouse) -> None:
     start = threading.Barrier(4)
 
     def register(_: int) -> list[int]:
-        start.wait(10)
+        start.wait(60)
         return [warehouse.register("graph").version.version for _ in range(5)]
 
     with ThreadPoolExecutor(4) as pool:
@@ -239,7 +239,7 @@ def kill_collections(warehouse: Warehouse, count: int) -> int:
         collector = collecting(warehouse)
         threading.Event().wait(0.001 * (turn * 7 % 40))
         collector.kill()
-        collector.communicate(timeout=10)
+        collector.communicate(timeout=60)
         assert all(warehouse.has("living", "shared", "golden of living")), f"round {turn}"
         checker = Checker(warehouse.registry, warehouse.store, actor="test")
         assert [each for each in checker.check() if each.severity is Severity.ERROR] == [], f"round {turn}"

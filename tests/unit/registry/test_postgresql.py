@@ -63,7 +63,7 @@ def test_a_server_that_is_down_is_an_error_and_used_again_when_it_is_back(desk: 
 def test_a_server_that_stands_still_is_given_up_after_a_while(cluster: Cluster, place: PostgresPlace) -> None:
     """One that is paused answers nothing, its own limits included, while the network stays up."""
     with connection_class(0.3).connect(_plain(place.url), autocommit=True) as connection:
-        (pid,) = connection.execute("SELECT pg_backend_pid()").fetchone() or (0,)
+        pid = connection.info.backend_pid
         os.kill(pid, signal.SIGSTOP)
         try:
             with pytest.raises(psycopg.OperationalError, match=r"has not answered for 0\.3 s"):
@@ -71,7 +71,7 @@ def test_a_server_that_stands_still_is_given_up_after_a_while(cluster: Cluster, 
         finally:
             os.kill(pid, signal.SIGCONT)
         assert connection.closed
-    with connection_class(10.0).connect(_plain(place.url)) as connection:
+    with connection_class(60.0).connect(_plain(place.url)) as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
@@ -86,7 +86,7 @@ def test_a_registry_whose_server_stands_still_fails_in_bounded_time(desk: Desk, 
         took = time.monotonic() - began
     finally:
         place.server.resume()
-    assert took < 60
+    assert took < 120
     assert desk.register().version.version in (2, 3)
 
 

@@ -69,7 +69,7 @@ def test_threads_register_without_losing_or_repeating_a_number(desk: Desk) -> No
     start = threading.Barrier(4)
 
     def register(_: int) -> list[int]:
-        start.wait(10)
+        start.wait(60)
         return [desk.register().version.version for _ in range(10)]
 
     with ThreadPoolExecutor(4) as pool:
@@ -100,7 +100,7 @@ def test_readers_see_one_moment_while_aliases_move(desk: Desk) -> None:
         desk.rollback()
     stop.set()
     for reader in readers:
-        reader.join(10)
+        reader.join(60)
     assert torn == []
 
 
@@ -132,7 +132,7 @@ def test_a_retirement_and_a_promote_of_one_version_cannot_both_win(desk: Desk) -
         start = threading.Barrier(2)
 
         def promote(number: int = version, start: threading.Barrier = start) -> str:
-            start.wait(10)
+            start.wait(60)
             try:
                 desk.promote(number)
             except InterlockError as error:
@@ -140,7 +140,7 @@ def test_a_retirement_and_a_promote_of_one_version_cannot_both_win(desk: Desk) -
             return "ok"
 
         def retire(number: int = version, start: threading.Barrier = start) -> str:
-            start.wait(10)
+            start.wait(60)
             try:
                 other.registry.retire(attempt(Action.RETIRE, version=number))
             except InterlockError as error:
@@ -149,7 +149,7 @@ def test_a_retirement_and_a_promote_of_one_version_cannot_both_win(desk: Desk) -
 
         with ThreadPoolExecutor(2) as pool:
             outcomes = (pool.submit(promote), pool.submit(retire))
-            assert {each.result(10) for each in outcomes} in ({"ok", "VERSION_IN_USE"}, {"VERSION_NOT_SERVABLE", "ok"})
+            assert {each.result(60) for each in outcomes} in ({"ok", "VERSION_IN_USE"}, {"VERSION_NOT_SERVABLE", "ok"})
     other.registry.close()
 
 

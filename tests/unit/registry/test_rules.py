@@ -14,7 +14,7 @@ from interlock.model import VersionState
 from interlock_registry.domain import Action
 from interlock_registry.registry import Registry
 
-from tests.databases import SqlitePlace
+from tests.databases import fresh
 from tests.unit.registry.builders import MODEL, Desk, attempt
 
 numbers = st.integers(1, 6)
@@ -25,7 +25,7 @@ class Operators(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self._folder = tempfile.TemporaryDirectory()
-        place = SqlitePlace(Path(self._folder.name) / "registry.db")
+        place = fresh(Path(self._folder.name) / "registry.db")
         self.desk = Desk(Registry.open(place.url), place)
         self.states: dict[int, VersionState] = {}
         self.stacks: dict[str, list[int]] = {}

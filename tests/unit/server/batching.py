@@ -117,7 +117,7 @@ class Bench:
         self.session.gate.clear()
         outcome = Outcome()
         self.batcher.submit(work(outcome))
-        assert self.session.entered.acquire(timeout=10)
+        assert self.session.entered.acquire(timeout=60)
         return outcome
 
     def submit(self, *outcomes: Outcome) -> list[Asked]:

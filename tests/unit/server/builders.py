@@ -116,7 +116,7 @@ def bare_spec(version: int = 1, model: str = "m") -> VersionSpec:
 class RecordingCall(Call):
     """A call that a test makes, and what it was answered."""
 
-    __slots__ = ("ended", "error", "messages", "reply", "trailing")
+    __slots__ = ("alarms", "ended", "error", "messages", "reply", "trailing")
 
     def __init__(
         self, method: str, request: bytes, metadata: Mapping[str, str] | None = None, deadline: float = float("inf")
@@ -127,11 +127,18 @@ class RecordingCall(Call):
         self.trailing: Trailing = ()
         self.error: InterlockError | None = None
         self.ended = 0
+        self.alarms: list[tuple[float, Callable[[], None]]] = []
+        """What is to be called, and when; nothing is before the test says so, however late that is."""
 
     def alarm(self, at: float, callback: Callable[[], None]) -> None:
-        timer = threading.Timer(at - time.monotonic(), callback)
-        timer.daemon = True
-        timer.start()
+        self.alarms.append((at, callback))
+
+    def ring(self) -> None:
+        """Wait for the time of the alarm that is due first, and let it ring."""
+        due = min(self.alarms, key=lambda alarm: alarm[0])
+        self.alarms.remove(due)
+        threading.Event().wait(max(0.0, due[0] - time.monotonic()))
+        due[1]()
 
     def message(self, data: bytes) -> None:
         self.messages.append(data)

@@ -181,6 +181,8 @@ async def running(engine: Engine, root: Path, *, replica_id: str = "r", **change
     )
     data = DataDir(root)
     data.create()
+    if not settings.db:
+        databases.fresh(data.database)
     with tempfile.TemporaryDirectory(prefix="rig-") as sockets:  # a unix socket's path must be short
         catalog = Catalog(Loader(engine), drain_grace_s=5.0)
         path = f"{sockets}/w.sock"

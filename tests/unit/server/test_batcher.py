@@ -172,7 +172,7 @@ def test_a_run_that_nobody_waits_for_is_terminated(make: Make) -> None:
     first = Outcome()
     bench.session.gate.clear()
     (running,) = bench.submit(first)
-    assert bench.session.entered.acquire(timeout=10)
+    assert bench.session.entered.acquire(timeout=60)
     bench.batcher.cancel(running)
     settle(first)
     assert isinstance(first.error, Cancelled)
@@ -207,7 +207,7 @@ def test_the_last_of_a_batch_to_leave_ends_its_run(make: Make) -> None:
 
     bench.session.check = hold  # type: ignore[method-assign]
     bench.let_go()
-    assert bench.session.entered.acquire(timeout=10)
+    assert bench.session.entered.acquire(timeout=60)
     eventually(lambda: bench.session.runs == [1, 2], "the joined run began")
     bench.batcher.cancel(works[0])
     assert b.told == 0
@@ -349,7 +349,7 @@ def test_many_threads_that_submit_and_cancel_leave_no_request_untold(make: Make)
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     everyone = [outcome for mine in outcomes for outcome in mine]
     settle(*everyone)
     bench.batcher.close(10)

@@ -258,7 +258,7 @@ def test_a_worker_stays_ready_while_another_version_is_prepared(catalog: Catalog
     assert not catalog.servables()[1].settled
     assert catalog.settled
     let_go(slow)
-    thread.join(10)
+    thread.join(60)
 
 
 def test_preparing_says_why_it_failed(catalog: Catalog, tmp_path: Path) -> None:
@@ -331,7 +331,7 @@ def test_switching_back_and_forth_under_load_never_leaves_the_alias_without_an_a
         # A client that met no answer has ended with an error, and the count stands still.
         eventually(lambda so_far=so_far: len(answers) > so_far, "requests go on")  # type: ignore[misc]
     stop.set()
-    thread.join(10)
+    thread.join(60)
     assert set(answers) == {1.0, 2.0}
 
 

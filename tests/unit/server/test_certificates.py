@@ -130,7 +130,7 @@ def test_a_server_with_bad_certificates_does_not_start(files: CertificateFiles, 
         [*command, "--tls-cert", str(files.cert), "--tls-key", str(files.key)],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 1

@@ -78,7 +78,7 @@ async def test_a_new_version_gets_its_form_ahead(rig: Rig) -> None:
     await rig.deriving.registered("m", await rig.add(content=content(1)))
     await rig.deriving.registered("m", await rig.add())  # too small for one
     await rig.deriving.registered("m", 9)  # not there
-    await eventually_async(lambda: len(held(rig)) == 1, "its form is made", 30.0)
+    await eventually_async(lambda: len(held(rig)) == 1, "its form is made")
     assert rig.catalog.servables() == ()
 
 
@@ -93,7 +93,7 @@ async def test_the_longest_unused_form_makes_room_and_a_rollback_waits_for_none(
         await rig.rollback(version=1)
         assert loaded_from(rig, 1) is LoadedFrom.ARTIFACT
         made = 'interlock_derived_forms_made_total{outcome="made"}'
-        await eventually_async(lambda: metric(rig, made) == 4, "it is made again behind the rollback", 30.0)
+        await eventually_async(lambda: metric(rig, made) == 4, "it is made again behind the rollback")
         await rig.promote(3)
         assert loaded_from(rig, 3) in (LoadedFrom.DERIVED, LoadedFrom.ARTIFACT)  # 2 or 3 made room
         await rig.rollback(version=1)
@@ -111,7 +111,7 @@ async def test_what_is_kept_is_never_dropped_for_room_and_nothing_is_made_in_vai
         assert (loaded_from(rig, 1), loaded_from(rig, 2)) == (LoadedFrom.DERIVED, LoadedFrom.ARTIFACT)
         assert metric(rig, refused) == 1
         await rig.promote(await rig.add())  # small; now version 1 is not kept any more, so there is room for 2
-        await eventually_async(lambda: {each.form.key for each in held(rig)} - {one.form.key} != set(), "made", 30.0)
+        await eventually_async(lambda: {each.form.key for each in held(rig)} - {one.form.key} != set(), "made")
         assert metric(rig, refused) == 1
 
 
@@ -138,7 +138,7 @@ async def test_a_form_that_is_damaged_is_made_again(rig: Rig) -> None:
             for each in store.held()
         )
 
-    await eventually_async(whole, "the form is made again", 30.0)
+    await eventually_async(whole, "the form is made again")
 
 
 async def test_a_server_whose_forms_are_deleted_goes_on_and_makes_them_again(rig: Rig) -> None:
@@ -222,7 +222,7 @@ async def test_what_is_pinned_gets_its_form_behind_and_is_loaded_from_it_by_the_
         version = await rig.add(content=content(1))
         pin = attempt(Action.PIN, version=version)
         await rig.changing.change(pin, MutationOptions(), lambda registry: registry.pin(pin))
-        await eventually_async(lambda: len(held(rig)) == 1, "its form is made", 30.0)
+        await eventually_async(lambda: len(held(rig)) == 1, "its form is made")
         leftover = root / "derived" / ".making-1"
         leftover.write_bytes(b"half")
     async with running(engine, root, derived_min_bytes=0) as rig:

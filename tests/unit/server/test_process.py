@@ -78,14 +78,14 @@ def test_port_0_picks_a_free_one(reserve: Reserve) -> None:
 def test_a_reserved_port_is_listened_on_as_often_as_children_come(reserve: Reserve) -> None:
     held = reserve()
     for _ in range(2):
-        with listen("127.0.0.1", held.port), socket.create_connection(("127.0.0.1", held.port), timeout=5):
+        with listen("127.0.0.1", held.port), socket.create_connection(("127.0.0.1", held.port), timeout=60):
             pass
 
 
 def test_nobody_answers_on_a_port_that_is_only_reserved(reserve: Reserve) -> None:
     held = reserve()
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", held.port), timeout=5)
+        socket.create_connection(("127.0.0.1", held.port), timeout=60)
 
 
 @pytest.mark.parametrize("listening", [False, True], ids=["reserved only", "listened on"])
@@ -119,7 +119,7 @@ def test_a_port_given_back_can_be_reserved_again(reserve: Reserve) -> None:
 
 def test_a_port_whose_last_connections_linger_can_be_reserved(reserve: Reserve) -> None:
     held = reserve()
-    with listen("127.0.0.1", held.port) as listener, socket.create_connection(("127.0.0.1", held.port), timeout=5):
+    with listen("127.0.0.1", held.port) as listener, socket.create_connection(("127.0.0.1", held.port), timeout=60):
         listener.setblocking(True)
         accepted, _ = listener.accept()
         accepted.close()  # the server closes first: the port is left in TIME_WAIT
@@ -187,7 +187,7 @@ def test_the_lock_ends_with_its_process_however_it_ends(tmp_path: Path) -> None:
             DataLock.take(data)
     finally:
         holder.kill()
-        holder.wait(10)
+        holder.wait(60)
         holder.stdout.close()
     DataLock.take(data).close()
 
@@ -223,13 +223,13 @@ def child(program: str, boot: Boot) -> subprocess.Popen[bytes]:
 
 
 def test_a_child_is_told_everything_through_its_standard_input() -> None:
-    output, _ = child(CHILD, BOOT).communicate(timeout=30)
+    output, _ = child(CHILD, BOOT).communicate(timeout=60)
     assert output == b'{"db": "secret"}\n'
 
 
 def test_a_child_whose_supervisor_is_gone_ends_before_it_begins() -> None:
     orphan = child(CHILD, Boot(**{**{name: getattr(BOOT, name) for name in Boot.__slots__}, "supervisor": 1}))
-    output, _ = orphan.communicate(timeout=30)
+    output, _ = orphan.communicate(timeout=60)
     assert (output, orphan.returncode) == (b"", EXIT_REFUSED)
 
 
@@ -247,7 +247,7 @@ def test_a_child_ends_with_its_supervisor() -> None:
     pid = int(supervisor.stdout.readline())
     assert supervisor.stdout.readline() == b"{}\n", "the child has armed its death signal"
     supervisor.kill()
-    supervisor.wait(10)
+    supervisor.wait(60)
     supervisor.stdout.close()
 
     def ended() -> bool:

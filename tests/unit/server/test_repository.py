@@ -97,7 +97,7 @@ async def ask(catalog: Catalog, registry: Registry) -> AsyncIterator[Ask]:
     async def call(method: str, request: bytes, wait_s: float = 20.0) -> RecordingCall:
         made = RecordingCall(SERVICE + method, request, deadline=time.monotonic() + wait_s)
         answers.methods.calls[SERVICE + method](made)
-        await eventually_async(lambda: made.ended > 0, "the call was answered", 30.0)
+        await eventually_async(lambda: made.ended > 0, "the call was answered")
         return made
 
     yield call

@@ -17,7 +17,7 @@ from interlock_server.snapshot import Snapshot
 from interlock_server.upkeep.commands import fsck
 from interlock_server.upkeep.saving import backup, restore
 
-from tests.databases import SqlitePlace
+from tests.databases import fresh
 from tests.unit.registry.builders import Desk
 from tests.unit.registry.warehouse import Warehouse, blob, content
 
@@ -31,7 +31,8 @@ def data(tmp_path: Path) -> DataDir:
 
 @pytest.fixture
 def stocked(data: DataDir) -> Warehouse:
-    desk = Desk(Registry.open(f"sqlite:///{data.database}"), SqlitePlace(data.database))
+    place = fresh(data.database)
+    desk = Desk(Registry.open(place.url), place)
     warehouse = Warehouse.at(desk, data.root)
     warehouse.register("one", "shared")
     warehouse.register("two", "shared")

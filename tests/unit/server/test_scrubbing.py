@@ -13,7 +13,7 @@ from interlock_server.control.database import Database
 from interlock_server.control.metrics import ControlMetrics
 from interlock_server.control.scrubbing import Scrubber
 
-from tests.databases import SqlitePlace
+from tests.databases import fresh
 from tests.support import eventually_async
 from tests.unit.registry.builders import Desk
 from tests.unit.registry.warehouse import Warehouse, blob, content
@@ -21,7 +21,7 @@ from tests.unit.registry.warehouse import Warehouse, blob, content
 
 @pytest.fixture
 def stocked(tmp_path: Path) -> Iterator[Warehouse]:
-    place = SqlitePlace(tmp_path / "registry.db")
+    place = fresh(tmp_path / "registry.db")
     warehouse = Warehouse.at(Desk(Registry.open(place.url), place), tmp_path)
     warehouse.register("head", "backbone")
     yield warehouse

@@ -88,7 +88,7 @@ def test_draining_waits_for_the_leases_and_then_drops_the_session() -> None:
     assert servable.lease() is None
     assert done == []
     servable.release()
-    thread.join(10)
+    thread.join(60)
     assert done == [True]
     assert servable.state is S.UNLOADED
     assert servable.queue_depth == 0
@@ -108,7 +108,7 @@ def test_no_lease_is_lost_whoever_asks_while_it_drains() -> None:
     start = threading.Barrier(5)
 
     def client(place: int) -> None:
-        start.wait(10)
+        start.wait(60)
         while servable.lease() is not None:
             leased[place] += 1
             servable.release()
@@ -116,11 +116,11 @@ def test_no_lease_is_lost_whoever_asks_while_it_drains() -> None:
     threads = [threading.Thread(target=client, args=(place,)) for place in range(4)]
     for thread in threads:
         thread.start()
-    start.wait(10)
+    start.wait(60)
     eventually(lambda: sum(leased) > 1000, "leases are taken and given back")
     assert servable.drain(10.0), "every lease came back"
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert servable.status().in_flight == 0
 
 
@@ -131,7 +131,7 @@ def test_of_a_loader_and_a_dropper_that_race_exactly_one_takes_the_first_step() 
         won: list[ServableState] = []
 
         def race(to: S, start: threading.Barrier = start, servable: Servable = servable, won: list[S] = won) -> None:
-            start.wait(10)
+            start.wait(60)
             if servable.advance(S.NEW, to):
                 won.append(to)
 
@@ -139,5 +139,5 @@ def test_of_a_loader_and_a_dropper_that_race_exactly_one_takes_the_first_step() 
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(10)
+            thread.join(60)
         assert won == [servable.state]

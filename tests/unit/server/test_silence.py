@@ -68,5 +68,5 @@ async def test_whoever_listens_on_a_workers_socket_and_never_answers_is_killed(t
             await workers.close()
     finally:
         wedged.kill()
-        wedged.wait(10)
+        wedged.wait(60)
         wedged.stdout.close()

@@ -11,7 +11,6 @@ from interlock_server.front.seam import Call
 from interlock_server.settings import Settings
 from interlock_server.worker.stream import StreamInference
 
-from tests.support import eventually
 from tests.unit.server.builders import RecordingConversation
 
 METHOD = "/inference.GRPCInferenceService/ModelStreamInfer"
@@ -138,11 +137,12 @@ def test_a_caller_that_leaves_takes_its_requests_along(open_stream: Open, infere
 
 
 def test_each_request_has_a_deadline_of_its_own(open_stream: Open, inference: Inference) -> None:
-    call = open_stream(default_deadline_s=0.2)
+    call = open_stream(default_deadline_s=0.05)
     for name in "ab":
         call.say(request(name))
     inference.answer(1)
-    eventually(lambda: len(call.messages) == 2, "the first request ran out of time")
+    assert said(call) == []
+    call.ring()
     first, second = said(call)
     assert "default_deadline_s" in first.error_message and first.infer_response.id == "a"
     assert second.infer_response.id == "b"
@@ -157,7 +157,7 @@ def test_a_request_that_names_a_shorter_time_gets_it(open_stream: Open, inferenc
         call.say(request(name))
     inference.answer(0)
     inference.calls[1].shorten(time.monotonic() + 0.05)
-    eventually(lambda: len(call.messages) == 2, "the second request ran out of time")
+    call.ring()
     assert "`timeout`" in said(call)[1].error_message
 
 

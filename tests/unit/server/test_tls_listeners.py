@@ -77,7 +77,7 @@ async def gRPC(kind: type[AioFront] | type[CoreFront], certificates: Certificate
         async with grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials, options=options) as channel:
             try:
                 call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(UNARY)
-                assert await call(b"hello", timeout=10) == b"hello"
+                assert await call(b"hello", timeout=60) == b"hello"
             except grpc.aio.AioRpcError as error:
                 raise ConnectionError(error.details()) from error
         return await shown(port, "h2", authority, own)

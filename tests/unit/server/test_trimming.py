@@ -53,5 +53,5 @@ give_back_memory()
 assert look().slack_bytes - before.slack_bytes < WORTH_BYTES, "it was given back"
 print("given back")
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
     assert done.stdout == "given back\n", done.stderr

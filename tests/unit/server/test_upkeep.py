@@ -20,7 +20,7 @@ from interlock_server.snapshot import Snapshot
 from interlock_server.upkeep.commands import fsck, gc
 from interlock_server.upkeep.durations import Duration
 
-from tests.databases import SqlitePlace
+from tests.databases import fresh
 from tests.unit.registry.builders import Desk
 from tests.unit.registry.warehouse import Warehouse, blob
 
@@ -35,7 +35,8 @@ def data(tmp_path: Path) -> DataDir:
 @pytest.fixture
 def stocked(data: DataDir) -> Warehouse:
     """A data directory with a version that lives, one that is deleted, and bytes that never became one."""
-    desk = Desk(Registry.open(f"sqlite:///{data.database}"), SqlitePlace(data.database))
+    place = fresh(data.database)
+    desk = Desk(Registry.open(place.url), place)
     warehouse = Warehouse.at(desk, data.root)
     warehouse.register("living", "shared")
     warehouse.register("dead", "shared")

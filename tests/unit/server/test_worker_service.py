@@ -78,4 +78,4 @@ async def test_what_is_no_snapshot_is_refused(path: str) -> None:
     async with grpc.aio.insecure_channel(f"unix:{switch_socket(path)}") as channel:
         apply: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/interlock.v1.WorkerService/Apply")
         with pytest.raises(grpc.aio.AioRpcError, match="INVALID_ARGUMENT"):
-            await apply(b"\xff\xff", timeout=10)
+            await apply(b"\xff\xff", timeout=60)

@@ -94,7 +94,7 @@ def test_a_hanging_model_is_stopped_at_the_wall_clock(judge: Judge) -> None:
 
 def test_a_spinning_model_is_stopped_at_its_cpu_limit(judge: Judge) -> None:
     with pytest.raises(InvalidModel, match=r"more than 1 s of CPU.*validate_cpu_s"):
-        judge(endless(), limits=ToolLimits(cpu_s=1, wall_s=30))
+        judge(endless(), limits=ToolLimits(cpu_s=1, wall_s=120))
 
 
 def test_a_memory_bomb_is_refused_by_its_limit(judge: Judge) -> None:
@@ -188,7 +188,7 @@ def impostor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callab
             InternalError,
             "m",
         ),
-        ("head -c 40000000 /dev/zero", InternalError, "cannot be read"),
+        ("head -c 20000000 /dev/zero", InternalError, "cannot be read"),
     ],
 )
 def test_a_child_that_talks_nonsense_is_not_believed(
@@ -203,8 +203,11 @@ def test_a_child_that_talks_nonsense_is_not_believed(
 def test_what_a_child_leaves_behind_is_killed_with_it(impostor: Callable[[str], None], tmp_path: Path) -> None:
     path = models.write(tmp_path / "m.onnx", models.affine())
     impostor(f"sleep 1000 & echo $! > {tmp_path}/stray")
-    with pytest.raises(InvalidModel, match="took longer"):
-        asyncio.run(validate(ValidateJob(model=path), ToolLimits(wall_s=1.0)))
+    for wall_s in (0.3, 1.0, 10.0, 60.0):  # on a machine that stands still it may not have come so far
+        with pytest.raises(InvalidModel, match="took longer"):
+            asyncio.run(validate(ValidateJob(model=path), ToolLimits(wall_s=wall_s)))
+        if (tmp_path / "stray").exists() and (tmp_path / "stray").read_text():
+            break
     stray = int((tmp_path / "stray").read_text())
     eventually(lambda: not runs(stray), "the stray process is gone")
 

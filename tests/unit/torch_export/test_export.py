@@ -177,12 +177,13 @@ export(nets.seeded(nets.Cnn), sys.argv[1], torch.ones(2, 1, 8, 8))
 
 def test_two_processes_write_the_same_bytes_which_name_no_path_and_print_nothing(tmp_path: Path) -> None:
     root = Path(__file__).parents[3]
-    found = []
-    for name in ("a", "b"):
-        command = [sys.executable, "-c", _SCRIPT, str(tmp_path / f"{name}.onnx")]
-        ran = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True, timeout=100)
-        assert (ran.stdout, ran.stderr) == ("", "")
-        found.append((tmp_path / f"{name}.onnx").read_bytes() + (tmp_path / f"{name}.npz").read_bytes())
+    export(nets.seeded(nets.Cnn), tmp_path / "here.onnx", torch.ones(2, 1, 8, 8))
+    command = [sys.executable, "-c", _SCRIPT, str(tmp_path / "there.onnx")]
+    ran = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True, timeout=120)
+    assert (ran.stdout, ran.stderr) == ("", "")
+    found = [
+        (tmp_path / f"{name}.onnx").read_bytes() + (tmp_path / f"{name}.npz").read_bytes() for name in ("here", "there")
+    ]
     assert found[0] == found[1]
     for hint in (str(root), os.path.dirname(torch.__file__), "site-packages", "stack_trace", ".py", "nets"):
         assert hint.encode() not in found[0]
@@ -190,7 +191,7 @@ def test_two_processes_write_the_same_bytes_which_name_no_path_and_print_nothing
 
 def test_importing_the_package_does_not_import_torch() -> None:
     code = "import sys, interlock_client.torch, interlock_client.torch.command; print('torch' in sys.modules)"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert ran.stdout.strip() == "False"
 
 

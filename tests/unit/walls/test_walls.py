@@ -49,7 +49,7 @@ def trespass(tmp_path_factory: pytest.TempPathFactory) -> Trespass:
             env=enclosure.clean_environment({}),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
     assert done.returncode == 0, done.stderr
@@ -83,7 +83,7 @@ def older_kernel(*command: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, str(HERE / "older_kernel.py"), *command],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         env=clean_environment(),
         check=False,
     )

@@ -33,7 +33,7 @@ def server() -> Iterator[ScriptedServer]:
 
 def interlock(*args: str, code: str = COMMAND) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", code, *args]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_the_version_is_printed() -> None:
@@ -74,7 +74,7 @@ def test_ctrl_c_ends_a_watch_with_130(server: ScriptedServer) -> None:
         assert process.stdout
         assert json.loads(process.stdout.readline())["replica"] == "r1"
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in err
 
@@ -94,7 +94,7 @@ def test_a_watch_outlives_the_server_and_sees_it_come_back(server: ScriptedServe
             assert any(json.loads(line).get("ready") for line in lines)
         finally:
             process.send_signal(signal.SIGINT)
-            process.wait(30)
+            process.wait(60)
             for each in again:
                 each.stop()
 
@@ -152,6 +152,6 @@ def test_a_watch_on_a_terminal_redraws_the_status(server: ScriptedServer) -> Non
                 with contextlib.suppress(OSError):
                     while file.read(4096):
                         pass
-            assert process.wait(30) == 130
+            assert process.wait(60) == 130
         finally:
             process.kill()
