@@ -73,7 +73,7 @@ class Storm:
                 admin.promote(MODEL, version)
             admin.pin(MODEL, _ALWAYS)
         # A pin is made when it is committed, and loaded a moment later.
-        eventually(lambda: self._is_ready(_ALWAYS), "the pinned version is loaded", 30.0)
+        eventually(lambda: self._is_ready(_ALWAYS), "the pinned version is loaded")
 
     def _is_ready(self, version: int) -> bool:
         return all(
@@ -85,8 +85,8 @@ class Storm:
         """Have each thread do so many things at random; returns when all is calm again."""
         weather = self._weather
         with (
-            Load(self._server.grpc, MODEL, SCALES, clients=1, timeout_s=30) as routed,
-            Load(self._server.grpc, f"{MODEL}@{_ALWAYS}", SCALES, clients=1, timeout_s=30) as numbered,
+            Load(self._server.grpc, MODEL, SCALES, clients=1) as routed,
+            Load(self._server.grpc, f"{MODEL}@{_ALWAYS}", SCALES, clients=1) as numbered,
         ):
             before = self._events()
             crew = [threading.Thread(target=self._sail, args=[each, rounds]) for each in range(threads)]
@@ -184,7 +184,7 @@ class Storm:
             )
 
         try:
-            eventually(calm, "what is loaded is what is wanted", 20.0)
+            eventually(calm, "what is loaded is what is wanted")
         except AssertionError:
             loaded = [[str(each) for each in worker.servables] for worker in self._server.status().workers]
             self._weather.violations.append(f"wanted are {sorted(wanted)}, loaded {loaded}")

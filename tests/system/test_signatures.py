@@ -162,9 +162,9 @@ def test_a_revoked_key_stops_promotes_and_loads_but_not_what_serves(desk: Desk, 
     ):
         with pytest.raises(NotTrusted, match=r"key leaked \(.*\) was revoked at .*: found in a public repository"):
             refuse()
-    eventually(lambda: bool(admin.log(action="trust", limit=1)), "the change is an event")
+    eventually(lambda: "revoked leaked" in admin.log(action="trust", limit=1)[0].detail, "the change is an event")
     (event, *_) = admin.log(action="trust")
-    assert "revoked leaked" in event.detail and "kept loaded, though not to be loaded anew: fraud-r@1" in event.detail
+    assert "kept loaded, though not to be loaded anew: fraud-r@1" in event.detail
     # A new signature makes it good again, as it would a version that failed to load.
     admin.sign("fraud-r@1", desk.key("release"))
     assert admin.rollback("fraud-r").to_version == 1

@@ -109,22 +109,26 @@ def test_the_command_takes_certificates_from_options_and_the_environment(secured
         "INTERLOCK_CLIENT_CERT": str(secured.caller.cert),
         "INTERLOCK_CLIENT_KEY": str(secured.caller.key),
     }
-    load = ["bench", "m", "--concurrency", "2", "--duration", "0.2", "--warmup", "0", "-o", "json"]
+    load = ["bench", "m", "--concurrency", "2", "--duration", "0.5", "--warmup", "0", "-o", "json"]
     load += ["--server", secured.server.grpc]
     for arguments, environment in (
         ([*options, "models", *address], {}),
         (["models", *address], variables),
         ([*options, *load], {}),
     ):
-        done = subprocess.run(
-            [*command, *arguments],
-            env=clean_environment(**environment),
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
+        for _ in range(3):  # a load on a machine that stands still meanwhile may get no answer
+            done = subprocess.run(
+                [*command, *arguments],
+                env=clean_environment(**environment),
+                capture_output=True,
+                text=True,
+                timeout=120,
+                check=False,
+            )
+            if done.returncode == 0:
+                break
+        else:
+            pytest.fail(done.stderr)
 
 
 def test_renewed_certificates_are_taken_by_every_port_and_bad_ones_by_none(secured: Secured) -> None:

@@ -50,7 +50,7 @@ class Asker:
     def infer(self, ref: str = "m") -> pb.ModelInferResponse:
         x = pb.ModelInferRequest.InferInputTensor(name="x", datatype="FP32", shape=[1, 2])
         return self.stub.ModelInfer(
-            pb.ModelInferRequest(model_name=ref, inputs=[x], raw_input_contents=[X.tobytes()]), timeout=10
+            pb.ModelInferRequest(model_name=ref, inputs=[x], raw_input_contents=[X.tobytes()]), timeout=60
         )
 
 
