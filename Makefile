@@ -12,8 +12,9 @@ ENGINE ?=
 TORCH_INDEX ?=
 ARGS ?=
 
-# Files of tests, shared out among processes in the order of pyproject.toml.
-SHARED := -n 2 --dist loadfile --no-loadscope-reorder
+# Files of tests are shared out in the order of pyproject.toml among one process more than there are cores, 6 at most:
+# tests wait a good part of their time, and each process holds PyTorch.
+SHARED = -n $(shell cores=$$(nproc); echo $$((cores < 6 ? cores + 1 : 6))) --dist loadfile --no-loadscope-reorder
 BIN := .venv/bin
 PY := $(BIN)/python
 
@@ -41,7 +42,7 @@ fmt: setup ## format the code and refresh the generated tables in docs/
 type: setup ## check types (mypy --strict)
 	@$(BIN)/mypy
 
-test: setup ## run the suite, without the minutes-long tests, in two processes
+test: setup ## run the suite, without the minutes-long tests, in several processes
 	@$(PY) -m pytest -m "not slow" $(SHARED) $(ARGS)
 
 cover: setup ## run the same with branch coverage, of every process but the walled-in model tool: half as long again
