@@ -40,13 +40,16 @@ class ReservedPort:
                 f"host {host!r} cannot be resolved ({error.strerror}); choose another with --host"
             ) from error
         try:
+            if port == 0:
+                # The system picks none that anybody holds; one that was let go between two binds could be picked twice.
+                holder = _hold(family, host, 0)
+                return cls(host, int(holder.getsockname()[1]), holder)
             with socket.socket(family, socket.SOCK_STREAM) as exclusive:
                 exclusive.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 exclusive.bind(address)
                 # Listening is what finds a foreign listener that set SO_REUSEADDR as well.
                 exclusive.listen(1)
-                found = int(exclusive.getsockname()[1])
-            return cls(host, found, _hold(family, host, found))
+            return cls(host, port, _hold(family, host, port))
         except OSError as error:
             raise PortInUse(_explain(host, port, flag, error)) from error
 
