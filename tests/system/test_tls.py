@@ -116,6 +116,7 @@ def test_the_command_takes_certificates_from_options_and_the_environment(secured
         (["models", *address], variables),
         ([*options, *load], {}),
     ):
+        said = ""
         for _ in range(3):  # a load on a machine that stands still meanwhile may get no answer
             done = subprocess.run(
                 [*command, *arguments],
@@ -127,8 +128,9 @@ def test_the_command_takes_certificates_from_options_and_the_environment(secured
             )
             if done.returncode == 0:
                 break
+            said = done.stderr
         else:
-            pytest.fail(done.stderr)
+            pytest.fail(said)
 
 
 def test_renewed_certificates_are_taken_by_every_port_and_bad_ones_by_none(secured: Secured) -> None:
