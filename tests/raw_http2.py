@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import socket
 import struct
 import time
@@ -9,12 +10,23 @@ from types import TracebackType
 from typing import Final, Self
 
 METHOD: Final = "/inference.GRPCInferenceService/ModelInfer"
-_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PING, _GOAWAY, _WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
-_ACK, _END_STREAM, _END_HEADERS = 1, 1, 4
+PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+ACK, END_STREAM, END_HEADERS = 1, 1, 4
 _INITIAL_WINDOW_SIZE: Final = 4
 _CANCEL: Final = 8
-_FRAME: Final = 16384
+FRAME: Final = 16384
+
+
+class Kind(enum.IntEnum):
+    """What a frame is."""
+
+    DATA = 0
+    HEADERS = 1
+    RST_STREAM = 3
+    SETTINGS = 4
+    PING = 6
+    GOAWAY = 7
+    WINDOW_UPDATE = 8
 
 
 class RawConnection:
@@ -33,7 +45,7 @@ class RawConnection:
         self.refused = False
         """The server has said GOAWAY."""
         settings = struct.pack(">HI", _INITIAL_WINDOW_SIZE, window)
-        self._socket.sendall(_PREFACE + _frame(_SETTINGS, 0, 0, settings))
+        self._socket.sendall(PREFACE + frame(Kind.SETTINGS, 0, 0, settings))
 
     def call(self, method: str = METHOD, *, encoding: str = "", timeout: str = "") -> int:
         """Begin a call and return its stream."""
@@ -43,21 +55,21 @@ class RawConnection:
         fields += [("te", "trailers"), ("content-type", "application/grpc")]
         fields += [("grpc-encoding", encoding)] if encoding else []
         fields += [("grpc-timeout", timeout)] if timeout else []
-        block = b"".join(b"\0" + _text(name) + _text(value) for name, value in fields)
-        self._socket.sendall(_frame(_HEADERS, _END_HEADERS, stream, block))
+        block = b"".join(b"\0" + text(name) + text(value) for name, value in fields)
+        self._socket.sendall(frame(Kind.HEADERS, END_HEADERS, stream, block))
         return stream
 
     def send(self, stream: int, data: bytes, *, end: bool = True) -> None:
         """Send bytes of a request as fast as the server takes them; stops early where it ends the stream."""
         while data and stream not in self.ended and not self.refused:
-            room = min(self._windows[0], self._windows[stream], _FRAME, len(data))
+            room = min(self._windows[0], self._windows[stream], FRAME, len(data))
             if room <= 0:
                 self.read(20.0)
                 continue
             part, data = data[:room], data[room:]
             self._windows[0] -= room
             self._windows[stream] -= room
-            self._socket.sendall(_frame(_DATA, _END_STREAM if end and not data else 0, stream, part))
+            self._socket.sendall(frame(Kind.DATA, END_STREAM if end and not data else 0, stream, part))
 
     def ask(self, data: bytes, *, compressed: bool = False, encoding: str = "") -> int:
         """Make a whole unary call and return its stream."""
@@ -67,7 +79,7 @@ class RawConnection:
 
     def reset(self, stream: int) -> None:
         """Cancel a call."""
-        self._socket.sendall(_frame(_RST_STREAM, 0, stream, struct.pack(">I", _CANCEL)))
+        self._socket.sendall(frame(Kind.RST_STREAM, 0, stream, struct.pack(">I", _CANCEL)))
 
     def wait_ended(self, stream: int, timeout_s: float = 20.0) -> None:
         """Read until the server has ended a stream; raises TimeoutError."""
@@ -101,21 +113,21 @@ class RawConnection:
             self._take(kind, flags, stream, payload)
 
     def _take(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
-        if kind == _SETTINGS and not flags & _ACK:
+        if kind == Kind.SETTINGS and not flags & ACK:
             for at in range(0, len(payload), 6):
                 key, value = struct.unpack(">HI", payload[at : at + 6])
                 if key == _INITIAL_WINDOW_SIZE:
                     for each in self._windows:
                         self._windows[each] += value - self._initial if each else 0
                     self._initial = value
-            self._socket.sendall(_frame(_SETTINGS, _ACK, 0, b""))
-        elif kind == _PING and not flags & _ACK:
-            self._socket.sendall(_frame(_PING, _ACK, 0, payload))
-        elif kind == _WINDOW_UPDATE:
+            self._socket.sendall(frame(Kind.SETTINGS, ACK, 0, b""))
+        elif kind == Kind.PING and not flags & ACK:
+            self._socket.sendall(frame(Kind.PING, ACK, 0, payload))
+        elif kind == Kind.WINDOW_UPDATE:
             self._windows[stream] = self._windows.get(stream, 0) + struct.unpack(">I", payload)[0]
-        elif kind == _GOAWAY:
+        elif kind == Kind.GOAWAY:
             self.refused = True
-        elif kind == _RST_STREAM or (kind in (_HEADERS, _DATA) and flags & _END_STREAM):
+        elif kind == Kind.RST_STREAM or (kind in (Kind.HEADERS, Kind.DATA) and flags & END_STREAM):
             self.ended.add(stream)
 
     def close(self) -> None:
@@ -131,11 +143,12 @@ class RawConnection:
         self.close()
 
 
-def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+def frame(kind: Kind, flags: int, stream: int, payload: bytes) -> bytes:
+    """Write a frame."""
     return len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
 
 
-def _text(value: str) -> bytes:
+def text(value: str) -> bytes:
     """Write a literal of HPACK: its length, and it as it is."""
     data = value.encode()
     assert len(data) < 127

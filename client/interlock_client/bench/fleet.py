@@ -26,6 +26,8 @@ _LEAD_S: Final = 0.05
 _MARGIN_S: Final = 30.0
 """How long a process may take to sum up, beyond its load and the last request's timeout."""
 _END_S: Final = 5.0
+# -P: a file of the user's working directory must not stand in for a module.
+_COMMAND: Final = (sys.executable, "-P", "-m", "interlock_client.bench")
 
 
 class Fleet:
@@ -43,8 +45,12 @@ class Fleet:
         seed: int,
         tls: Tls | None = None,
         token: str = "",
+        command: Sequence[str] = _COMMAND,
     ) -> None:
-        """Write the requests into a folder that lives as long as the fleet; `connections` are for each process."""
+        """Write the requests into a folder that lives as long as the fleet; `connections` are for each process.
+
+        `command` is what a process runs: another one may make the load in another way.
+        """
         self._address: Final = address
         self._timeout_s: Final = timeout_s
         names = []
@@ -65,11 +71,12 @@ class Fleet:
             )
             for index in range(processes)
         ]
+        self._command: Final = command
         self._running: list[_Process] = []
 
     def __enter__(self) -> Self:
         try:
-            self._running = [_Process(order) for order in self._orders]
+            self._running = [_Process(self._command, order) for order in self._orders]
             until_s = time.monotonic() + _START_S
             for process in self._running:
                 said = process.line(until_s)
@@ -114,9 +121,7 @@ class Fleet:
 class _Process:
     """One load process and the lines to and from it."""
 
-    def __init__(self, order: Order) -> None:
-        # -P: a file of the user's working directory must not stand in for a module.
-        command = [sys.executable, "-P", "-m", "interlock_client.bench"]
+    def __init__(self, command: Sequence[str], order: Order) -> None:
         self._process: Final = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,

@@ -217,6 +217,11 @@ class AioFront:
         """Always 0: its calls are taken by the event loop that would be asked."""
         return 0.0
 
+    @property
+    def turned_away(self) -> int:
+        """Always 0: it looks at every call."""
+        return 0
+
     async def start(self, handler: Handler, address: str) -> None:
         """Listen; returns when bound."""
         server = grpc.aio.server(options=server_options(self._limits, WALL * self._limits.max_message_bytes))

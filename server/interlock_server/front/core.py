@@ -39,6 +39,7 @@ from interlock_server.front.limits import (
     server_options,
 )
 from interlock_server.front.seam import Arity, Handler, Limits
+from interlock_server.front.turnstile import Turnstile, turned_away
 
 log = logging.getLogger("interlock.front")
 
@@ -69,6 +70,7 @@ class CoreFront:
         self._unsettled: list[UnaryCall] = []
         self._spoken = False
         self._busy_since = 0.0
+        self._turnstile = Turnstile()
         self._drained = threading.Event()
 
     @property
@@ -76,6 +78,11 @@ class CoreFront:
         """How long the polling thread has been busy with one event; 0 while it waits."""
         since = self._busy_since
         return time.monotonic() - since if since else 0.0
+
+    @property
+    def turned_away(self) -> int:
+        """Calls that were refused as they began, for want of time to look at them."""
+        return self._turnstile.turned_away
 
     async def start(self, handler: Handler, address: str) -> None:
         """Listen; returns when bound. Raises OSError."""
@@ -85,7 +92,11 @@ class CoreFront:
         self._methods = {path.encode(): (path, arity) for path, arity in handler.methods.items()}
         alarms = Alarms()
         self._common = Common(
-            alarms, Patience(alarms), self._limits.max_message_bytes, Room(self._limits.max_in_flight_bytes)
+            alarms,
+            Patience(alarms),
+            self._limits.max_message_bytes,
+            Room(self._limits.max_in_flight_bytes),
+            self._turnstile,
         )
         self._server = server
         for _ in range(_ARMED):
@@ -112,7 +123,10 @@ class CoreFront:
 
     def _poll(self, server: CompletionServer) -> None:
         """Take events, and after those that are there together see to what the handler kept back."""
+        turnstile, ended = self._turnstile, time.monotonic()
         while (event := server.poll()) is not None:
+            now = time.monotonic()
+            turnstile.worked(now - ended, now)
             self._pass_on(event)
             left = _TOGETHER
             while (self._unsettled or self._spoken) and left and (event := server.poll_now()) is not None:
@@ -123,6 +137,7 @@ class CoreFront:
             if self._unsettled or self._spoken:
                 self._settle()
             self._busy_since = 0.0
+            ended = time.monotonic()
 
     def _pass_on(self, event: Event) -> None:
         self._busy_since = time.monotonic()
@@ -154,7 +169,12 @@ class CoreFront:
             self._server.request_call(self._on_call)
         method, arity = self._methods.get(event.call_details.method, _UNKNOWN)
         if arity is Arity.UNARY:
-            self._begin_unary(method, event)
+            if self._turnstile.suspects and self._turnstile.turns_away(method, event.call.peer()):
+                away = turned_away()
+                status = send_status(away.code, away.message, away.trailing)
+                event.call.start_server_batch((receive_close(), SEND_METADATA, status), ignore)
+            else:
+                self._begin_unary(method, event)
         elif arity is Arity.STREAM:
             self._begin_stream(method, event)
         elif arity is Arity.CONVERSATION:

@@ -26,6 +26,7 @@ from interlock_server.front.completion import (
 )
 from interlock_server.front.limits import COUNTED, LARGE, MAX_STREAM_BACKLOG, OVER, Room, check_size
 from interlock_server.front.seam import MAX_UNANSWERED, Call, Conversation, Trailing
+from interlock_server.front.turnstile import Turnstile
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class Common:
     most: int
     """Bytes of one message, either way."""
     room: Room
+    turnstile: Turnstile
 
 
 class CoreCall(Call):
@@ -175,6 +177,9 @@ class UnaryCall(CoreCall):
 
     def fail(self, error: InterlockError) -> None:
         """End the call with an error."""
+        turnstile = self._common.turnstile
+        if turnstile.busy and isinstance(error, ResourceExhausted) and error.retry_after_s is not None:
+            turnstile.refused(self.method, self._core.peer())
         self._end(SEND_METADATA, status_of(error))
 
     def _end(self, *operations: Operation) -> None:

@@ -172,6 +172,11 @@ class NativeFront:
         since = self._busy_since
         return max(time.monotonic() - since if since else 0.0, self._other.stuck_s)
 
+    @property
+    def turned_away(self) -> int:
+        """Those of the front behind it: it looks at every call of its own."""
+        return self._other.turned_away
+
     async def start(self, handler: Handler, address: str) -> None:
         """Listen; returns when bound. Raises OSError."""
         from pygrpc_native import NativeGrpcFront

@@ -245,6 +245,11 @@ class Front(Protocol):
         """Return how long the thread that takes calls has been busy with one event; 0 while it waits."""
         ...
 
+    @property
+    def turned_away(self) -> int:
+        """Return how many calls were refused as they began, for want of time to look at them."""
+        ...
+
     async def start(self, handler: Handler, address: str) -> None:
         """Listen; returns when bound. Raises OSError where the address cannot be bound."""
         ...

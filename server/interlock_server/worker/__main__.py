@@ -9,7 +9,7 @@ import resource
 import signal
 import sys
 
-from interlock.errors import StartupRefused
+from interlock.errors import ResourceExhausted, StartupRefused
 
 from interlock_server.access.gate import Gate
 from interlock_server.access.guard import GuardedHandler
@@ -94,7 +94,9 @@ async def run(boot: Boot, settings: Settings, engine: Engine) -> int:
         await internal.start()
     # What comes over the unix socket was let through already; from outside, everybody is asked.
     gate = Gate(lambda: catalog.holders, settings.manners) if settings.auth == "on" else None
-    metrics.watch_gate(dict if gate is None else gate.refused)
+    metrics.watch_gate(
+        lambda: {ResourceExhausted.reason: front.turned_away, **({} if gate is None else gate.refused())}
+    )
     outside = handler if gate is None else GuardedHandler(handler, gate)
 
     def follow() -> None:

@@ -70,6 +70,7 @@ class Line:
     handler: Scripted
     channel: grpc.aio.Channel
     front: Front
+    address: str
 
     def unary(self, data: bytes = b"", **more: object) -> grpc.aio.UnaryUnaryCall[bytes, bytes]:
         return self.channel.unary_unary(UNARY)(data, **more)  # type: ignore[arg-type]
@@ -111,7 +112,7 @@ async def run(
         await front.start(handler, address)
     async with grpc.aio.insecure_channel(address, options=[("grpc.enable_retries", 0)]) as channel:
         try:
-            yield Line(handler, channel, front)
+            yield Line(handler, channel, front, address)
         finally:
             await front.stop(0)
 

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable
+
+import grpc
+import grpc.aio
+import pytest
+from interlock.errors import QueueFull, ResourceExhausted
+from interlock.status import from_wire
+from interlock_server.front.core import CoreFront
+from interlock_server.front.seam import Call
+from interlock_server.front.turnstile import Turnstile, turned_away
+
+from tests.unit.server.test_fronts import UNARY, run
+
+METHOD = "/service/Method"
+MANY, FEW = b"127.0.0.1:1", b"127.0.0.1:2"
+NOW = 100.0
+
+
+def thread(turnstile: Turnstile) -> bool:
+    """Tell whether its thread counts as busy."""
+    return turnstile.busy
+
+
+def busy() -> Turnstile:
+    """Return one whose thread has no time, and whose chance is even."""
+    steps = iter(range(1_000_000))
+    turnstile = Turnstile(lambda: next(steps) * 37 % 100 / 100)
+    turnstile.worked(0.0, NOW)
+    assert thread(turnstile)
+    return turnstile
+
+
+def second(turnstile: Turnstile, calls: int, room: int, line: bytes = MANY) -> int:
+    """Let a second's calls come, of which so many are answered, and return how many were looked at."""
+    looked_at = 0
+    for _ in range(calls):
+        if turnstile.turns_away(METHOD, line):
+            continue
+        looked_at += 1
+        if looked_at > room:
+            turnstile.refused(METHOD, line)
+    return looked_at
+
+
+@pytest.mark.parametrize(
+    ("waits", "is_busy"),
+    [([0.001, 0.001], True), ([0.03], False), ([0.004] * 4, False), ([0.001] * 10, True)],
+)
+def test_a_thread_is_busy_that_hardly_waits(waits: list[float], is_busy: bool) -> None:
+    turnstile = Turnstile()
+    turnstile.worked(0.0, NOW)
+
+    for wait_s in waits:
+        turnstile.worked(wait_s, NOW + 0.01)
+    turnstile.worked(0.0, NOW + 0.06)
+
+    assert thread(turnstile) is is_busy
+
+
+def test_nobody_is_turned_away_who_was_not_refused() -> None:
+    turnstile = busy()
+
+    second(turnstile, 1000, room=100)
+
+    assert second(turnstile, 1000, room=1000, line=FEW) == 1000
+    assert not turnstile.turns_away("/service/Other", MANY)
+
+
+@pytest.mark.parametrize(("room", "least", "most"), [(10, 90, 120), (100, 150, 250), (300, 450, 750), (600, 600, 1000)])
+def test_a_connection_is_looked_at_about_twice_as_often_as_it_is_answered(room: int, least: int, most: int) -> None:
+    turnstile = busy()
+
+    looked_at = 0
+    for passed in range(8):
+        looked_at = second(turnstile, 1000, room)
+        turnstile.worked(0.0, NOW + 1 + passed)
+
+    assert least <= looked_at <= most
+    assert turnstile.turned_away > 0
+
+
+def test_once_there_is_room_again_everybody_is_let_in() -> None:
+    turnstile = busy()
+    second(turnstile, 1000, room=10)
+
+    looked_at = 0
+    for passed in range(12):
+        looked_at = second(turnstile, 1000, room=1000)
+        turnstile.worked(0.0, NOW + 1 + passed)
+
+    assert looked_at == 1000 and not turnstile.suspects
+
+
+async def test_a_front_that_only_refuses_turns_one_connection_away_and_answers_the_other() -> None:
+    def refuse_or_answer(call: Call) -> None:
+        if call.request == b"refuse":
+            time.sleep(0.01)  # what refusing a call takes, drawn out: no caller is quicker than this
+            call.fail(QueueFull("m", 1, 4, retry_after_s=0.1))
+        else:
+            call.done(call.request)
+
+    def exhausted(call: grpc.aio.UnaryUnaryCall[bytes, bytes]) -> Awaitable[grpc.StatusCode]:
+        return call.code()
+
+    own = [("grpc.use_local_subchannel_pool", 1)]
+    async with (
+        run(CoreFront, refuse_or_answer) as there,
+        grpc.aio.insecure_channel(there.address, options=own) as other,
+    ):
+        ask: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = other.unary_unary(UNARY)
+        for _ in range(20):
+            many = [there.unary(b"refuse", timeout=20) for _ in range(100)]
+            assert await ask(b"answer", timeout=20) == b"answer"
+            assert set(await asyncio.gather(*map(exhausted, many))) == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+            if there.front.turned_away:
+                break
+        assert there.front.turned_away > 0
+
+
+def test_a_thread_with_time_counts_nothing() -> None:
+    turnstile = busy()
+    second(turnstile, 1000, room=10)
+
+    turnstile.worked(1.0, NOW + 1)
+
+    assert not thread(turnstile) and not turnstile.suspects
+
+
+def test_connections_that_are_counted_are_bounded() -> None:
+    turnstile = busy()
+    for number in range(5000):
+        for _ in range(20):
+            turnstile.refused(METHOD, str(number).encode())
+
+    assert not any(turnstile.turns_away(METHOD, str(number).encode()) for number in range(4096, 5000))
+
+
+def test_who_is_turned_away_is_told_when_to_come_again() -> None:
+    statuses = {turned_away() for _ in range(200)}
+
+    errors = [from_wire(each.code, each.message, each.trailing) for each in statuses]
+    assert all(type(error) is ResourceExhausted for error in errors)
+    assert len({error.retry_after_s for error in errors}) > 1
