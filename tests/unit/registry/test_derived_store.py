@@ -65,6 +65,7 @@ def test_a_form_that_lacks_a_file_is_not_whole_and_is_swept(store: DerivedStore,
     _, (own, own_path), (shared, shared_path) = files_of(store.root, form)
     assert (own, shared) == (form.own[0], form.shared[0])
     if what == "size":
+        own_path.chmod(0o600)  # whoever is not root may not write to it
         own_path.write_bytes(b"on")
     else:
         {"graph": graph(store, form), "own": own_path, "shared": shared_path}[what].unlink()
