@@ -47,4 +47,5 @@ def _in_sqlite(element: Among, compiler: SQLCompiler, **options: object) -> str:
 def _in_postgresql(element: Among, compiler: SQLCompiler, **options: object) -> str:
     model, version, wanted = (compiler.process(each, **options) for each in element.clauses)
     listed = f"json_array_elements(CAST({wanted} AS json)) AS pair"
-    return f"({model}, {version}) IN (SELECT pair ->> 0, (pair ->> 1)::bigint FROM {listed})"
+    # Knowing that none comes twice, PostgreSQL looks each up by its index; else it reads every version there is.
+    return f"({model}, {version}) IN (SELECT DISTINCT pair ->> 0, (pair ->> 1)::bigint FROM {listed})"
