@@ -109,8 +109,13 @@ def derived_bytes(data: Path) -> int:
 
 
 def wait_for_forms(data: Path, count: int) -> None:
-    """Wait until so many versions have their derived form, which is made behind register."""
-    eventually(lambda: len(list((data / "derived").glob("*.json"))) >= count, "the derived form is made", 120.0)
+    """Wait until so many versions have their derived form, which is made behind register, and nothing else is there."""
+    folder = data / "derived"
+
+    def made() -> bool:
+        return len(list(folder.glob("*.json"))) >= count and not any(folder.glob(".making-*"))
+
+    eventually(made, "the derived form is made", 120.0)
 
 
 def back_s(admin: Admin) -> float:
