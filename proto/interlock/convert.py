@@ -8,6 +8,7 @@ from typing import Final
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from interlock import model as m
+from interlock.errors import InvalidArgument, Violation
 from interlock.types import Dim, DType, Signature, TensorSpec
 from interlock.v1 import admin_pb2, model_pb2
 
@@ -71,18 +72,30 @@ def config(value: m.ServingConfig) -> model_pb2.ServingConfig:
         max_queue_size=value.max_queue_size,
         preferred_batch_sizes=value.preferred_batch_sizes,
         instances=value.instances,
+        non_finite=model_pb2.NonFinite.Value(f"NON_FINITE_{value.non_finite.name}"),
     )
 
 
 def from_config(message: model_pb2.ServingConfig) -> m.ServingConfig:
-    """Read a serving config."""
+    """Read a serving config; raises InvalidArgument where it holds a choice from a later program."""
     return m.ServingConfig(
         max_batch_size=message.max_batch_size,
         max_queue_delay_us=message.max_queue_delay_us,
         max_queue_size=message.max_queue_size,
         preferred_batch_sizes=tuple(message.preferred_batch_sizes),
         instances=message.instances or 1,
+        non_finite=_from_non_finite(message.non_finite),
     )
+
+
+def _from_non_finite(value: model_pb2.NonFinite.ValueType) -> m.NonFinite:
+    if value == model_pb2.NON_FINITE_UNSPECIFIED:
+        return m.NonFinite.PASS
+    try:
+        return m.NonFinite[model_pb2.NonFinite.Name(value).removeprefix("NON_FINITE_")]
+    except ValueError as error:
+        what = f"non_finite is {value}, which this program does not know; update it"
+        raise InvalidArgument(what, violations=[Violation("config.non_finite", what)]) from error
 
 
 def version(value: m.Version) -> model_pb2.Version:

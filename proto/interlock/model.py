@@ -30,6 +30,20 @@ class ServableState(Enum):
     FAILED = "FAILED"
 
 
+class NonFinite(Enum):
+    """What becomes of requests in which a number is NaN or infinite."""
+
+    PASS = "pass"
+    """They pass, and nobody looks."""
+    COUNT = "count"
+    """They pass and are counted."""
+    REFUSE = "refuse"
+    """They are counted and refused: inputs with InvalidInput, outputs with NonFiniteOutput."""
+
+    def __str__(self) -> str:
+        return self.value
+
+
 @dataclass(frozen=True, slots=True)
 class ServingConfig:
     """How a version is served; part of the immutable version."""
@@ -44,6 +58,8 @@ class ServingConfig:
     """Rows that a run has if enough wait: the largest of these that can be filled; any number where none is given."""
     instances: int = 1
     """Runs that may take place at the same time, each with its own session where the provider needs that."""
+    non_finite: NonFinite = NonFinite.PASS
+    """What becomes of requests in which a number is NaN or infinite."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Final
 from interlock import canonical
 from interlock.errors import DataLoss
 from interlock.model import ServingConfig
-from interlock.plain import plain_config, plain_specs, read_specs
+from interlock.plain import plain_config, plain_specs, read_config, read_specs
 from interlock.types import Signature
 
 DOMAIN: Final = b"interlock version statement\n"
@@ -68,7 +68,7 @@ class Statement:
             document = json.loads(data)
             if document["format"] != FORMAT:
                 raise ValueError(f"its format is {document['format']!r}, this program reads {FORMAT}")
-            specs, config = document["signature"], document["config"]
+            specs = document["signature"]
             return cls(
                 model=str(document["model"]),
                 artifact=str(document["artifact"]),
@@ -78,13 +78,7 @@ class Statement:
                 signature=Signature(
                     read_specs(specs["inputs"]), read_specs(specs["outputs"]), read_specs(specs["optional"])
                 ),
-                config=ServingConfig(
-                    max_batch_size=int(config["max_batch_size"]),
-                    max_queue_delay_us=int(config["max_queue_delay_us"]),
-                    max_queue_size=int(config["max_queue_size"]),
-                    preferred_batch_sizes=tuple(int(each) for each in config["preferred_batch_sizes"]),
-                    instances=int(config["instances"]),
-                ),
+                config=read_config(document["config"]),
             )
         except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             raise DataLoss(f"this is no statement about a version ({error!r}): {data[:200]!r}") from error

@@ -6,19 +6,21 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from interlock import canonical
+from interlock import canonical, plain
 from interlock.errors import DataLoss, InterlockError, Violation, by_reason
 from interlock.golden import Tolerance
 from interlock.model import ServingConfig
-from interlock.plain import plain_config, plain_specs, read_specs
 from interlock.types import Signature
 
 
 def write_signature(value: Signature) -> str:
     """Write a signature."""
-    document: dict[str, object] = {"inputs": plain_specs(value.inputs), "outputs": plain_specs(value.outputs)}
+    document: dict[str, object] = {
+        "inputs": plain.plain_specs(value.inputs),
+        "outputs": plain.plain_specs(value.outputs),
+    }
     if value.optional:
-        document["optional"] = plain_specs(value.optional)
+        document["optional"] = plain.plain_specs(value.optional)
     return canonical.dumps(document)
 
 
@@ -27,7 +29,9 @@ def read_signature(text: str) -> Signature:
     try:
         document = json.loads(text)
         return Signature(
-            read_specs(document["inputs"]), read_specs(document["outputs"]), read_specs(document.get("optional", []))
+            plain.read_specs(document["inputs"]),
+            plain.read_specs(document["outputs"]),
+            plain.read_specs(document.get("optional", [])),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged("signature", text, error) from error
@@ -35,21 +39,14 @@ def read_signature(text: str) -> Signature:
 
 def write_config(value: ServingConfig) -> str:
     """Write a serving config."""
-    return canonical.dumps(plain_config(value))
+    return canonical.dumps(plain.plain_config(value))
 
 
 def read_config(text: str) -> ServingConfig:
     """Read a serving config; raises DataLoss."""
     try:
-        document = json.loads(text)
-        return ServingConfig(
-            max_batch_size=int(document["max_batch_size"]),
-            max_queue_delay_us=int(document["max_queue_delay_us"]),
-            max_queue_size=int(document["max_queue_size"]),
-            preferred_batch_sizes=tuple(int(size) for size in document.get("preferred_batch_sizes", ())),
-            instances=int(document.get("instances", 1)),
-        )
-    except (KeyError, TypeError, ValueError) as error:
+        return plain.read_config(json.loads(text))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise _damaged("serving config", text, error) from error
 
 

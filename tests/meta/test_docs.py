@@ -12,6 +12,7 @@ import httpx
 import numpy as np
 import pytest
 from interlock import errors
+from interlock.model import NonFinite, ServingConfig
 from interlock.v1 import admin_pb2
 from interlock_client.cli.entry import interlock as command
 from interlock_server.rest.openapi import document
@@ -92,7 +93,7 @@ def test_every_path_of_rest_is_documented() -> None:
 def test_every_metric_of_a_server_is_documented_with_its_type_and_labels(server: Server, tmp_path: Path) -> None:
     path = models.write(tmp_path / "m.onnx", models.affine())
     with server.admin() as admin, server.client() as client:
-        admin.register("m", path)
+        admin.register("m", path, config=ServingConfig(non_finite=NonFinite.COUNT))
         admin.promote("m", 1)
         client.infer("m", {"x": np.ones((1, 2), np.float32)})
     scraped = httpx.get(f"http://{server.http}/metrics").text

@@ -17,7 +17,7 @@ import numpy as np
 from interlock.errors import InvalidArgument
 from interlock.types import Array
 
-from interlock_client import ChainHead, ServingConfig
+from interlock_client import ChainHead, NonFinite, ServingConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +145,11 @@ def serving_config(path: Path) -> ServingConfig:
             if not isinstance(value, list) or not all(_is_size(each) for each in value):
                 raise InvalidArgument(f"{key} in {str(path)!r} must be a list of whole numbers from 0, got {value!r}")
             found[key] = tuple(value)
+        elif key == "non_finite":
+            choices = [each.value for each in NonFinite]
+            if value not in choices:
+                raise InvalidArgument(f"{key} in {str(path)!r} must be one of {', '.join(choices)}, got {value!r}")
+            found[key] = NonFinite(value)
         elif not _is_size(value):
             raise InvalidArgument(f"{key} in {str(path)!r} must be a whole number from 0, got {value!r}")
     return ServingConfig(**found)

@@ -16,7 +16,7 @@
     ├── Unimplemented
     ├── Unauthenticated
     ├── PermissionDenied      NotTrusted
-    └── InternalError         PoisonRequest · OutputMismatch
+    └── InternalError         PoisonRequest · OutputMismatch · NonFiniteOutput
 
 Each carries `reason` (its name on the wire, google.rpc.ErrorInfo), `facts` (strings by name) and a message that
 says what was wrong, with which value, and what to do next.
@@ -69,6 +69,7 @@ from interlock.errors._serving import (
     Draining,
     InternalError,
     MemoryExceeded,
+    NonFiniteOutput,
     NotReady,
     NotTrusted,
     OutputMismatch,
@@ -113,6 +114,7 @@ __all__ = [
     "InvalidRef",
     "MemoryExceeded",
     "ModelNotFound",
+    "NonFiniteOutput",
     "NotFound",
     "NotInStack",
     "NotProven",

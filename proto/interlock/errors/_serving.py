@@ -174,3 +174,16 @@ class OutputMismatch(InternalError):
             "register one whose outputs are declared as they come",
             facts={"output": output, "said": said, "found": found},
         )
+
+
+class NonFiniteOutput(InternalError):
+    """A model answered with NaN or infinity, and its version is registered so that such answers are refused."""
+
+    reason = "NON_FINITE_OUTPUT"
+
+    def __init__(self, output: str) -> None:
+        super().__init__(
+            f"the model's output {output!r} holds NaN or infinity, which its version refuses to give (serving config, "
+            "non_finite): look at the inputs, or roll the alias back",
+            facts={"output": output},
+        )

@@ -20,6 +20,32 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _NonFinite:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _NonFiniteEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NonFinite.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    NON_FINITE_UNSPECIFIED: _NonFinite.ValueType  # 0
+    """They pass, and nobody looks."""
+    NON_FINITE_PASS: _NonFinite.ValueType  # 1
+    NON_FINITE_COUNT: _NonFinite.ValueType  # 2
+    """They pass and are counted."""
+    NON_FINITE_REFUSE: _NonFinite.ValueType  # 3
+    """They are counted and refused: inputs as INVALID_ARGUMENT, outputs as INTERNAL."""
+
+class NonFinite(_NonFinite, metaclass=_NonFiniteEnumTypeWrapper):
+    """What becomes of requests in which a number is NaN or infinite."""
+
+NON_FINITE_UNSPECIFIED: NonFinite.ValueType  # 0
+"""They pass, and nobody looks."""
+NON_FINITE_PASS: NonFinite.ValueType  # 1
+NON_FINITE_COUNT: NonFinite.ValueType  # 2
+"""They pass and are counted."""
+NON_FINITE_REFUSE: NonFinite.ValueType  # 3
+"""They are counted and refused: inputs as INVALID_ARGUMENT, outputs as INTERNAL."""
+Global___NonFinite: _TypeAlias = NonFinite  # noqa: Y015
+
 class _VersionState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -136,6 +162,7 @@ class ServingConfig(_message.Message):
     MAX_QUEUE_SIZE_FIELD_NUMBER: _builtins.int
     PREFERRED_BATCH_SIZES_FIELD_NUMBER: _builtins.int
     INSTANCES_FIELD_NUMBER: _builtins.int
+    NON_FINITE_FIELD_NUMBER: _builtins.int
     max_batch_size: _builtins.int
     """Rows in one run at most; 0 switches joining of requests off."""
     max_queue_delay_us: _builtins.int
@@ -144,6 +171,7 @@ class ServingConfig(_message.Message):
     """Requests that may wait at most; one more is RESOURCE_EXHAUSTED."""
     instances: _builtins.int
     """Runs that may take place at the same time; 0 is 1."""
+    non_finite: Global___NonFinite.ValueType
     @_builtins.property
     def preferred_batch_sizes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Rows that a run has if enough wait: the largest of these that can be filled; any number where none is given."""
@@ -156,10 +184,11 @@ class ServingConfig(_message.Message):
         max_queue_size: _builtins.int = ...,
         preferred_batch_sizes: _abc.Iterable[_builtins.int] | None = ...,
         instances: _builtins.int = ...,
+        non_finite: Global___NonFinite.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["instances", b"instances", "max_batch_size", b"max_batch_size", "max_queue_delay_us", b"max_queue_delay_us", "max_queue_size", b"max_queue_size", "preferred_batch_sizes", b"preferred_batch_sizes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instances", b"instances", "max_batch_size", b"max_batch_size", "max_queue_delay_us", b"max_queue_delay_us", "max_queue_size", b"max_queue_size", "non_finite", b"non_finite", "preferred_batch_sizes", b"preferred_batch_sizes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

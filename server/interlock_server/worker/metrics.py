@@ -18,6 +18,7 @@ from interlock_server.access.counting import RefusedCalls
 from interlock_server.process import logs
 from interlock_server.snapshot import VersionKey
 from interlock_server.worker.catalog import Catalog
+from interlock_server.worker.finiteness import SIDES
 from interlock_server.worker.servable import Servable
 from interlock_server.worker.statistics import NOTHING, ROWS, SECONDS, Distribution, Distributions
 
@@ -36,6 +37,7 @@ class WorkerMetrics:
         self._past: dict[VersionKey, Distributions] = {}
         self._failed: dict[tuple[str, str, str, str], int] = {}
         self._refused: dict[tuple[str, str, str], int] = {}
+        self._non_finite: dict[tuple[str, str, str], int] = {}
         self._registry.register(_Requests(self))
         self._registry.register(_ServableGauges(catalog))
         self._registry.register(_Log())
@@ -45,6 +47,10 @@ class WorkerMetrics:
         if servable not in self._watched:
             with self._lock:
                 self._watched.add(servable)
+                if servable.screen is not None:
+                    for side in SIDES:
+                        # From 0 on: the first one must be a rise.
+                        self._non_finite.setdefault((servable.spec.model, servable.wire_version, side), 0)
 
     def watch_gate(self, read: Callable[[], Mapping[str, int]]) -> None:
         """Export what `read` returns at each scrape: calls that were not let in."""
@@ -62,6 +68,12 @@ class WorkerMetrics:
         key = (model, version, reason.lower())
         with self._lock:
             self._refused[key] = self._refused.get(key, 0) + 1
+
+    def non_finite(self, version: VersionKey, side: str) -> None:
+        """Count a request of a version that had NaN or infinity on a side."""
+        key = (version.model, str(version.version), side)
+        with self._lock:
+            self._non_finite[key] = self._non_finite.get(key, 0) + 1
 
     def answered(self) -> dict[VersionKey, Distributions]:
         """Return what each version has answered since the worker began, in all of its servables."""
@@ -85,6 +97,11 @@ class WorkerMetrics:
         """Return the number of requests that limits have refused, by model, version and reason."""
         with self._lock:
             return dict(self._refused)
+
+    def non_finites(self) -> dict[tuple[str, str, str], int]:
+        """Return the number of requests with NaN or infinity by model, version and side."""
+        with self._lock:
+            return dict(self._non_finite)
 
     def text(self) -> bytes:
         """Return everything in Prometheus's text form."""
@@ -134,7 +151,14 @@ class _Requests(Collector):
         known = {(each.model, str(each.version), reason) for each in answered for reason in _REFUSALS}
         for labels__ in sorted(known | refusals.keys()):
             refused.add_metric(labels__, refusals.get(labels__, 0))
-        yield from (requests, refused, request_s, queue_s, run_s, rows)
+        non_finite = CounterMetricFamily(
+            "interlock_inference_non_finite",
+            "Inference requests with NaN or infinity among their inputs or outputs, of versions that look for them.",
+            labels=(*_VERSION, "side"),
+        )
+        for labels___, count in sorted(self._metrics.non_finites().items()):
+            non_finite.add_metric(labels___, count)
+        yield from (requests, refused, non_finite, request_s, queue_s, run_s, rows)
 
 
 def _add(

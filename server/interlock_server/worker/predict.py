@@ -53,7 +53,7 @@ class Predictor:
     ) -> None:
         """Take the parts; with `always_raw` typed requests are answered in raw form too, as Triton does."""
         self._catalog = catalog
-        self._metrics = metrics
+        self.metrics = metrics
         self.shared = shared
         self._tracer = tracer
         self._always_raw = always_raw
@@ -82,7 +82,7 @@ class Predictor:
                 check(call.caller, call, pattern.ref.model)
                 opened, ref = None, pattern.ref
             resolved, batcher = self._lease(ref)
-            self._metrics.watch(resolved.servable)
+            self.metrics.watch(resolved.servable)
             try:
                 if pattern is None or pattern.signature is not resolved.servable.spec.signature or self._tracer.active:
                     inference = self._read(call, opened or parse(call.request), ref, resolved, batcher)
@@ -104,6 +104,9 @@ class Predictor:
                         key=pattern.key,
                         size=pattern.size,
                     )
+                screen = resolved.servable.screen
+                if screen is not None:
+                    screen.inputs(inference.inputs, inference.optional, self.metrics.non_finite)
                 call.on_cancel(inference.cancel)
                 if batcher.submit(inference):
                     self._here.append(batcher)
@@ -192,9 +195,9 @@ class Predictor:
         model, version, alias = "", "", ""
         if resolved is not None:
             model, version, alias = resolved.servable.spec.model, resolved.servable.wire_version, resolved.alias
-        self._metrics.failed(model, version, alias, codes_of(error).grpc.name)
+        self.metrics.failed(model, version, alias, codes_of(error).grpc.name)
         if isinstance(error, ResourceExhausted):
-            self._metrics.refused(model, version, error.reason)
+            self.metrics.refused(model, version, error.reason)
         call.fail(error)
 
 
@@ -254,6 +257,8 @@ class Inference(Work):
         call, resolved = self._call, self._resolved
         servable = resolved.servable
         try:
+            if servable.screen is not None:
+                servable.screen.outputs(outputs, self._wanted.positions, self._predictor.metrics.non_finite)
             if self._typed or self._wanted.shared:
                 data = servable.encoder.other(
                     self._id_field, outputs, self._wanted, self._predictor.shared, typed=self._typed

@@ -11,6 +11,7 @@ from interlock.model import LoadedFrom, ServableState, ServableStatus
 from interlock_server.snapshot import VersionSpec
 from interlock_server.worker.batcher import Batcher, Running
 from interlock_server.worker.encoding import Encoder
+from interlock_server.worker.finiteness import Screen
 from interlock_server.worker.statistics import Statistics
 
 _NEXT: Final[Mapping[ServableState, frozenset[ServableState]]] = {
@@ -37,6 +38,8 @@ class Servable:
         self.wire_version: Final = str(spec.version)
         self.statistics: Final = Statistics(spec.config.instances)
         self.encoder: Final = Encoder(spec.model, self.wire_version, spec.signature)
+        self.screen: Final = Screen.of(spec)
+        """Looks for NaN and infinity; None where nobody asks for it."""
         self._state = ServableState.NEW
         self._reason = ""
         self._batcher: Batcher | None = None

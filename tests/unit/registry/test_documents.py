@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from interlock import errors
 from interlock.errors import DataLoss, InterlockError, Violation, by_reason
 from interlock.golden import Tolerance
-from interlock.model import ServingConfig
+from interlock.model import NonFinite, ServingConfig
 from interlock.types import DType, Signature, TensorSpec
 from interlock_registry import documents
 
@@ -24,7 +24,15 @@ def test_a_signature_is_read_as_it_was_written(signature: Signature) -> None:
     assert documents.read_signature(documents.write_signature(signature)) == signature
 
 
-@given(st.builds(ServingConfig, st.integers(0, 4096), st.integers(0, 10**6), st.integers(0, 10**6)))
+@given(
+    st.builds(
+        ServingConfig,
+        st.integers(0, 4096),
+        st.integers(0, 10**6),
+        st.integers(0, 10**6),
+        non_finite=st.sampled_from(NonFinite),
+    )
+)
 def test_a_config_is_read_as_it_was_written(config: ServingConfig) -> None:
     assert documents.read_config(documents.write_config(config)) == config
 

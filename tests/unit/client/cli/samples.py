@@ -119,6 +119,7 @@ VERSION_JSON = {
         "max_queue_size": 1024,
         "preferred_batch_sizes": [],
         "instances": 1,
+        "non_finite": "pass",
     },
     "proven": True,
     "golden_samples": 8,

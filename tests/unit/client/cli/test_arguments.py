@@ -12,7 +12,7 @@ from interlock import convert
 from interlock.errors import InvalidArgument
 from interlock.types import DType, Signature, TensorSpec
 from interlock.v1 import admin_pb2 as pb
-from interlock_client import InferResult
+from interlock_client import InferResult, NonFinite, ServingConfig
 from interlock_client.cli.ask import save
 from interlock_client.cli.printing import plain
 
@@ -54,7 +54,7 @@ def test_register_sends_config_note_and_tags(
 ) -> None:
     model, config = tmp_path / "m.onnx", tmp_path / "serving.toml"
     model.write_bytes(b"onnx")
-    config.write_text("max_batch_size = 8\n")
+    config.write_text('max_batch_size = 8\nnon_finite = "refuse"\n')
     done = interlock(
         "register", "digits", model, "--config", config, "--note", "n", "--tag", "a=b", "--tag", "c=d=e",
         "--idempotency-key", "k",
@@ -62,7 +62,7 @@ def test_register_sends_config_note_and_tags(
     assert done == Done(0, "registered digits@3, proven by 8 samples\n", "")
     header = convert.from_header(uploads[0])
     assert header.config is not None
-    assert header.config.max_batch_size == 8
+    assert header.config == ServingConfig(max_batch_size=8, non_finite=NonFinite.REFUSE)
     assert (header.note, header.tags, header.options.idempotency_key) == ("n", {"a": "b", "c": "d=e"}, "k")
 
 

@@ -137,6 +137,7 @@ def test_wrong_usage_is_exit_2(interlock: Command, server: ScriptedServer, args:
         ("c.toml", "max_batch_size = 'x'", "max_batch_size in '.*' must be a whole number from 0, got 'x'"),
         ("c.toml", "max_batch_size = true", "must be a whole number from 0, got True"),
         ("c.json", '{"max_queue_size": -1}', "must be a whole number from 0, got -1"),
+        ("c.toml", "non_finite = 'drop'", "must be one of pass, count, refuse, got 'drop'"),
         ("c.json", "[]", "must hold max_batch_size"),
         ("c.json", "{", "is not JSON"),
         ("c.toml", "=", "is not TOML"),
