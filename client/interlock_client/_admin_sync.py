@@ -196,6 +196,8 @@ class Admin:
         *,
         overwrite: bool = False,
         external_data: bool = False,
+        key: str = "",
+        require_signed: bool = False,
         progress: Progress | None = None,
         timeout: float | None = None,
     ) -> Pulled:
@@ -208,9 +210,18 @@ class Admin:
             ModelNotFound, VersionNotFound, AliasNotFound: there is no such version.
             AlreadyExists: the file is there, and `overwrite` was not asked for.
             DataLoss: the bytes did not arrive whole, or are damaged in the server's store.
+            NotTrusted: with `key` (a public key's text, or a file that holds it), the version is not as that key has
+                signed it, which is checked here; with `require_signed`, no signature of it counts with the server.
         """
+        verified = self.verify(ref, key, timeout=timeout) if key else None
         receiver = Receiver(
-            ModelRef.parse(ref), Path(path), overwrite=overwrite, external_data=external_data, progress=progress
+            ModelRef.parse(ref),
+            Path(path),
+            overwrite=overwrite,
+            external_data=external_data,
+            progress=progress,
+            verified=verified,
+            require_signed=require_signed,
         )
         return self._connection.download(receiver, seconds(timeout, REGISTER_TIMEOUT_S))
 

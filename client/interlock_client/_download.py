@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import BinaryIO, Final, Self
 
 from interlock import convert
-from interlock.errors import AlreadyExists, DataLoss, InternalError, InvalidArgument
+from interlock.errors import AlreadyExists, DataLoss, InternalError, InvalidArgument, NotTrusted
 from interlock.model import FileRole, UploadFile, Version
 from interlock.types import ModelRef
 from interlock.v1 import admin_pb2
@@ -34,15 +34,30 @@ class Receiver:
     """The files of one download. Use it as a context manager: what is unfinished at its end is removed."""
 
     def __init__(
-        self, ref: ModelRef, path: Path, *, overwrite: bool, external_data: bool, progress: Progress | None
+        self,
+        ref: ModelRef,
+        path: Path,
+        *,
+        overwrite: bool,
+        external_data: bool,
+        progress: Progress | None,
+        verified: Version | None = None,
+        require_signed: bool = False,
     ) -> None:
-        """Look at the target before anything is asked of the server; raises AlreadyExists, InvalidArgument."""
+        """Look at the target before anything is asked of the server; raises AlreadyExists, InvalidArgument.
+
+        `verified` is what the download must be of; with `require_signed` the server has to say that a signature counts.
+        """
+        if verified is not None:
+            ref = ModelRef(verified.model, version=verified.version)
         self.request: Final = admin_pb2.DownloadVersionRequest(
             ref=str(ref), file_name=path.name, external_data=external_data
         )
         self._path: Final = path
         self._overwrite: Final = overwrite
         self._progress: Final = progress
+        self._verified: Final = verified
+        self._require_signed: Final = require_signed
         self._pending: list[_Pending] = []
         if not path.parent.is_dir():
             raise InvalidArgument(f"the directory {str(path.parent)!r} is not there; make it, or choose another")
@@ -51,12 +66,15 @@ class Receiver:
     def take(self, messages: Iterable[admin_pb2.DownloadVersionResponse]) -> Pulled:
         """Write what comes; the files have their names when this returns.
 
-        Raises AlreadyExists, DataLoss where bytes were lost on the way, InvalidArgument where they cannot be written.
+        Raises AlreadyExists, DataLoss where bytes were lost on the way, InvalidArgument where they cannot be written,
+        NotTrusted.
         """
         stream = iter(messages)
         first = next(stream, admin_pb2.DownloadVersionResponse())
         if first.WhichOneof("part") != "header":
             raise InternalError("the download did not begin with its header; the server is at fault")
+        version = convert.from_version(first.header.version)
+        self._check_signed(version)
         files = [convert.from_file(each) for each in first.header.files]
         try:
             self._pending = [_Pending(self._target(each), each) for each in files]
@@ -81,7 +99,24 @@ class Receiver:
                 each.commit(overwrite=self._overwrite)
         except OSError as error:
             raise InvalidArgument(f"{str(self._path)!r} cannot be written: {error.strerror}") from error
-        return Pulled(convert.from_version(first.header.version), tuple(each.target for each in self._pending))
+        return Pulled(version, tuple(each.target for each in self._pending))
+
+    def _check_signed(self, version: Version) -> None:
+        name, facts = f"{version.model}@{version.version}", {"model": version.model, "version": str(version.version)}
+        seen = self._verified
+        if seen is not None and (seen.model, seen.version, seen.digest, seen.signature, seen.config) != (
+            version.model,
+            version.version,
+            version.digest,
+            version.signature,
+            version.config,
+        ):
+            raise NotTrusted(f"the server sends another {name} than the one that was verified", facts=facts)
+        if self._require_signed and all(each.fault for each in version.signed_by):
+            why = "; ".join(each.fault for each in version.signed_by) or "nobody has signed it"
+            raise NotTrusted(
+                f"{name} has no signature that counts with the server: {why}; nothing was written", facts=facts
+            )
 
     def _target(self, file: UploadFile) -> Path:
         target = self._path if file.role is FileRole.MODEL else self._path.with_name(f"{self._path.name}.data")

@@ -49,7 +49,7 @@ class VersionSpec:
     """The record of its derived form, which is loaded if all its files are whole; "" where there is none."""
     derived_sha256: str = ""
     signed: tuple[Signed, ...] = ()
-    """What was signed of it: a start from the last-known-good snapshot looks at it again."""
+    """What was signed of it: a start from the last-known-good snapshot looks at it again. Workers are not told."""
     distrust: str = ""
     """Why it must not be loaded, its signatures being what they are; "" where it may."""
 

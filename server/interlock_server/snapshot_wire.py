@@ -44,6 +44,11 @@ def spec_message(spec: VersionSpec) -> worker_pb2.VersionSpec:
     )
 
 
+def worker_spec_message(spec: VersionSpec) -> worker_pb2.VersionSpec:
+    """Return a version spec without what workers do not look at: what was signed is judged before, in `distrust`."""
+    return spec_message(replace(spec, signed=()))
+
+
 def spec_value(message: worker_pb2.VersionSpec) -> VersionSpec:
     """Read a version spec."""
     return VersionSpec(
@@ -100,7 +105,7 @@ class SnapshotWriter:
         known = self._keep.get((spec.model, spec.version))
         if known is not None and (known[0] is spec or known[0] == spec):
             return known
-        return spec, spec_message(spec).SerializeToString()
+        return spec, worker_spec_message(spec).SerializeToString()
 
 
 class SnapshotReader:

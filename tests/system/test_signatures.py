@@ -91,6 +91,10 @@ def test_a_signed_version_is_registered_promoted_and_verified(desk: Desk, admin:
     assert admin.verify("fraud-a", public) == admin.show("fraud-a")
     assert "signed by" in desk.command("show", "fraud-a", "--admin", desk.server.admin_address)
     assert [each.detail for each in admin.log("fraud-a", action="register")] == [f"signed by key {by.key}"]
+    admin.pull("fraud-a", desk.folder / "a.onnx", key=public, require_signed=True)
+    other = str(SigningKey.create(desk.folder / "nobody.key").public)
+    with pytest.raises(NotTrusted, match="is not signed by key"):
+        admin.pull("fraud-a", desk.folder / "b.onnx", key=other)
 
 
 def test_a_model_under_the_policy_takes_nothing_unsigned(desk: Desk, admin: Admin) -> None:
@@ -98,6 +102,9 @@ def test_a_model_under_the_policy_takes_nothing_unsigned(desk: Desk, admin: Admi
         desk.register(admin, "fraud-b", 2.0, None)
     assert [each.outcome for each in admin.log("fraud-b")] == ["NOT_TRUSTED"]
     assert desk.register(admin, "other", 2.0, None).signed_by == ()
+    with pytest.raises(NotTrusted, match="nobody has signed it; nothing was written"):
+        admin.pull("other@1", desk.folder / "other.onnx", require_signed=True)
+    assert not (desk.folder / "other.onnx").exists()
 
 
 def test_a_key_that_is_not_trusted_for_the_model_is_refused_before_the_upload(desk: Desk, admin: Admin) -> None:

@@ -17,7 +17,7 @@ from interlock.v1 import admin_pb2, worker_pb2, worker_pb2_grpc
 
 from interlock_server.process.boot import switch_socket
 from interlock_server.snapshot import Snapshot, VersionSpec
-from interlock_server.snapshot_wire import SnapshotWriter, spec_message
+from interlock_server.snapshot_wire import SnapshotWriter, worker_spec_message
 from interlock_server.vitals import Vitals, vitals_value
 
 _CREDENTIALS: Final = struct.Struct("3i")
@@ -91,7 +91,7 @@ class WorkerLink:
         last = worker_pb2.PrepareResponse()
         try:
             async for message in self._stub.Prepare(
-                worker_pb2.PrepareRequest(spec=spec_message(spec), if_kept=if_kept), timeout=timeout_s
+                worker_pb2.PrepareRequest(spec=worker_spec_message(spec), if_kept=if_kept), timeout=timeout_s
             ):
                 last = message
         except grpc.aio.AioRpcError as error:

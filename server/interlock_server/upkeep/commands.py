@@ -19,6 +19,8 @@ from interlock_registry.fsck import Finding, Repair, Severity
 from interlock_registry.garbage import Garbage
 
 from interlock_server.process.datadir import DataDir, DataDirRefused, DataLock
+from interlock_server.trust import keys as trusted
+from interlock_server.trust.examination import examine
 from interlock_server.upkeep import printing
 from interlock_server.upkeep.durations import Duration
 from interlock_server.upkeep.leftovers import check_folder, remove_leftover
@@ -135,7 +137,7 @@ class _Outcome:
 @click.option("--repair", is_flag=True, help="Repair what loses nothing by it; the server must be stopped.")
 @click.option("--quick", is_flag=True, help="Do not read the blobs, only look whether they are there.")
 def fsck(data: Path | None, config: Path | None, output: str, repair: bool, quick: bool) -> int:
-    """Check the registry, its history, every blob and derived form; exits 1 if anything is lost or wrong.
+    """Check the registry, its history, signatures, every blob and derived form; exits 1 if anything is lost or wrong.
 
     A server may be running.
     """
@@ -189,9 +191,26 @@ def _check(place: Place, *, alone: bool, repair: bool, quick: bool) -> Iterator[
     keeper = _keeper(place)
     for finding in keeper.check(alone=alone, read=not quick):
         yield _Outcome(finding, is_repaired=repair and keeper.remove(finding))
+    for finding in _check_signatures(place):
+        yield _Outcome(finding, is_repaired=False)
     if alone:
         for finding in check_folder(place.data):
             yield _Outcome(finding, is_repaired=repair and remove_leftover(place.data, finding))
+
+
+def _check_signatures(place: Place) -> Iterator[Finding]:
+    try:
+        keys = trusted.read(place.settings.trust_path) or trusted.TrustedKeys()
+    except StartupRefused as error:
+        # The server refuses to start with it, and keeps to what it had read before.
+        yield Finding(
+            severity=Severity.ERROR,
+            subject="trusted keys",
+            what=error.message,
+            remedy="restore that file from a backup",
+        )
+        return
+    yield from examine(place.registry, keys)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from interlock.model import Alias, ServingConfig
+from interlock.statement import Signed, SignedStatement
 from interlock.types import DType, Signature, TensorSpec
 from interlock.v1 import worker_pb2
 from interlock_registry.domain import Committed, Desired, DesiredModel, DesiredVersion, Move, Moved, Route, Target
@@ -161,6 +162,11 @@ def test_parts_that_did_not_change_are_written_and_read_once() -> None:
     assert send(snapshot(second, epoch=4)).keep == (second,)
     whole = worker_pb2.ApplyRequest(snapshot=snapshot_message(after))
     assert SnapshotReader().snapshot(whole) == after, "as one message too"
+    signed = replace(
+        first, signed=(Signed(SignedStatement("k", b"{}", b"v"), datetime.now(UTC), "ada"),), distrust="no"
+    )
+    told = reader.snapshot(writer.request(snapshot(signed, epoch=5)))
+    assert told.keep == (replace(signed, signed=()),), "workers need what follows from it, not what was signed"
 
 
 # --- the replica's picture ---

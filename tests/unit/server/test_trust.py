@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,11 +14,12 @@ from interlock.keys import PublicKey, SigningKey
 from interlock.model import ServingConfig
 from interlock.statement import DOMAIN, Signed, SignedStatement, SourceFile, Statement
 from interlock.types import DType
+from interlock_registry.fsck import Severity
 from interlock_server.control.replica import Replica
 from interlock_server.settings import Settings
 from interlock_server.snapshot import Snapshot, VersionSpec
+from interlock_server.trust import examination, policy
 from interlock_server.trust import keys as files
-from interlock_server.trust import policy
 from interlock_server.trust.keeper import Trust
 from interlock_server.trust.keys import TrustedKey, TrustedKeys
 
@@ -125,6 +127,31 @@ def test_a_signature_over_the_statement_without_its_domain_counts_for_nothing(ke
     data = STATEMENT.to_bytes()
     bare = Signed(SignedStatement(key.public.id, data, key.sign(data)), NOON, "ann")
     assert "the signature is not of key" in policy.distrust(TrustedKeys((trusted(key),)), spec(bare))
+
+
+def test_fsck_tells_a_signature_that_is_wrong_from_one_that_it_cannot_judge(key: SigningKey) -> None:
+    good, known = signed(key), TrustedKeys((trusted(key),))
+    bent = replace(good, signed=replace(good.signed, value=good.signed.value[::-1]))
+    garbled = replace(good, signed=replace(good.signed, statement=b"{}"))
+    moved = replace(STATEMENT, config=ServingConfig(max_batch_size=1))
+    revoked = TrustedKeys((trusted(key, revoked_at=NOON),))
+    for given, here, keys, severity, what in (
+        (good, STATEMENT, known, None, ""),
+        (good, STATEMENT, TrustedKeys(), Severity.NOTE, "was not verified"),
+        (good, STATEMENT, revoked, Severity.NOTE, "counts for nothing: key release"),
+        (bent, STATEMENT, known, Severity.ERROR, "the signature is not of key release"),
+        (garbled, STATEMENT, known, Severity.ERROR, "cannot be read"),
+        (
+            good,
+            moved,
+            known,
+            Severity.ERROR,
+            "it is not what key .* signed: what was signed has another serving config",
+        ),
+    ):
+        found = list(examination.check("fraud-1@3", here, given, keys))
+        assert [each.severity for each in found] == ([] if severity is None else [severity])
+        assert all(re.search(what, each.what) for each in found)
 
 
 def test_what_nobody_signed_is_said_so() -> None:

@@ -4,24 +4,31 @@ import hashlib
 import json
 import os
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 from interlock.errors import StartupRefused
+from interlock.keys import SigningKey
+from interlock.statement import DOMAIN, SignedStatement, Statement
+from interlock.types import ModelRef
 from interlock_registry.derived import Form, Recipe, cpu_features, installed_runtime
 from interlock_registry.derived_store import DerivedStore, graph_of
+from interlock_registry.domain import Action
 from interlock_registry.manifest import Blob
 from interlock_registry.registry import Registry
 from interlock_server.control.last_known_good import LastKnownGood
 from interlock_server.process.datadir import DataDir, DataLock
 from interlock_server.snapshot import Snapshot
+from interlock_server.trust import keys as trusted_keys
+from interlock_server.trust.keys import TrustedKey, TrustedKeys
 from interlock_server.upkeep.commands import fsck, gc
 from interlock_server.upkeep.durations import Duration
 
 from tests.databases import fresh
-from tests.unit.registry.builders import Desk
+from tests.unit.registry.builders import MODEL, Desk, attempt
 from tests.unit.registry.warehouse import Warehouse, blob
 
 
@@ -221,6 +228,32 @@ def test_what_is_wrong_is_an_exit_status_and_a_line_that_says_what_to_do(data: D
     assert f"register the same file again, or restore blobs/{digest} from a backup" in done.output
     assert "1 errors, 1 other findings" in done.output
     assert fsck_document(data, "--quick")["errors"] == 0
+
+
+def test_fsck_verifies_what_was_signed_by_keys_that_it_knows(data: DataDir, stocked: Warehouse) -> None:
+    key = SigningKey.create(data.root / "release.key")
+    version = stocked.registry.version(ModelRef(MODEL, version=1))
+    sources = stocked.registry.manifest(MODEL, 1).sources
+    statement = Statement(
+        model=MODEL, artifact=version.digest, files=sources, signature=version.signature, config=version.config
+    ).to_bytes()
+
+    def findings(value: bytes) -> list[tuple[str, str]]:
+        stocked.registry.sign(attempt(Action.SIGN, version=1), SignedStatement(key.public.id, statement, value))
+        found = fsck_document(data)["findings"]
+        return [(each["severity"], each["what"]) for each in found if each["subject"] == f"{MODEL}@1"]
+
+    good = key.sign(DOMAIN + statement)
+    ((severity, what),) = findings(good)
+    assert severity == "note" and "is not among the trusted ones" in what
+    trusted = TrustedKey(
+        public=key.public, name="release", models=("*",), added_at=datetime.now(UTC), added_by="local:ann"
+    )
+    trusted_keys.write(data.root / "trusted-keys.json", TrustedKeys((trusted,)))
+    assert findings(good) == []
+    assert findings(good[::-1]) == [("error", f"the signature is not of key {trusted}")]
+    (data.root / "trusted-keys.json").write_text("{")
+    assert "trusted keys" in [each["subject"] for each in fsck_document(data)["findings"]]
 
 
 def test_repair_tidies_up_and_marks_what_it_cannot_bring_back(data: DataDir, stocked: Warehouse) -> None:
