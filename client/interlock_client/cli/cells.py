@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
+from interlock.shown import shown
 from rich import box
 from rich.table import Table
 
@@ -34,8 +35,7 @@ def pairs(lines: Iterable[tuple[str, object]]) -> Table:
 
 def clean(value: object) -> str:
     """Show control characters as escapes: what a stranger wrote into a note must not drive this terminal."""
-    text = str(value)
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+    return shown(str(value))
 
 
 def moment(value: datetime) -> str:

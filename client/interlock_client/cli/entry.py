@@ -11,6 +11,7 @@ from typing import Final
 import click
 from interlock import __version__
 from interlock.errors import InterlockError, ModelNotFound
+from interlock.shown import shown
 
 from interlock_client.cli.group import CommandGroup
 from interlock_client.cli.session import Session, addresses
@@ -65,5 +66,5 @@ def _debugging() -> bool:
 def _failed(message: str, code: int = 1) -> int:
     if _debugging():
         traceback.print_exc()
-    click.echo(f"interlock: {' '.join(message.split())}", err=True)
+    click.echo(f"interlock: {shown(' '.join(message.split()))}", err=True)
     return code

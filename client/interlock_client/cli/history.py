@@ -11,6 +11,7 @@ from typing import Final
 
 import click
 from interlock.model import EventFilter
+from interlock.shown import shown_json
 
 from interlock_client import Admin, ChainHead, DataLoss, Event, InterlockError
 from interlock_client.cli import audit, printing, render
@@ -224,7 +225,7 @@ def _show_lines(found: Sequence[Event], output: str, *, is_first: bool) -> None:
     """Print each event as one line: a JSON object, or a row under columns that do not move."""
     if output == "json":
         for each in found:
-            click.echo(json.dumps(printing.plain(each), ensure_ascii=False))
+            click.echo(shown_json(json.dumps(printing.plain(each), ensure_ascii=False)))
     elif found or is_first:
         for line in render.event_lines(found, with_header=is_first):
             click.echo(line)

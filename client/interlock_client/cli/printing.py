@@ -16,6 +16,7 @@ from typing import Final
 import click
 import numpy as np
 from interlock.errors import InvalidArgument
+from interlock.shown import shown, shown_json
 from rich.console import Console, RenderableType
 
 _WIDE: Final = 4096
@@ -54,7 +55,7 @@ def _text_or_base64(value: bytes) -> object:
 
 def print_json(value: object) -> None:
     """Print a value as one JSON document."""
-    click.echo(json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False))
+    click.echo(shown_json(json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False)))
 
 
 def print_table(*parts: RenderableType) -> None:
@@ -71,7 +72,7 @@ def print_table(*parts: RenderableType) -> None:
 
 def print_note(text: str) -> None:
     """Print a remark that is no part of the result, on stderr."""
-    click.echo(text, err=True)
+    click.echo(shown(text), err=True)
 
 
 def write_text(path: Path, text: str) -> None:

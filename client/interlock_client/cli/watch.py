@@ -7,6 +7,7 @@ import time
 from typing import Final
 
 import click
+from interlock.shown import shown_json
 from rich.console import Group, RenderableType
 from rich.live import Live
 
@@ -42,7 +43,7 @@ def _watch_json(admin: Admin) -> None:
             found = printing.plain(admin.status())
         except InterlockError as error:
             found = {"error": error.message, "reason": error.reason}
-        click.echo(json.dumps(found, ensure_ascii=False))
+        click.echo(shown_json(json.dumps(found, ensure_ascii=False)))
         time.sleep(_PERIOD_S)
 
 

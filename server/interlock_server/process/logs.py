@@ -166,6 +166,11 @@ class _JsonFormatter(logging.Formatter):
         return json.dumps(line, default=str)
 
 
+def _one_line(text: str) -> str:
+    """Return a text without what would begin another line, or drive the terminal: callers' words are in it."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
 class _TextFormatter(logging.Formatter):
     def __init__(self, process: str) -> None:
         super().__init__()
@@ -174,5 +179,6 @@ class _TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
         facts = "".join(f" {key}={value}" for key, value in _facts(record).items())
-        line = f"{clock} {record.levelname.lower():<7} {self._process:<10} {record.getMessage()}{facts}"
+        said = _one_line(f"{record.getMessage()}{facts}")
+        line = f"{clock} {record.levelname.lower():<7} {self._process:<10} {said}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line

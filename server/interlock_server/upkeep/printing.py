@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Final
 
 import click
+from interlock.shown import shown, shown_json
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -20,7 +21,7 @@ _WIDE: Final = 4096
 
 def print_json(value: object) -> None:
     """Print a value as one JSON document: dataclasses by field, moments in RFC 3339, enums by value."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
+    click.echo(shown_json(json.dumps(value, indent=2, ensure_ascii=False, default=_plain)))
 
 
 def _plain(value: object) -> object:
@@ -37,7 +38,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table, as wide as it needs to be where nobody watches a terminal."""
     table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(shown, row))
     if table.row_count:
         console = Console(markup=False, emoji=False, highlight=False)
         if console.is_terminal:

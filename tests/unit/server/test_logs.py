@@ -82,3 +82,11 @@ def test_signals_have_names_in_the_log() -> None:
 
     assert describe(-signal.SIGKILL) == "killed by SIGKILL"
     assert describe(3) == "exit status 3"
+
+
+@pytest.mark.usefixtures("root_logger")
+def test_a_callers_words_make_no_line_of_their_own_and_drive_no_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    logs.configure("control", "info", "text")
+    logging.getLogger("interlock.test").info("model %s", "m\n12:00:00 error forged\x1b[2J", extra={"by": "a\rb"})
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.endswith(r"model m\n12:00:00 error forged\x1b[2J by=a\rb")
