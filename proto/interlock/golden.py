@@ -23,6 +23,8 @@ from interlock.types import Array, DType
 
 FORMAT: Final = 1
 MAX_SAMPLES: Final = 10_000
+MAX_UNPACKED: Final = 256 * 1024 * 1024
+"""Bytes that the arrays of a small file may have; those of a larger one may have twice its size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +105,16 @@ def write(golden: Golden, path: Path) -> None:
             archive.writestr(zipfile.ZipInfo(f"{key}.npy", date_time=(1980, 1, 1, 0, 0, 0)), buffer.getvalue())
 
 
-def read(path: Path) -> Golden:
-    """Read a golden file; raises InvalidGolden with what is wrong and where."""
+def read(path: Path, *, is_new: bool = False) -> Golden:
+    """Read a golden file; raises InvalidGolden with what is wrong and where.
+
+    One that nobody has read before is refused where it would be far larger in memory than it is.
+    """
     try:
         # Opened here: numpy does not close a file that turns out to be a broken archive.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            if is_new:
+                _check_unpacked(path, archive)
             arrays = {key: archive[key] for key in archive.files}
         meta = json.loads(bytes(arrays.pop("meta").astype(np.uint8)))
         dtypes = {str(name): DType(value) for name, value in meta["dtypes"].items()}
@@ -128,6 +135,17 @@ def read(path: Path) -> Golden:
     if arrays:
         raise InvalidGolden(f"{path.name} holds unknown entries: {', '.join(sorted(arrays)[:5])}")
     return Golden(samples, dtypes, tolerances, environment)
+
+
+def _check_unpacked(path: Path, archive: np.lib.npyio.NpzFile) -> None:
+    """Refuse a bomb: whoever loads the version later reads it too, and in a process that has more to lose."""
+    size = sum(entry.file_size for entry in archive.zip.infolist()) if archive.zip is not None else 0
+    limit = max(MAX_UNPACKED, 2 * path.stat().st_size)
+    if size > limit:
+        raise InvalidGolden(
+            f"{path.name} unpacks to {size} bytes, and {limit} are the most for a file of its size; save fewer "
+            "samples, or save them without compression"
+        )
 
 
 def _sample(

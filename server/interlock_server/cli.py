@@ -52,6 +52,7 @@ _ENGINES: Final = (
 def serve(config: Path | None, **flags: str | int | float | bool | Path | None) -> None:
     """Run the server in the foreground until SIGTERM or Ctrl-C."""
     open_missing_streams()
+    os.umask(0o077)  # what it and its children write is for this user, also in a directory that others may read
     given = {name: value for name, value in flags.items() if value is not None}
     settings = Settings.load({**given}, config)
     check_engine()

@@ -112,7 +112,7 @@ def _opsets(model: onnx.ModelProto) -> Mapping[str, int]:
 
 def _read_golden(path: Path, signature: Signature) -> Golden:
     try:
-        found = golden.read(path)
+        found = golden.read(path, is_new=True)
     except (InvalidGolden, MemoryError):
         raise
     except Exception as error:

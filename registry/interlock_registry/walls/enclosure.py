@@ -33,6 +33,7 @@ _PR_SET_NO_NEW_PRIVS: Final = 38
 _PR_GET_NO_NEW_PRIVS: Final = 39
 _OPEN_FILES: Final = 128
 _NICE: Final = 10
+_WORST: Final = "1000"
 _KEPT: Final = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH")
 # Idle thread pools and malloc arenas would eat the address space that the model is meant to have, ONNX Runtime would
 # report to its maker, and a home is looked up in files that are out of reach.
@@ -67,6 +68,7 @@ def enter(limits: ToolLimits, reach: Reach, parent: int) -> tuple[str, ...]:
     _limit(resource.RLIMIT_NOFILE, _OPEN_FILES)
     # No RLIMIT_NPROC: it counts every thread of the user in the whole machine, and does not bind root at all.
     os.nice(_NICE)
+    _die_first()
     held = [
         *([RLIMITS] if _limits_hold(limits) else []),
         *([NO_NEW_PRIVS] if _prctl(_PR_GET_NO_NEW_PRIVS) == 1 else []),
@@ -148,6 +150,12 @@ def _limits_hold(limits: ToolLimits) -> bool:
         mmap.mmap(-1, limits.memory_bytes).close()
         return False
     return resource.getrlimit(resource.RLIMIT_CORE)[0] == 0 and resource.getrlimit(resource.RLIMIT_FSIZE)[0] > 0
+
+
+def _die_first() -> None:
+    """Have the kernel, should memory run out within the limit on addresses, end this process before the server's."""
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write(_WORST)
 
 
 def _death_signal() -> int:

@@ -23,7 +23,7 @@ from interlock_server.settings import Settings
 from interlock_server.upkeep import printing
 from interlock_server.upkeep.commands import placed
 from interlock_server.upkeep.durations import Duration
-from interlock_server.upkeep.place import attempt, opened
+from interlock_server.upkeep.place import attempt, opened, private
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -199,7 +199,8 @@ def _make_place(data: Path | None, config: Path | None) -> None:
     from interlock_registry.registry import Registry
 
     folder.create()
-    Registry.open(settings.database_url, backup_dir=folder.state).close()
+    with private():
+        Registry.open(settings.database_url, backup_dir=folder.state).close()
 
 
 def _lifetime_s(expires: float | None) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,21 @@ def opened(data: Path | None, config: Path | None) -> Iterator[Place]:
 
     Raises StartupRefused where they are not there or do not belong together, RegistryUnavailable.
     """
+    with private():
+        yield from _opened(data, config)
+
+
+@contextmanager
+def private() -> Iterator[None]:
+    """Make what is written for this user only, also in a directory that others may read."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def _opened(data: Path | None, config: Path | None) -> Iterator[Place]:
     settings = Settings.load({} if data is None else {"data": data}, config)
     folder = DataDir(settings.data.absolute())
     if not settings.blobs.is_dir() or not (settings.db or folder.database.exists()):

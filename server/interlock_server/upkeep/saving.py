@@ -16,7 +16,7 @@ from interlock_server.process.datadir import DataDir, DataDirRefused, DataLock
 from interlock_server.settings import Settings
 from interlock_server.upkeep import printing
 from interlock_server.upkeep.commands import placed
-from interlock_server.upkeep.place import opened
+from interlock_server.upkeep.place import opened, private
 
 
 @click.command()
@@ -72,7 +72,8 @@ def restore(folder: Path, data: Path | None, config: Path | None, output: str, p
                 f"{str(place.database)!r} is there already; move it away, with registry.db-wal and registry.db-shm if "
                 "they are there, or name another data directory with --data"
             )
-        moved = source.put_back(url, place.database, LocalArtifactStore(settings.blobs), partial=partial)
+        with private():
+            moved = source.put_back(url, place.database, LocalArtifactStore(settings.blobs), partial=partial)
         # Of the registry that is gone: it would be served again if this one could not be opened.
         for name in ("last-known-good", "last-known-good.previous"):
             (place.state / name).unlink(missing_ok=True)

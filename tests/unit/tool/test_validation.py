@@ -215,6 +215,16 @@ def test_dimensions_are_sizes_symbols_or_unnamed(tmp_path: Path) -> None:
 # --- golden samples ---
 
 
+def test_golden_samples_that_unpack_without_end_are_refused_before_they_are_unpacked(tmp_path: Path) -> None:
+    bomb = tmp_path / "bomb.npz"
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("in/x/0.npy", "w") as entry:
+        for _ in range(17):
+            entry.write(bytes(16 << 20))
+    assert bomb.stat().st_size < 1 << 20
+    with pytest.raises(InvalidGolden, match=f"unpacks to {17 << 24} bytes, and {1 << 28} are the most"):
+        check(tmp_path, models.affine(), bomb)
+
+
 def test_wrong_golden_outputs_are_a_mismatch(tmp_path: Path) -> None:
     golden = models.affine_golden(tmp_path / "g.npz", 2.0)
     with pytest.raises(GoldenMismatch, match=r"golden sample 0: output 'y' is off by") as caught:

@@ -35,6 +35,7 @@ class Trespass:
     held: list[str]
     acts: dict[str, str]
     secret: Path
+    oom_score_adj: int
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,7 @@ def trespass(tmp_path_factory: pytest.TempPathFactory) -> Trespass:
         )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    return Trespass(found["held"], found["acts"], home / "secret")
+    return Trespass(found["held"], found["acts"], home / "secret", found["oom_score_adj"])
 
 
 def test_this_machine_has_every_wall(trespass: Trespass) -> None:
@@ -69,6 +70,10 @@ def test_a_model_may_do_its_work_and_nothing_else(trespass: Trespass) -> None:
     assert {outcome for name, outcome in trespass.acts.items() if name not in ALLOWED} == {"refused"}
     assert trespass.secret.read_bytes() == b"secret"
     assert trespass.secret.stat().st_mode & 0o777 != 0o777 and trespass.secret.stat().st_mtime > 0
+
+
+def test_the_kernel_ends_it_before_the_server_where_memory_runs_out(trespass: Trespass) -> None:
+    assert trespass.oom_score_adj == 1000
 
 
 def test_the_probe_reports_what_held_and_what_is_off() -> None:
