@@ -76,8 +76,8 @@ class Settings(BaseSettings):
     max_requests_per_s: float = Field(
         0.0,
         ge=0,
-        description="With auth on: calls a second that one caller may make, and twice as many at once, in each process "
-        "of the server; 0: any.",
+        description="With auth on: calls a second that one caller may make, and twice as many at once, on all ports "
+        "and of all workers together; 0: any.",
     )
     max_failed_auth_per_minute: float = Field(
         30.0,
@@ -96,6 +96,11 @@ class Settings(BaseSettings):
         None, description="PEM of who signs the callers' certificates: every caller must show one (mTLS)."
     )
 
+    http_hosts: str = Field(
+        "",
+        description="Names, besides addresses and localhost, by which the HTTP port may be asked while it trusts "
+        "whoever is on this machine (loopback, no authentication); * is any. It keeps web pages out.",
+    )
     server_name: str = Field("interlock", min_length=1, description="What ServerMetadata calls this server.")
     typed_replies: Literal["mirror", "raw"] = Field(
         "mirror", description="Form of the answer to typed tensors: typed too, or raw as Triton does."
@@ -215,7 +220,7 @@ class Settings(BaseSettings):
         60, ge=1, description="Processor seconds of one validation; each 64 MiB of the model add one."
     )
     validate_memory_bytes: int = Field(
-        0, ge=0, description="Address space of one validation; 0: 6 × the file, 4 GiB at least."
+        0, ge=0, description="Address space of one validation; 0: 6 × the file, 2 GiB at least."
     )
     sandbox: Literal["auto", "strict", "off"] = Field(
         "auto",
@@ -306,6 +311,13 @@ class Settings(BaseSettings):
             failures_per_minute=self.max_failed_auth_per_minute,
             failure_delay_s=self.failed_auth_delay_s,
         )
+
+    @property
+    def own_hosts(self) -> frozenset[str] | None:
+        """By which names the HTTP port may be asked; None: any."""
+        names = frozenset(self.http_hosts.lower().replace(",", " ").split())
+        trusts_the_machine = self.auth == "off" and self.tls_client_ca is None and _is_loopback(self.host)
+        return names if trusts_the_machine and "*" not in names else None
 
     @property
     def approval_rules(self) -> tuple[ApprovalRule, ...]:

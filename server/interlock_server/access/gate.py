@@ -13,6 +13,7 @@ from typing import Final
 from interlock.access import PERMISSIONS, Permission, Powers, Proof, token_key
 from interlock.errors import InterlockError, PermissionDenied, RateExceeded, Unauthenticated
 
+from interlock_server.access.board import Boards
 from interlock_server.access.holder import Holder
 from interlock_server.access.rates import Rates
 from interlock_server.access.rules import MODEL_HEALTH, Rule, Scope, model_of
@@ -102,13 +103,22 @@ class Gate:
     A token costs a call one sha256 and one look-up: what is known is prepared once for each change of it.
     """
 
-    def __init__(self, source: Callable[[], tuple[Holder, ...]], manners: Manners | None = None) -> None:
-        """Take what returns everybody who is known now; the same object while nothing has changed."""
+    def __init__(
+        self,
+        source: Callable[[], tuple[Holder, ...]],
+        manners: Manners | None = None,
+        boards: Boards | None = None,
+    ) -> None:
+        """Take what returns everybody who is known now; the same object while nothing has changed.
+
+        With boards, how often somebody asks is counted together with the replica's other processes.
+        """
         self._source = source
         self._manners = manners = manners or Manners()
         per_s, per_minute = manners.requests_per_s, manners.failures_per_minute
-        self._rates = Rates(per_s, max(1.0, _BURST_S * per_s)) if per_s else None
-        self._failures = Rates(per_minute / _MINUTE_S, max(1.0, per_minute)) if per_minute else None
+        callers, addresses = (None, None) if boards is None else (boards.callers, boards.addresses)
+        self._rates = Rates(per_s, max(1.0, _BURST_S * per_s), board=callers) if per_s else None
+        self._failures = Rates(per_minute / _MINUTE_S, max(1.0, per_minute), board=addresses) if per_minute else None
         self._seen: tuple[Holder, ...] = ()
         self._known: Mapping[tuple[Proof, str], _Known] = {}
         self._lock = threading.Lock()

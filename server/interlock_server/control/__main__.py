@@ -18,6 +18,7 @@ from interlock_registry.artifacts import LocalArtifactStore
 from interlock_registry.derived_store import DerivedStore
 from interlock_registry.tool import Sandbox
 
+from interlock_server.access.board import Boards
 from interlock_server.access.gate import Gate
 from interlock_server.certificates import Certificates
 from interlock_server.control.admission import Room, available_bytes
@@ -56,7 +57,15 @@ from interlock_server.front.credentials import add_port
 from interlock_server.front.limits import server_options
 from interlock_server.levers import LeverFrame
 from interlock_server.process import logs
-from interlock_server.process.boot import Boot, control_socket, freeze_heap, receive, refuse, worker_socket
+from interlock_server.process.boot import (
+    Boot,
+    control_socket,
+    freeze_heap,
+    process_names,
+    receive,
+    refuse,
+    worker_socket,
+)
 from interlock_server.process.datadir import DataDir
 from interlock_server.process.heart import beat
 from interlock_server.process.ports import listen
@@ -199,7 +208,10 @@ async def run(boot: Boot, settings: Settings) -> int:
         os.unlink(path)  # the socket of a predecessor that was killed
     servicer = ControlServicer(lambda: database.read(lambda registry: registry.standing()))
     internal = await control_service.start(servicer, path)
-    gate = Gate(lambda: replica.committed().holders, settings.manners) if settings.auth == "on" else None
+    gate = None
+    if settings.auth == "on":
+        boards = Boards.of(boot.runtime_dir, "control", process_names(settings.workers))
+        gate = Gate(lambda: replica.committed().holders, settings.manners, boards)
     metrics.watch_gate(dict if gate is None else gate.refused)
     admin = grpc.aio.server(
         interceptors=[] if gate is None else [GateInterceptor(gate)],
@@ -231,7 +243,14 @@ async def run(boot: Boot, settings: Settings) -> int:
     await admin.start()
     host, _, port = boot.http_address.rpartition(":")
     rest = Rest(forwarding, lambda: standing.ready, _rest_limits(settings))
-    http = HttpServer(app(standing, workers, metrics, rest, gate), settings.drain_grace_s, certificates)
+    application = app(standing, workers, metrics, rest, gate, hosts=settings.own_hosts)
+    http = HttpServer(
+        application,
+        settings.drain_grace_s,
+        certificates,
+        patience_s=settings.default_deadline_s,
+        max_unsent_bytes=settings.max_http_bytes,
+    )
     http_task = asyncio.create_task(http.serve_on(listen(host.strip("[]"), int(port))))
     announcing = asyncio.create_task(_announce(standing, changed, boot))
     scrubber.start()

@@ -66,6 +66,11 @@ def agreed_settings(runtime_dir: str) -> str:
     return os.path.join(runtime_dir, "agreed-settings")
 
 
+def process_names(workers: int) -> list[str]:
+    """Return what the processes of a replica that callers reach are called."""
+    return ["control", *(f"worker-{index}" for index in range(workers))]
+
+
 def receive() -> Boot:
     """Read the hand-over, and tie this process's life to its parent's."""
     libc = ctypes.CDLL(None, use_errno=True)

@@ -11,6 +11,7 @@ import sys
 
 from interlock.errors import ResourceExhausted, StartupRefused
 
+from interlock_server.access.board import Boards
 from interlock_server.access.gate import Gate
 from interlock_server.access.guard import GuardedHandler
 from interlock_server.certificates import Certificates
@@ -22,6 +23,7 @@ from interlock_server.process.boot import (
     agreed_settings,
     control_socket,
     freeze_heap,
+    process_names,
     receive,
     refuse,
     worker_socket,
@@ -93,7 +95,10 @@ async def run(boot: Boot, settings: Settings, engine: Engine) -> int:
     async with wide.joining():
         await internal.start()
     # What comes over the unix socket was let through already; from outside, everybody is asked.
-    gate = Gate(lambda: catalog.holders, settings.manners) if settings.auth == "on" else None
+    gate = None
+    if settings.auth == "on":
+        boards = Boards.of(boot.runtime_dir, f"worker-{boot.worker}", process_names(settings.workers))
+        gate = Gate(lambda: catalog.holders, settings.manners, boards)
     metrics.watch_gate(
         lambda: {ResourceExhausted.reason: front.turned_away, **({} if gate is None else gate.refused())}
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
 from interlock.access import Grant, Permission, Proof, Role, new_token, token_key
 from interlock.errors import PermissionDenied, RateExceeded, Unauthenticated
 from interlock.protocols.health_pb2 import HealthCheckRequest
+from interlock_server.access.board import Board, Taken
 from interlock_server.access.gate import ANYBODY, Caller, Gate, Manners, Refused
 from interlock_server.access.guard import GuardedHandler
 from interlock_server.access.holder import Holder
@@ -60,6 +62,38 @@ def test_there_are_never_more_buckets_than_there_is_room_for() -> None:
         rates.take(key)
     assert rates.take("b") > 0
     assert rates.take("a") == 0.0, "the one that was used longest ago was given up"
+
+
+def test_processes_share_what_one_caller_may_ask_however_his_connections_are_spread(tmp_path: Path) -> None:
+    clock = Clock()
+    names = ["control", "worker-0", "worker-1"]
+
+    def begin(name: str) -> Rates:
+        board = Board(str(tmp_path), name, [each for each in names if each != name])
+        return Rates(1.0, 4.0, board=board, clock=clock)
+
+    control, first, second = map(begin, names)
+    assert [each.take("a") for each in (control, first, second, first)] == [0.0] * 4
+    assert [each.take("a") for each in (control, first, second)] == [1.0] * 3, "all of it is taken, wherever he asks"
+    assert first.take("b") == 0.0, "another caller has his own"
+    clock.now = 2.0
+    assert [first.take("a"), first.take("a"), second.take("a")] == [0.0, 0.0, 1.0], "what one leaves another has"
+    clock.now = 3.0
+    assert begin("worker-1").take("a") == 0.0, "a worker that comes back knows what the others let him take"
+    assert first.take("a") == 1.0
+    clock.now = 100.0
+    assert [second.take("a") for _ in range(5)] == [0.0] * 4 + [1.0]
+
+
+def test_a_board_gives_the_place_of_who_came_longest_ago_to_who_comes_now(tmp_path: Path) -> None:
+    mine, other = Board(str(tmp_path), "a", ["b"]), Board(str(tmp_path), "b", ["a"])
+    for number in range(20_000):
+        mine.take(f"10.0.{number >> 8}.{number & 255}", 1.0, float(number))
+    newest = other.look("10.0.78.31", 20_000.0, 1.0)
+    assert (newest.by_others, newest.left) == (1, 2.0)
+    assert other.look("10.0.0.0", 20_000.0, 1.0) == Taken(0, float("inf"))
+    for each in (mine, mine, other):
+        each.close()
 
 
 def test_a_caller_that_asks_too_often_is_told_when_to_come_again() -> None:
