@@ -121,6 +121,7 @@ class Rig:
         graph: Blob | None = None,
         said: Signature | None = None,
         content: bytes | None = None,
+        golden: Path | None = None,
     ) -> int:
         """Register a version of y = scale * x, unless `content` is given, past the model tool; return its number."""
         if graph is None:
@@ -132,11 +133,11 @@ class Rig:
         new = NewVersion(
             model=model,
             manifest=manifest,
-            golden=None,
-            golden_samples=0,
+            golden=None if golden is None else self.artifacts.add(golden, sha256=sha256(golden)),
+            golden_samples=0 if golden is None else 2,
             signature=said or signature(),
             config=ServingConfig(),
-            proven=False,
+            proven=golden is not None,
             joinable=True,
             tolerances=DEFAULT_TOLERANCES,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,22 @@ def test_snapshots_learn_at_once_that_the_provider_is_another(forms: Forms_) -> 
     assert found.located(same).keep != (SPEC,)
     said = "CUDA"
     assert found.located(same).keep == (SPEC,)
+
+
+def test_a_form_that_another_runtime_has_made_is_no_versions_form(tmp_path: Path) -> None:
+    store = DerivedStore(tmp_path)
+    found = Forms(store, lambda: "CPU", enabled=True)
+    recipe = found.recipe(SPEC)
+    assert recipe is not None
+    place = store.workplace()
+    place.made.write_bytes(b"graph")
+    graph = Blob(hashlib.sha256(b"graph").hexdigest(), 5)
+    other = replace(recipe, runtime="onnxruntime 1.0.0")
+    store.add(Form(recipe=other, graph=graph, own=(), shared=()), place)
+    place.discard()
+    found.take(store.held())
+    assert found.get(other) is not None
+    assert found.located(snapshot(SPEC)).keep == (SPEC,), (
+        "it is loaded as it was registered until its form is made anew"
+    )
+    assert found.of(SPEC) is None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import grpc.aio
 import pytest
-from interlock.errors import DeadlineExceeded, RegistryUnavailable, WorkerUnavailable
+from interlock.errors import DeadlineExceeded, PrepareFailed, RegistryUnavailable, WorkerUnavailable
 from interlock.model import ServableState
 from interlock.types import ModelRef
 from interlock.v1 import worker_pb2, worker_pb2_grpc
@@ -21,7 +21,7 @@ from interlock_server.rpc.worker_link import WorkerLink, WorkerReport
 from interlock_server.snapshot import VersionKey
 from interlock_server.worker.engine import Engine
 
-from tests import databases
+from tests import databases, models
 from tests.support import eventually_async
 from tests.unit.server.builders import bare_spec, snapshot, version_spec
 from tests.unit.server.rig import Rig, attempt, running
@@ -50,6 +50,30 @@ async def test_a_commit_of_ours_after_one_of_another_takes_over_both(rig: Rig) -
     await asyncio.to_thread(promote_elsewhere, rig, 1, "a")
     await rig.promote(1, "b")
     assert (rig.live("a"), rig.live("b")) == (1, 1)
+
+
+async def test_what_the_runtime_of_an_earlier_program_passed_and_ours_does_not_is_not_served_and_its_alias_stays(
+    rig: Rig, tmp_path: Path
+) -> None:
+    await rig.promote(await rig.add())
+    passed = await rig.add(golden=models.affine_golden(tmp_path / "other-answers.npz", scale=2.0))
+    with pytest.raises(PrepareFailed, match="golden sample 0: output 'y' is off by"):
+        await rig.promote(passed)
+    assert rig.live() == 1
+    await asyncio.to_thread(promote_elsewhere, rig, passed)  # it was live when the program was updated
+
+    def failed() -> bool:
+        return any(
+            each.spec.version == passed and each.state is ServableState.FAILED and "golden sample 0" in each.reason
+            for each in rig.catalog.servables()
+        )
+
+    await eventually_async(failed, "it is FAILED with the reason")
+    alias = await rig.database.read(lambda registry: registry.alias("m", "stable"))
+    assert alias is not None and (alias.version, alias.stack) == (passed, (1,))
+    assert rig.live() is None
+    await rig.rollback()
+    assert rig.live() == 1, "the way back was kept set"
 
 
 async def test_polling_survives_what_nobody_expected(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
