@@ -14,6 +14,8 @@ from typing import BinaryIO, Final
 
 from interlock.errors import InvalidArgument, NotProven, StorageFull, TooLarge, Violation
 from interlock.locations import MAX_LOCATION, check_graph_size, is_plain_location
+from interlock.errors import DeadlineExceeded, InvalidArgument, NotProven, StorageFull, TooLarge, Violation
+from interlock.locations import MAX_LOCATION, is_plain_location
 from interlock.model import FileRole, ServingConfig, UploadFile, UploadHeader
 from interlock.types import model_name
 from interlock_registry import disk
@@ -82,6 +84,8 @@ class Uploads:
         self._settings = settings
         self._folder = folder
         self._metrics = metrics
+        self._sources: set[_Source] = set()
+        """Of the uploads that are being received."""
 
     def sweep(self) -> None:
         """Remove what a predecessor that was killed left half-way."""
@@ -112,8 +116,10 @@ class Uploads:
             _check_config(header.config)
         needed = 2 * sum(file.size_bytes for file in header.files)
         free = shutil.disk_usage(self._folder).free
-        if needed > free:
-            raise StorageFull(f"the upload needs {needed} bytes of disk, {free} are free; {disk.MAKE_ROOM}")
+        coming = sum(each.coming for each in self._sources)
+        if needed + coming > free:
+            others = f", and other uploads are going to take {coming} of them" if coming else ""
+            raise StorageFull(f"the upload needs {needed} bytes of disk, {free} are free{others}; {disk.MAKE_ROOM}")
 
     def _check_file(self, file: UploadFile) -> None:
         limit = self._settings.max_upload_bytes
@@ -131,12 +137,17 @@ class Uploads:
             )
 
     async def receive(self, header: UploadHeader, chunks: AsyncIterator[bytes]) -> Upload:
-        """Write the files in the header's order, counting and hashing: the header is trusted in nothing."""
+        """Write the files in the header's order, counting and hashing: the header is trusted in nothing.
+
+        Raises DeadlineExceeded where nothing comes for the time that any other request has.
+        """
         folder = self._folder / uuid.uuid4().hex
         upload = Upload(header, folder)
+        announced = sum(file.size_bytes for file in header.files)
+        source = _Source(chunks, announced, self._settings.default_deadline_s)
+        self._sources.add(source)
         try:
             folder.mkdir(mode=0o700)
-            source = _Source(chunks)
             for file, path in upload.paths():
                 with path.open("xb") as target:
                     await self._receive_file(file, source, target)
@@ -148,6 +159,8 @@ class Uploads:
         except BaseException:
             upload.discard()
             raise
+        finally:
+            self._sources.remove(source)
         return upload
 
     async def _receive_file(self, file: UploadFile, source: _Source, target: BinaryIO) -> None:
@@ -168,22 +181,37 @@ class Uploads:
 class _Source:
     """Chunks of any size as a stream to read from."""
 
-    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+    def __init__(self, chunks: AsyncIterator[bytes], announced: int, patience_s: float) -> None:
         self._chunks = chunks
-        self._rest = b""
+        self._announced = announced
+        self._patience_s = patience_s
+        self._rest = memoryview(b"")
+        self._given = 0
 
-    async def read(self, limit: int) -> bytes:
-        """Return at most `limit` bytes, none at the end."""
-        while not self._rest:
-            try:
-                self._rest = await anext(self._chunks)
-            except StopAsyncIteration:
-                return b""
+    @property
+    def coming(self) -> int:
+        """Bytes that were announced and not yet read."""
+        return max(0, self._announced - self._given)
+
+    async def read(self, limit: int) -> memoryview:
+        """Return at most `limit` bytes, none at the end; raises DeadlineExceeded."""
+        try:
+            async with asyncio.timeout(self._patience_s):
+                while not self._rest:
+                    try:
+                        self._rest = memoryview(await anext(self._chunks))
+                    except StopAsyncIteration:
+                        return self._rest
+        except TimeoutError as error:
+            raise DeadlineExceeded(
+                f"nothing of the upload came for {self._patience_s:g} s, after {self._given} bytes; send it again"
+            ) from error
         taken, self._rest = self._rest[:limit], self._rest[limit:]
+        self._given += len(taken)
         return taken
 
 
-def _write(target: BinaryIO, hasher: hashlib._Hash, data: bytes) -> None:
+def _write(target: BinaryIO, hasher: hashlib._Hash, data: memoryview) -> None:
     target.write(data)
     hasher.update(data)
 

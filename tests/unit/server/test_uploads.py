@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,16 +12,22 @@ import grpc.aio
 import pytest
 from google.protobuf.message import Message
 from interlock.errors import (
+    DeadlineExceeded,
     InterlockError,
     InvalidArgument,
     InvalidModel,
     InvalidName,
     NotProven,
+    StorageFull,
     TooLarge,
 )
+from interlock.model import FileRole, UploadFile, UploadHeader
 from interlock.status import from_wire
 from interlock.v1 import admin_pb2 as pb
 from interlock.v1 import admin_pb2_grpc
+from interlock_server.control.metrics import ControlMetrics
+from interlock_server.control.uploads import Uploads
+from interlock_server.settings import Settings
 from interlock_server.worker.engine import Engine
 
 from tests import models
@@ -181,3 +188,33 @@ async def test_a_policy_for_golden_samples_is_kept(engine: Engine, tmp_path: Pat
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await upload(Stub(channel), [header(model), *chunks(model)])
         assert type(from_wire(caught.value.code(), "", list(caught.value.trailing_metadata()))) is NotProven
+
+
+async def test_an_upload_of_which_nothing_comes_is_given_up_and_the_room_that_it_wanted_is_free_again(
+    tmp_path: Path,
+) -> None:
+    much = shutil.disk_usage(tmp_path).free * 2 // 5
+    settings = Settings.load({"data": tmp_path, "default_deadline_s": 0.2, "max_upload_bytes": much}, None)
+    (tmp_path / "uploads").mkdir()
+    uploads = Uploads(settings, tmp_path / "uploads", ControlMetrics())
+    large = UploadHeader("m", (UploadFile("m.onnx", FileRole.MODEL, much, "0" * 64),))
+    begun, again = asyncio.Event(), 0
+
+    async def nothing() -> AsyncIterator[bytes]:
+        nonlocal again
+        begun.set()
+        while True:
+            again += 1
+            await asyncio.sleep(0.01)
+            yield b""
+
+    uploads.check(large)
+    stalled = asyncio.create_task(uploads.receive(large, nothing()))
+    await begun.wait()
+    with pytest.raises(StorageFull, match=f"other uploads are going to take {much} of them"):
+        uploads.check(large)
+    with pytest.raises(DeadlineExceeded, match=r"nothing of the upload came for 0.2 s, after 0 bytes"):
+        await stalled
+    assert again > 1, "empty messages are nothing"
+    uploads.check(large)
+    assert list((tmp_path / "uploads").iterdir()) == []
