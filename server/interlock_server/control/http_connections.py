@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, cast
 
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from interlock_server.certificates import names_in
 from interlock_server.rest.guarding import CERTIFICATE
@@ -60,7 +60,8 @@ class Connection(H11Protocol):
             self.transport.abort()
 
     def _awaits_request(self) -> bool:
-        return self.cycle is None or self.cycle.response_complete
+        cycle = cast("RequestResponseCycle | None", self.cycle)  # there is none before the first request
+        return cycle is None or cycle.response_complete
 
 
 def let_go(connections: Iterable[Connection], most_bytes: int) -> None:

@@ -81,5 +81,6 @@ def _floats(specs: Sequence[TensorSpec]) -> Mapping[int, TensorSpec]:
 def is_finite(dtype: DType, array: Array) -> bool:
     """Tell whether every number of a tensor of floats is finite."""
     if dtype is DType.BF16:
-        return not np.any((array & _BF16_EXPONENT) == _BF16_EXPONENT)
+        bits = array.astype(np.uint16, copy=False)
+        return not np.any((bits & _BF16_EXPONENT) == _BF16_EXPONENT)
     return bool(np.isfinite(array).all())

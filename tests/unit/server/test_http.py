@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 import httpx
 import pytest
@@ -19,6 +20,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from uvicorn.server import ServerState
 
 from tests.support import eventually_async
 from tests.unit.server.rig import Rig
@@ -126,7 +128,7 @@ async def test_who_keeps_a_connection_without_asking_for_anything_loses_it(asked
 
 
 async def test_an_answer_that_nobody_takes_is_let_go_and_one_that_is_taken_arrives() -> None:
-    size = 32 << 20
+    size = 16 << 20
 
     async def large(request: Request) -> Response:
         return Response(bytes(size))
@@ -135,8 +137,9 @@ async def test_an_answer_that_nobody_takes_is_let_go_and_one_that_is_taken_arriv
         async with served(Starlette(routes=[Route("/", large)]), patience_s, most) as (server, reader, writer):
             reader._transport.pause_reading()  # type: ignore[attr-defined]
             writer.write(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
-            await eventually_async(lambda server=server: server.server_state.total_requests > 0, "it is answered")
-            await eventually_async(lambda server=server: not server.server_state.connections, "it is let go")
+            state = server.server_state
+            await eventually_async(partial(has_answered, state), "it is answered")
+            await eventually_async(partial(is_alone, state), "it is let go")
     async with served(Starlette(routes=[Route("/", large)]), patience_s=0.2) as (_, reader, writer):
         writer.write(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
         assert len(await asyncio.wait_for(heard_until_the_end(reader), 10)) > size
@@ -152,6 +155,14 @@ async def test_a_crowd_of_idle_connections_keeps_nobody_out() -> None:
         assert len(server.server_state.connections) <= 4
         for _, each in idle:
             each.transport.abort()
+
+
+def has_answered(state: ServerState) -> bool:
+    return state.total_requests > 0
+
+
+def is_alone(state: ServerState) -> bool:
+    return not state.connections
 
 
 async def healthy(request: Request) -> Response:

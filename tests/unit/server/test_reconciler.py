@@ -57,14 +57,14 @@ async def test_what_the_runtime_of_an_earlier_program_passed_and_ours_does_not_i
 ) -> None:
     await rig.promote(await rig.add())
     passed = await rig.add(golden=models.affine_golden(tmp_path / "other-answers.npz", scale=2.0))
-    with pytest.raises(PrepareFailed, match="golden sample 0: output 'y' is off by"):
+    with pytest.raises(PrepareFailed, match="golden check: output 'y' is off by"):
         await rig.promote(passed)
     assert rig.live() == 1
     await asyncio.to_thread(promote_elsewhere, rig, passed)  # it was live when the program was updated
 
     def failed() -> bool:
         return any(
-            each.spec.version == passed and each.state is ServableState.FAILED and "golden sample 0" in each.reason
+            each.spec.version == passed and each.state is ServableState.FAILED and "golden check" in each.reason
             for each in rig.catalog.servables()
         )
 
