@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from interlock.errors import InvalidArgument, NotProven, StorageFull, TooLarge, Violation
-from interlock.locations import MAX_LOCATION, check_graph_size, is_plain_location
 from interlock.errors import DeadlineExceeded, InvalidArgument, NotProven, StorageFull, TooLarge, Violation
-from interlock.locations import MAX_LOCATION, is_plain_location
+from interlock.locations import MAX_LOCATION, check_graph_size, is_plain_location
 from interlock.model import FileRole, ServingConfig, UploadFile, UploadHeader
 from interlock.types import model_name
 from interlock_registry import disk
@@ -139,12 +137,12 @@ class Uploads:
     async def receive(self, header: UploadHeader, chunks: AsyncIterator[bytes]) -> Upload:
         """Write the files in the header's order, counting and hashing: the header is trusted in nothing.
 
-        Raises DeadlineExceeded where nothing comes for the time that any other request has.
+        Raises DeadlineExceeded where nothing comes for as long as a request may take at most.
         """
         folder = self._folder / uuid.uuid4().hex
         upload = Upload(header, folder)
         announced = sum(file.size_bytes for file in header.files)
-        source = _Source(chunks, announced, self._settings.default_deadline_s)
+        source = _Source(chunks, announced, self._settings.max_deadline_s)
         self._sources.add(source)
         try:
             folder.mkdir(mode=0o700)

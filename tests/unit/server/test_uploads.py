@@ -194,7 +194,9 @@ async def test_an_upload_of_which_nothing_comes_is_given_up_and_the_room_that_it
     tmp_path: Path,
 ) -> None:
     much = shutil.disk_usage(tmp_path).free * 2 // 5
-    settings = Settings.load({"data": tmp_path, "default_deadline_s": 0.2, "max_upload_bytes": much}, None)
+    settings = Settings.load(
+        {"data": tmp_path, "default_deadline_s": 0.1, "max_deadline_s": 0.2, "max_upload_bytes": much}, None
+    )
     (tmp_path / "uploads").mkdir()
     uploads = Uploads(settings, tmp_path / "uploads", ControlMetrics())
     large = UploadHeader("m", (UploadFile("m.onnx", FileRole.MODEL, much, "0" * 64),))
