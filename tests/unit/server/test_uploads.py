@@ -199,7 +199,8 @@ async def test_an_upload_of_which_nothing_comes_is_given_up_and_the_room_that_it
     )
     (tmp_path / "uploads").mkdir()
     uploads = Uploads(settings, tmp_path / "uploads", ControlMetrics())
-    large = UploadHeader("m", (UploadFile("m.onnx", FileRole.MODEL, much, "0" * 64),))
+    graph, data = UploadFile("m.onnx", FileRole.MODEL, 1, "0" * 64), UploadFile("d", FileRole.DATA, much, "0" * 64)
+    large = UploadHeader("m", (graph, data))
     begun, again = asyncio.Event(), 0
 
     async def nothing() -> AsyncIterator[bytes]:
@@ -213,7 +214,7 @@ async def test_an_upload_of_which_nothing_comes_is_given_up_and_the_room_that_it
     uploads.check(large)
     stalled = asyncio.create_task(uploads.receive(large, nothing()))
     await begun.wait()
-    with pytest.raises(StorageFull, match=f"other uploads are going to take {much} of them"):
+    with pytest.raises(StorageFull, match=f"other uploads are going to take {much + 1} of them"):
         uploads.check(large)
     with pytest.raises(DeadlineExceeded, match=r"nothing of the upload came for 0.2 s, after 0 bytes"):
         await stalled
