@@ -13,9 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from interlock import __version__, convert
 from interlock.v1 import admin_pb2 as pb
+from interlock_client.cli import entry, group
 
 from tests.unit.client.cli.samples import EVENT, STATUS
 from tests.unit.client.scripted import ScriptedServer, receive, registered
@@ -46,6 +48,18 @@ def test_help_lists_every_command() -> None:
     assert done.returncode == 0
     for name in ("serve", "export", "register", "models", "promote", "rollback", "alias", "infer", "status"):
         assert f"\n  {name} " in done.stdout
+
+
+def test_a_line_of_help_is_known_of_every_command_and_fits_beside_its_name() -> None:
+    ctx = click.Context(entry.interlock)
+    written = click.HelpFormatter(width=80)
+    entry.interlock.format_commands(ctx, written)
+    heading, *lines = written.getvalue().splitlines()
+    assert heading == "Commands:"
+    assert [line.split()[0] for line in lines] == entry.interlock.list_commands(ctx)
+    commands = [entry.interlock.get_command(ctx, line.split()[0]) for line in lines]
+    assert all(command is not None and command.help for command in commands)
+    assert set(group._added_lines()) == set(group._added())
 
 
 def test_no_command_is_wrong_usage() -> None:
