@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import grpc
 import numpy as np
+from interlock.protocols import open_inference_pb2 as pb
+from interlock.protocols.open_inference_pb2_grpc import GRPCInferenceServiceStub
 
 from tests import models
+from tests.cuda.caller import Allocation
 from tests.server import Server, refused
 
 
@@ -43,8 +48,40 @@ def _auto(folder: Path, gpu: bool) -> list[str]:
 
 
 def _asked_for(folder: Path) -> list[str]:
-    with Server(folder / "cuda", "--providers", "cuda") as server:
-        return _answers(server, folder, "CUDA")
+    with Server(folder / "cuda", "--providers", "cuda", env={"INTERLOCK_SHARED_MEMORY": "true"}) as server:
+        return _answers(server, folder, "CUDA") + _answers_in_place(server)
+
+
+def _answers_in_place(server: Server) -> list[str]:
+    """Tensors go in and out through this process's memory on the GPU."""
+    import onnxruntime  # here alone: the library that its wheel brings is the one to make memory with
+
+    onnxruntime.preload_dlls()
+    runtime = next(filter(None, map(_loaded, ("libcudart.so.13", "libcudart.so.12"))))
+    asked = pb.ModelInferRequest(model_name="line")
+    given = asked.inputs.add(name="x", datatype="FP32", shape=[2, 2])
+    for parameters, offset in ((given.parameters, 0), (asked.outputs.add(name="y").parameters, 32)):
+        parameters["shared_memory_region"].string_param = "gpu"
+        parameters["shared_memory_byte_size"].int64_param = 16
+        parameters["shared_memory_offset"].int64_param = offset
+    with Allocation(runtime, 64) as memory, grpc.insecure_channel(server.grpc) as channel:
+        stub = GRPCInferenceServiceStub(channel)
+        memory.put(np.arange(4, dtype=np.float32))
+        stub.CudaSharedMemoryRegister(
+            pb.CudaSharedMemoryRegisterRequest(name="gpu", raw_handle=memory.handle, byte_size=64), timeout=30
+        )
+        stub.ModelInfer(asked, timeout=30)
+        answer = memory.floats(4, 32)
+        stub.CudaSharedMemoryUnregister(pb.CudaSharedMemoryUnregisterRequest(name="gpu"), timeout=30)
+    print(f"CUDA shared memory: {answer.tolist()}")
+    return [] if (answer == [0, 2, 4, 6]).all() else [f"through CUDA shared memory the answer is {answer.tolist()}"]
+
+
+def _loaded(name: str) -> ctypes.CDLL | None:
+    try:
+        return ctypes.CDLL(name)
+    except OSError:
+        return None
 
 
 def _refused(folder: Path) -> list[str]:

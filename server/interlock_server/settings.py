@@ -106,7 +106,7 @@ class Settings(BaseSettings):
         "mirror", description="Form of the answer to typed tensors: typed too, or raw as Triton does."
     )
     shared_memory: bool = Field(
-        False, description="Let callers on this machine pass tensors through POSIX shared memory."
+        False, description="Let callers on this machine pass tensors through shared memory, and on GPUs through CUDA's."
     )
     reflection: bool = Field(True, description="Serve gRPC reflection on the inference and the admin port.")
     keepalive_time_s: float = Field(60.0, ge=1, description="A connection silent for so long is pinged.")

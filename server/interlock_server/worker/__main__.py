@@ -39,7 +39,8 @@ from interlock_server.settings import Settings
 from interlock_server.waiting import requests_of, saying
 from interlock_server.worker.assembly import inference_handler
 from interlock_server.worker.catalog import Catalog
-from interlock_server.worker.engine import CPU, Engine
+from interlock_server.worker.cuda_memory import CudaFault, CudaMemory, load
+from interlock_server.worker.engine import CPU, CUDA, Engine
 from interlock_server.worker.health import Health
 from interlock_server.worker.loader import Loader
 from interlock_server.worker.metrics import WorkerMetrics
@@ -69,7 +70,7 @@ async def run(boot: Boot, settings: Settings, engine: Engine) -> int:
     catalog = Catalog(Loader(engine, notes, settings.max_queue_wait_s), settings.drain_grace_s)
     health = Health(catalog)
     metrics = WorkerMetrics(catalog)
-    shared = SharedMemory(enabled=settings.shared_memory)
+    shared = _shared_memory(settings, engine)
     control = ControlLink(control_socket(boot.runtime_dir))
     others = [index for index in range(settings.workers) if index != boot.worker]
     peers = Peers([WorkerLink(f"worker-{index}", worker_socket(boot.runtime_dir, index)) for index in others])
@@ -164,6 +165,17 @@ def _check_provider(engine: Engine, workers: int) -> None:
             f"workers is {workers} and providers auto took {engine.choice.provider}, but every worker would put its "
             "own copy of each model on the GPU; start with --workers 1, or with --providers cpu"
         )
+
+
+def _shared_memory(settings: Settings, engine: Engine) -> SharedMemory:
+    """Return the regions of callers' memory, on GPUs too where the engine uses them."""
+    cuda = None
+    if engine.choice.provider == CUDA:
+        try:
+            cuda = CudaMemory(load(), settings.gpu.devices)
+        except CudaFault as error:
+            log.warning("callers cannot pass tensors through CUDA memory: %s", error)
+    return SharedMemory(enabled=settings.shared_memory, cuda=cuda)
 
 
 def main() -> int:

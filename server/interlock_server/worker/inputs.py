@@ -15,7 +15,7 @@ from interlock.types import Array, DType, Signature, TensorSpec
 from interlock_server.worker.engine import NO_OPTIONAL, for_engine
 from interlock_server.worker.parameters import SharedSlice, refuse_classification, shared_slice
 
-ReadShared = Callable[[str, SharedSlice], bytes]
+ReadShared = Callable[[str, SharedSlice], Buffer]
 """Copies a part of a shared memory region for the input of that name."""
 
 
@@ -154,9 +154,9 @@ def _raw_by_name(opened: Opened[ModelInferRequest], read_shared: ReadShared) -> 
     return raw
 
 
-def _shared_by_name(request: ModelInferRequest, read_shared: ReadShared) -> dict[str, bytes]:
+def _shared_by_name(request: ModelInferRequest, read_shared: ReadShared) -> dict[str, Buffer]:
     """Fetch the inputs that lie in shared memory."""
-    found: dict[str, bytes] = {}
+    found: dict[str, Buffer] = {}
     for tensor in request.inputs:
         where = f"input {tensor.name!r}"
         part = shared_slice(tensor.parameters, where)

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from google.protobuf.message import Message
-from interlock.errors import InvalidArgument, Violation
 from interlock.protocols import open_inference_pb2 as pb
 
 from interlock_server.worker.agreement import Asked
+from interlock_server.worker.cuda_memory import DeviceRegion
 from interlock_server.worker.methods import SERVICE, Methods
 from interlock_server.worker.shared_memory import Region, SharedMemory
 
@@ -18,7 +18,10 @@ _UNREGISTER: Final = SERVICE + "SystemSharedMemoryUnregister"
 
 
 class RegionAnswers:
-    """System regions as SharedMemory has them; of CUDA's there are none."""
+    """The regions as SharedMemory has them.
+
+    Those on GPUs are this worker's own: where GPUs are used there is one worker.
+    """
 
     def __init__(self, shared: SharedMemory) -> None:
         self._shared = shared
@@ -30,11 +33,14 @@ class RegionAnswers:
             unary={
                 **self.agreed,
                 SERVICE + "SystemSharedMemoryStatus": self._status,
-                SERVICE + "CudaSharedMemoryStatus": _cuda_status,
-                SERVICE + "CudaSharedMemoryRegister": _cuda_register,
-                SERVICE + "CudaSharedMemoryUnregister": _cuda_unregister,
+                SERVICE + "CudaSharedMemoryStatus": self._cuda_status,
+                SERVICE + "CudaSharedMemoryRegister": self._cuda_register,
+                SERVICE + "CudaSharedMemoryUnregister": self._cuda_unregister,
             },
-            extensions=("system_shared_memory",) if self._shared.enabled else (),
+            extensions=(
+                *(("system_shared_memory",) if self._shared.enabled else ()),
+                *(("cuda_shared_memory",) if self._shared.takes_cuda else ()),
+            ),
         )
 
     @property
@@ -75,24 +81,25 @@ class RegionAnswers:
         self._shared.unregister(pb.SystemSharedMemoryUnregisterRequest.FromString(data).name)
         return pb.SystemSharedMemoryUnregisterResponse()
 
+    def _cuda_status(self, data: bytes) -> pb.CudaSharedMemoryStatusResponse:
+        request = pb.CudaSharedMemoryStatusRequest.FromString(data)
+        response = pb.CudaSharedMemoryStatusResponse()
+        for region in self._shared.regions_cuda(request.name):
+            found = response.regions[region.name]
+            found.name, found.device_id, found.byte_size = region.name, region.device, region.byte_size
+        return response
+
+    def _cuda_register(self, data: bytes) -> pb.CudaSharedMemoryRegisterResponse:
+        request = pb.CudaSharedMemoryRegisterRequest.FromString(data)
+        self._shared.register_cuda(DeviceRegion(request.name, request.raw_handle, request.device_id, request.byte_size))
+        return pb.CudaSharedMemoryRegisterResponse()
+
+    def _cuda_unregister(self, data: bytes) -> pb.CudaSharedMemoryUnregisterResponse:
+        self._shared.unregister_cuda(pb.CudaSharedMemoryUnregisterRequest.FromString(data).name)
+        return pb.CudaSharedMemoryUnregisterResponse()
+
 
 def _registering(region: Region) -> pb.SystemSharedMemoryRegisterRequest:
     return pb.SystemSharedMemoryRegisterRequest(
         name=region.name, key=region.key, offset=region.offset, byte_size=region.byte_size
     )
-
-
-def _cuda_status(data: bytes) -> pb.CudaSharedMemoryStatusResponse:
-    pb.CudaSharedMemoryStatusRequest.FromString(data)
-    return pb.CudaSharedMemoryStatusResponse()
-
-
-def _cuda_register(data: bytes) -> pb.CudaSharedMemoryRegisterResponse:
-    name = pb.CudaSharedMemoryRegisterRequest.FromString(data).name
-    what = f"failed to register CUDA shared memory region: '{name[:256]}', GPUs not supported"
-    raise InvalidArgument(what, violations=[Violation("name", what)])
-
-
-def _cuda_unregister(data: bytes) -> pb.CudaSharedMemoryUnregisterResponse:
-    pb.CudaSharedMemoryUnregisterRequest.FromString(data)
-    return pb.CudaSharedMemoryUnregisterResponse()

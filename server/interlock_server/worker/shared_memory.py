@@ -1,7 +1,8 @@
-"""POSIX shared memory regions that callers put tensors into. Off unless the setting `shared_memory` allows it.
+"""Memory of callers on the same machine that tensors lie in: POSIX shared memory, and CUDA's where GPUs are used.
 
-Regions are read and written through their file, never mapped: whoever made a region can cut it short at any time, and
-a process that touches a mapping beyond the end of its file is killed.
+Off unless the setting `shared_memory` allows it. POSIX regions are read and written through their file, never mapped:
+whoever made a region can cut it short at any time, and a process that touches a mapping beyond the end of its file is
+killed.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ import os
 import re
 import stat
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from interlock.errors import AlreadyExists, InvalidArgument, NotFound, PermissionDenied, ResourceExhausted, Violation
 from interlock.tensors import Buffer
 
+from interlock_server.worker.cuda_memory import CudaMemory, DeviceRegion
 from interlock_server.worker.parameters import SharedSlice
 
 MAX_REGIONS: Final = 1024
@@ -36,72 +39,144 @@ class Region:
     byte_size: int
 
 
-class _Open:
-    """A region and its file, which is closed when the last request that uses it is through."""
+class _Place(Protocol):
+    """The bytes of a region."""
 
-    def __init__(self, region: Region, descriptor: int) -> None:
+    def read(self, start: int, size: int) -> Buffer: ...
+
+    def write(self, start: int, data: memoryview) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class _File:
+    """A shared memory object; positions are the object's."""
+
+    def __init__(self, name: str, descriptor: int) -> None:
+        self._name: Final = name
+        self._descriptor: Final = descriptor
+
+    def read(self, start: int, size: int) -> bytes:
+        pieces: list[bytes] = []
+        missing = size
+        while missing:
+            piece = os.pread(self._descriptor, missing, start + size - missing)
+            if not piece:
+                raise self._shorter()
+            pieces.append(piece)
+            missing -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def write(self, start: int, data: memoryview) -> None:
+        if os.fstat(self._descriptor).st_size < start + len(data):
+            raise self._shorter()
+        done = 0
+        while done < len(data):
+            done += os.pwrite(self._descriptor, data[done:], start + done)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+    def _shorter(self) -> InvalidArgument:
+        return _refuse("shared_memory_region", f"shared memory region '{self._name}' is shorter now than registered")
+
+
+class _Open:
+    """A region and its bytes, which are closed when the last request that uses them is through."""
+
+    def __init__(self, region: Region | DeviceRegion, place: _Place) -> None:
         self.region: Final = region
-        self.descriptor: Final = descriptor
+        self.place: Final = place
 
     def __del__(self) -> None:
-        os.close(self.descriptor)
+        self.place.close()
 
 
 class SharedMemory:
-    """The regions by name. Thread-safe."""
+    """The regions by name, which both kinds share. Thread-safe."""
 
-    def __init__(self, *, enabled: bool) -> None:
+    def __init__(self, *, enabled: bool, cuda: CudaMemory | None = None) -> None:
+        """Take whether callers may register regions at all, and what opens CUDA's; None where there are no GPUs."""
         self.enabled: Final = enabled
+        self._cuda: Final = cuda
         self._lock = threading.Lock()
         self._regions: dict[str, _Open] = {}
 
+    @property
+    def takes_cuda(self) -> bool:
+        """Whether regions on GPUs can be registered."""
+        return self.enabled and self._cuda is not None
+
     def register(self, region: Region) -> None:
         """Take a region; raises PermissionDenied (switched off), InvalidArgument, AlreadyExists, ResourceExhausted."""
+        self._allow(region.name)
+        self._add(_Open(region, _File(region.name, _open(region))))
+
+    def register_cuda(self, region: DeviceRegion) -> None:
+        """Take a region on a GPU; raises as `register`, and InvalidArgument where this server uses no GPU."""
+        if self._cuda is None:
+            what = f"failed to register CUDA shared memory region: '{region.name[:_MAX_NAME]}', GPUs not supported"
+            raise _refuse("name", what)
+        self._allow(region.name)
+        self._add(_Open(region, self._cuda.open(region)))
+
+    def _allow(self, name: str) -> None:
         if not self.enabled:
             raise PermissionDenied(
-                f"failed to register shared memory region '{region.name}': shared memory is switched off on this "
-                "server; its setting shared_memory allows it"
+                f"failed to register shared memory region '{name}': shared memory is switched off on this server; its "
+                "setting shared_memory allows it"
             )
-        if not 0 < len(region.name) <= _MAX_NAME:
+        if not 0 < len(name) <= _MAX_NAME:
             raise _refuse("name", f"a shared memory region's name has 1 to {_MAX_NAME} characters")
-        opened = _Open(region, _open(region))
+
+    def _add(self, opened: _Open) -> None:
+        name = opened.region.name
         with self._lock:
-            if region.name in self._regions:
-                raise AlreadyExists(f"shared memory region '{region.name}' already in manager; unregister it first")
+            if name in self._regions:
+                raise AlreadyExists(f"shared memory region '{name}' already in manager; unregister it first")
             if len(self._regions) >= MAX_REGIONS:
                 raise ResourceExhausted(
                     f"{MAX_REGIONS} shared memory regions are registered, which is the limit; unregister some"
                 )
-            self._regions[region.name] = opened
+            self._regions[name] = opened
 
     def unregister(self, name: str) -> None:
-        """Forget a region, all of them where the name is ""; one that is not there is no error."""
+        """Forget a region in POSIX shared memory, all of them where the name is ""; none is no error."""
+        self._forget(name, Region)
+
+    def unregister_cuda(self, name: str) -> None:
+        """Forget a region on a GPU, all of them where the name is ""; none is no error."""
+        self._forget(name, DeviceRegion)
+
+    def _forget(self, name: str, kind: type[Region] | type[DeviceRegion]) -> None:
         with self._lock:
-            if name:
-                self._regions.pop(name, None)
-            else:
-                self._regions.clear()
+            left = {
+                each: opened
+                for each, opened in self._regions.items()
+                if not isinstance(opened.region, kind) or name not in ("", each)
+            }
+            # What they hold is closed when this goes out of scope: after the lock.
+            gone, self._regions = self._regions, left
+        del gone
 
     def regions(self, name: str = "") -> tuple[Region, ...]:
-        """Return the regions, or the one of a name; raises NotFound."""
-        with self._lock:
-            if not name:
-                return tuple(each.region for each in self._regions.values())
-        return (self._find(name).region,)
+        """Return the regions in POSIX shared memory, or the one of a name; raises NotFound."""
+        found = self._named(name)
+        if name and isinstance(found[0], DeviceRegion):
+            raise NotFound(f"The region named '{name}' is registered as CUDA shared memory, not system shared memory")
+        return tuple(each for each in found if isinstance(each, Region))
 
-    def read(self, where: str, part: SharedSlice) -> bytes:
+    def regions_cuda(self, name: str = "") -> tuple[DeviceRegion, ...]:
+        """Return the regions on GPUs, or the one of a name; raises NotFound."""
+        found = self._named(name)
+        if name and isinstance(found[0], Region):
+            raise NotFound(f"The region named '{name}' is registered as system shared memory, not CUDA shared memory")
+        return tuple(each for each in found if isinstance(each, DeviceRegion))
+
+    def read(self, where: str, part: SharedSlice) -> Buffer:
         """Copy a part of a region; raises NotFound, InvalidArgument. `where` is the input that it is for."""
         found = self._find(part.region)
-        start = _start(where, found.region, part)
-        pieces: list[bytes] = []
-        missing = part.byte_size
-        while missing:
-            piece = os.pread(found.descriptor, missing, start + part.byte_size - missing)
-            if not piece:
-                raise _refuse(where, f"{where}: shared memory region '{part.region}' is shorter now than registered")
-            pieces.append(piece)
-            missing -= len(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return found.place.read(_start(where, found.region, part), part.byte_size)
 
     def write(self, where: str, part: SharedSlice, data: Buffer) -> None:
         """Copy an output into a region; raises NotFound, InvalidArgument where it does not fit."""
@@ -115,11 +190,8 @@ class SharedMemory:
                 f"shared memory size specified with the request for {where} ({part.byte_size} bytes) should be at "
                 f"least {len(view)} bytes to hold the results",
             )
-        if os.fstat(found.descriptor).st_size < start + len(view):
-            raise _refuse(where, f"{where}: shared memory region '{part.region}' is shorter now than registered")
-        done = 0
-        while done < len(view):
-            done += os.pwrite(found.descriptor, view[done:], start + done)
+        if view:
+            found.place.write(start, view)
 
     def check(self, where: str, part: SharedSlice) -> None:
         """Hold a part against its region before anything runs; raises NotFound, InvalidArgument."""
@@ -128,19 +200,27 @@ class SharedMemory:
     def close(self) -> None:
         """Forget every region. Idempotent."""
         self.unregister("")
+        self.unregister_cuda("")
+
+    def _named(self, name: str) -> Sequence[Region | DeviceRegion]:
+        if name:
+            return (self._find(name).region,)
+        with self._lock:
+            return tuple(each.region for each in self._regions.values())
 
     def _find(self, name: str) -> _Open:
         with self._lock:
             found = self._regions.get(name)
         if found is None:
             raise NotFound(
-                f"Unable to find shared memory region: '{name[:_MAX_NAME]}'; SystemSharedMemoryRegister makes it known"
+                f"Unable to find shared memory region: '{name[:_MAX_NAME]}'; SystemSharedMemoryRegister and "
+                "CudaSharedMemoryRegister make one known"
             )
         return found
 
 
-def _start(where: str, region: Region, part: SharedSlice) -> int:
-    """Return where in the file a part begins. Python's integers do not wrap."""
+def _start(where: str, region: Region | DeviceRegion, part: SharedSlice) -> int:
+    """Return where in the object or allocation a part begins. Python's integers do not wrap."""
     if part.offset >= region.byte_size:
         raise _refuse(where, f"Invalid offset for shared memory region: '{region.name}' ({where}: {part.offset})")
     if part.offset + part.byte_size > region.byte_size:
@@ -149,7 +229,7 @@ def _start(where: str, region: Region, part: SharedSlice) -> int:
             f"Invalid offset + byte size for shared memory region: '{region.name}' ({where}: {part.offset} + "
             f"{part.byte_size} is over {region.byte_size})",
         )
-    return region.offset + part.offset
+    return part.offset + (region.offset if isinstance(region, Region) else 0)
 
 
 def _open(region: Region) -> int:
