@@ -104,7 +104,11 @@ def kill_often(place: Place) -> None:
         found = child.stdout.readline()
         threading.Event().wait(dice.uniform(0, 0.05))
         child.send_signal(signal.SIGKILL)
-        check(place, whole_lines(found + child.communicate(timeout=60)[0]))
+        # Not communicate(): what was read together with the first line, it would not know of.
+        found += child.stdout.read()
+        child.wait(60)
+        child.stdout.close()
+        check(place, whole_lines(found))
 
 
 @pytest.mark.slow
