@@ -24,6 +24,8 @@ _TWICE: Final = 2
 """How often it lets in what was answered."""
 _MOST_AWAY: Final = 0.9
 """The largest share that is turned away: who is let in too seldom would find out too late that there is room again."""
+_LEAST: Final = 64
+"""Refusals of late, before any call is turned away: a few cost the thread nothing to speak of."""
 _FORGET_S: Final = 0.5
 """How soon what was counted counts for half."""
 _MOST: Final = 4096
@@ -43,6 +45,8 @@ class _Count:
     @property
     def share(self) -> float:
         """The share of the next calls to turn away."""
+        if self.refused < _LEAST:
+            return 0.0
         answered = self.asked - self.away - self.refused
         return min(_MOST_AWAY, (self.asked - _TWICE * answered) / (self.asked + 1))
 
@@ -74,6 +78,9 @@ class Turnstile:
 
     def worked(self, waited_s: float, now: float) -> None:
         """Take that the thread waited so long for what it does now."""
+        if not self._since:  # from now on: what was before the first call is no work
+            self._since = self._faded = now
+            return
         self._waited_s += waited_s
         watched_s = now - self._since
         if watched_s >= _LOOK_S:

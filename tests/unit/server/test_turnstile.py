@@ -29,6 +29,7 @@ def busy() -> Turnstile:
     """Return one whose thread has no time, and whose chance is even."""
     steps = iter(range(1_000_000))
     turnstile = Turnstile(lambda: next(steps) * 37 % 100 / 100)
+    turnstile.worked(0.0, NOW - 1)
     turnstile.worked(0.0, NOW)
     assert thread(turnstile)
     return turnstile
@@ -59,6 +60,19 @@ def test_a_thread_is_busy_that_hardly_waits(waits: list[float], is_busy: bool) -
     turnstile.worked(0.0, NOW + 0.06)
 
     assert thread(turnstile) is is_busy
+
+
+def test_a_thread_is_not_busy_from_what_was_before_its_first_call() -> None:
+    turnstile = Turnstile()
+    turnstile.worked(0.001, NOW)
+    turnstile.worked(0.001, NOW + 0.01)
+    assert not thread(turnstile)
+
+
+def test_a_few_refusals_turn_nobody_away() -> None:
+    turnstile = busy()
+    assert second(turnstile, 50, room=0) == 50
+    assert second(turnstile, 1000, room=0) < 500
 
 
 def test_nobody_is_turned_away_who_was_not_refused() -> None:
