@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 
 def eventually(condition: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None:
@@ -15,9 +15,9 @@ def eventually(condition: Callable[[], bool], what: str, timeout_s: float = 60.0
         time.sleep(0.01)
 
 
-async def eventually_async(condition: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None:
-    """Wait until a condition holds, without blocking the loop; fails with `what` after `timeout_s`."""
+async def eventually_async(condition: Callable[[], bool | Awaitable[bool]], what: str, timeout_s: float = 60.0) -> None:
+    """Wait until a condition holds, or one that has to be awaited, without blocking the loop; fails with `what`."""
     deadline = time.monotonic() + timeout_s
-    while not condition():
+    while not (await found if isinstance(found := condition(), Awaitable) else found):
         assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what}"
         await asyncio.sleep(0.01)

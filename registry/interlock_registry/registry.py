@@ -136,9 +136,10 @@ class Registry(RegistryReader):
                 writer.signatures.put(new.model, number, Signed(new.signed, now, attempt.actor))
             answer = VersionAnswer(model=new.model, version=number).to_json()
             detail = "" if new.signed is None else f"signed by key {new.signed.key}"
-            committed = self._commit(
+            epoch = recording.record(
                 writer, attempt, now, from_version=attempt.version, to_version=number, answer=answer, detail=detail
             )
+            committed = self._committed(writer, attempt, epoch)
             return Registered(writer.version(new.model, number), committed)
 
         return self._database.write(work)
@@ -152,7 +153,8 @@ class Registry(RegistryReader):
             if uses:
                 raise VersionInUse(attempt.model, attempt.version, "; ".join(uses))
             version = self._step(writer, attempt, now, to=VersionState.RETIRED)
-            return self._commit(writer, attempt, now, to_version=version.version, answer=_answer(version))
+            epoch = recording.record(writer, attempt, now, to_version=version.version, answer=_answer(version))
+            return self._committed(writer, attempt, epoch)
 
         return self._database.write(work)
 
@@ -165,7 +167,7 @@ class Registry(RegistryReader):
             if version.state is VersionState.DELETED:
                 raise FailedPrecondition(f"{version.model}@{version.version} was deleted; there is nothing to sign")
             writer.signatures.put(attempt.model, attempt.version, Signed(signed, now, attempt.actor))
-            return self._commit(
+            epoch = recording.record(
                 writer,
                 attempt,
                 now,
@@ -173,6 +175,7 @@ class Registry(RegistryReader):
                 answer=_answer(version),
                 detail=f"signed by key {signed.key}",
             )
+            return self._committed(writer, attempt, epoch)
 
         return self._database.write(work)
 
@@ -185,7 +188,8 @@ class Registry(RegistryReader):
         def work(writer: Writer) -> Committed:
             now = self._begin(writer, attempt)
             version = self._step(writer, attempt, now, to=VersionState.DELETED)
-            return self._commit(writer, attempt, now, to_version=version.version, answer=_answer(version))
+            epoch = recording.record(writer, attempt, now, to_version=version.version, answer=_answer(version))
+            return self._committed(writer, attempt, epoch)
 
         return self._database.write(work)
 
@@ -217,7 +221,7 @@ class Registry(RegistryReader):
             if fence is not None:
                 guard(writer, move, fence)
             epoch = record_move(writer, attempt, now, move, record, answer=answer)
-            return Committed(epoch, self._desired(writer, move.model))
+            return self._committed(writer, attempt, epoch)
 
         return self._database.write(work)
 
@@ -269,7 +273,8 @@ class Registry(RegistryReader):
                 raise AliasNotFound(attempt.model, attempt.alias)
             if not writer.remove_alias(record, now):
                 raise GenerationConflict(attempt.model, attempt.alias, record.generation, record.generation + 1)
-            return self._commit(writer, attempt, now, from_version=record.version, answer="{}")
+            epoch = recording.record(writer, attempt, now, from_version=record.version, answer="{}")
+            return self._committed(writer, attempt, epoch)
 
         return self._database.write(work)
 
@@ -287,9 +292,10 @@ class Registry(RegistryReader):
             if version.state is not VersionState.VALIDATED:
                 raise VersionNotServable(attempt.model, attempt.version, version.state.value)
             changes = writer.insert_pin(attempt.model, attempt.version, now)
-            return self._commit(
+            epoch = recording.record(
                 writer, attempt, now, to_version=version.version, answer=_answer(version), changes=changes
             )
+            return self._committed(writer, attempt, epoch)
 
         return self._database.write(work)
 
@@ -305,7 +311,8 @@ class Registry(RegistryReader):
                     f"`interlock versions {attempt.model}` shows which are",
                     facts={"model": attempt.model, "version": str(attempt.version)},
                 )
-            return self._commit(writer, attempt, now, to_version=version.version, answer=_answer(version))
+            epoch = recording.record(writer, attempt, now, to_version=version.version, answer=_answer(version))
+            return self._committed(writer, attempt, epoch)
 
         return self._database.write(work)
 
@@ -357,28 +364,7 @@ class Registry(RegistryReader):
             raise Aborted(f"version {attempt.version} of {attempt.model!r} was changed meanwhile; look and try again")
         return version
 
-    def _commit(
-        self,
-        writer: Writer,
-        attempt: Attempt,
-        now: datetime,
-        *,
-        answer: str,
-        from_version: int = 0,
-        to_version: int = 0,
-        changes: bool = True,
-        detail: str = "",
-    ) -> Committed:
-        epoch = recording.record(
-            writer,
-            attempt,
-            now,
-            answer=answer,
-            from_version=from_version,
-            to_version=to_version,
-            changes=changes,
-            detail=detail,
-        )
+    def _committed(self, writer: Writer, attempt: Attempt, epoch: int) -> Committed:
         return Committed(epoch, self._desired(writer, attempt.model))
 
     def _desired(self, writer: Writer, model: str) -> DesiredModel:

@@ -195,11 +195,11 @@ async def test_a_coordinator_that_is_lost_blocks_nobody(two: Two, place: Place) 
     await until_event(two.a, ("promote", "ABORTED"))
 
 
-async def until_event(rig: Rig, event: tuple[str, str], timeout_s: float = 60.0) -> None:
-    deadline = asyncio.get_running_loop().time() + timeout_s
-    while event not in await rig.events():
-        assert asyncio.get_running_loop().time() < deadline, f"no event {event}"
-        await asyncio.sleep(0.05)
+async def until_event(rig: Rig, event: tuple[str, str]) -> None:
+    async def happened() -> bool:
+        return event in await rig.events()
+
+    await eventually_async(happened, f"the event {event}")
 
 
 async def test_a_replica_that_joins_serves_what_the_others_serve(
@@ -236,11 +236,12 @@ async def test_a_coordinator_that_lost_its_lease_commits_nothing(two: Two) -> No
 
     two.b.workers.prepare = never  # type: ignore[method-assign, assignment]
     waiting = asyncio.create_task(promote(two.a, version))
-    view = await two.b.membership.look()
-    while not view.rollouts:
-        await asyncio.sleep(0.01)
-        view = await two.b.membership.look()
-    (rollout,) = view.rollouts
+
+    async def begun() -> bool:
+        return bool((await two.b.membership.look()).rollouts)
+
+    await eventually_async(begun, "the rollout has begun")
+    (rollout,) = (await two.b.membership.look()).rollouts
     await two.b.database.note(
         lambda registry: registry.fleet.vote(rollout.rollout, Vote(replica="b", boot="other", prepared=True))
     )
