@@ -252,6 +252,7 @@ async def run(boot: Boot, settings: Settings) -> int:
         max_unsent_bytes=settings.max_http_bytes,
     )
     http_task = asyncio.create_task(http.serve_on(listen(host.strip("[]"), int(port))))
+    membership.open()
     announcing = asyncio.create_task(_announce(standing, changed, boot))
     scrubber.start()
     following = TrustFollowing(trust, replica, workers, database, reconciler.changed)

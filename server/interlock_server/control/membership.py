@@ -61,6 +61,7 @@ class Membership:
         self.shared = shared
         self._view: FleetView | None = None
         self._said: Heartbeat | None = None
+        self._answering = False
         self._incarnation = ""
 
     @property
@@ -131,6 +132,10 @@ class Membership:
 
     # --- this replica's row ---
 
+    def open(self) -> None:
+        """Note that the services answer at the addresses that heartbeats name: before, this replica is not ready."""
+        self._answering = True
+
     @property
     def has_news(self) -> bool:
         """Whether something has changed since the last heartbeat that others may be waiting for."""
@@ -162,6 +167,6 @@ class Membership:
             address=self._address,
             inference_address=self._inference_address,
             epoch=self._workers.reported.epoch,
-            ready=self._replica.known and self._workers.reported.settled,
+            ready=self._answering and self._replica.known and self._workers.reported.settled,
             residents=frozenset(Resident(key.model, key.version) for key in self._workers.reported.ready_everywhere),
         )

@@ -175,8 +175,10 @@ class Rig:
 
 
 @asynccontextmanager
-async def running(engine: Engine, root: Path, *, replica_id: str = "r", **changes: object) -> AsyncIterator[Rig]:
-    """Run a rig in a data directory."""
+async def running(
+    engine: Engine, root: Path, *, replica_id: str = "r", answering: bool = True, **changes: object
+) -> AsyncIterator[Rig]:
+    """Run a rig in a data directory; `answering` is whether it says that its services can be reached."""
     settings = Settings.load(
         {"data": root, "db": databases.setting(root), "apply_timeout_s": 30.0, "poll_s": 0.05, **changes}, None
     )
@@ -301,6 +303,8 @@ async def running(engine: Engine, root: Path, *, replica_id: str = "r", **change
         await deriving.start()
         await reconciler.start()
         workers.start()
+        if answering:
+            membership.open()
         rig = Rig(
             data,
             catalog,

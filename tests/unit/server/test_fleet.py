@@ -227,6 +227,21 @@ async def test_status_lists_the_fleet(two: Two) -> None:
     ]
 
 
+async def test_a_replica_whose_services_do_not_answer_yet_is_live_and_not_ready(
+    engine: Engine, tmp_path: Path, place: Place
+) -> None:
+    root = tmp_path / "r"
+    async with running(engine, root, answering=False, db=place.url, artifacts=str(tmp_path / "blobs")) as rig:
+        await eventually_async(lambda: not rig.membership.has_news, "its heartbeat says all that there is")
+        (said,) = (await rig.membership.look()).replicas
+        assert (said.live, said.ready) == (True, False)
+        rig.membership.open()
+        assert rig.membership.has_news
+        await rig.membership.beat()
+        (said,) = (await rig.membership.look()).replicas
+        assert (said.live, said.ready) == (True, True)
+
+
 async def test_a_coordinator_that_lost_its_lease_commits_nothing(two: Two) -> None:
     version = await two.a.add()
     stuck = two.b.workers.prepare
