@@ -64,10 +64,15 @@ def token_in_use(token: str | None) -> str:
 def read_token(path: str | Path) -> str:
     """Read a file that holds a token and nothing else; raises InvalidArgument."""
     try:
-        return Path(path).read_text(encoding="ascii").strip()
+        found = Path(path).read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no text"
         raise InvalidArgument(f"the token file {str(path)!r} cannot be read: {why}") from error
+    if not found:  # whoever names it wants to be known by what it holds, and not by something else or not at all
+        raise InvalidArgument(
+            f"the token file {str(path)!r} is empty; write into it what `interlock token create` printed"
+        )
+    return found
 
 
 def explain(text: str, *, tls: bool) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from interlock.keys import PublicKey
 from interlock.v1 import admin_pb2 as pb
 
 from interlock_client._flow import Flow, ask
+from interlock_client._whole import written
 
 _PAGE: Final = 500
 
@@ -58,19 +58,16 @@ def opened(target: Path | BinaryIO) -> Iterator[BinaryIO]:
     if not isinstance(target, Path):
         yield target
         return
-    new = target.with_name(f".{target.name}.new")
+    taken = f"{str(target)!r} is there already; a copy of the history is not overwritten"
+    if target.exists():
+        raise InvalidArgument(taken)
     try:
-        if target.exists():
-            raise InvalidArgument(f"{str(target)!r} is there already; a copy of the history is not overwritten")
-        with new.open("wb") as file:
+        with written(target, overwrite=False) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(target)
+    except FileExistsError as error:
+        raise InvalidArgument(taken) from error
     except OSError as error:
         raise InvalidArgument(f"the history cannot be written to {str(target)!r}: {error.strerror}") from error
-    finally:
-        new.unlink(missing_ok=True)
 
 
 def look(path: Path, keys: Collection[PublicKey]) -> ExportReport:

@@ -34,7 +34,7 @@ _MAX_RETRIES: Final = 4
 _MAX_CONNECTIONS: Final = 64
 _RETRY_BUFFER: Final = 32 * 1024 * 1024
 """Past gRPC's own 256 KiB a request is sent once and never again; this lets 16 MiB tensors be retried."""
-
+_UPLOADS: Final = ("RegisterVersion", "RegisterSigned")
 
 _BARE_HOST: Final = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
 """Neither a port nor one of gRPC's schemes (dns:///, unix:, xds:///) is in it."""
@@ -158,9 +158,9 @@ def service_config(address: str, retries: int) -> dict[str, object]:
     that cancels ends its retries too. What is repeated is either idempotent (inference, reads) or carries an
     idempotency key (admin). An upload is a stream and is never repeated.
     """
-    methods: list[object] = [{"name": [{"service": "interlock.v1.AdminService", "method": "RegisterVersion"}]}]
+    uploads = [{"service": "interlock.v1.AdminService", "method": name} for name in _UPLOADS]
     everything: dict[str, object] = {"name": [{}]}
-    config: dict[str, object] = {"methodConfig": [*methods, everything]}
+    config: dict[str, object] = {"methodConfig": [{"name": uploads}, everything]}
     if retries:
         everything["retryPolicy"] = {
             "maxAttempts": retries + 1,

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Final, Self
+from typing import Final, Self
 
 from interlock import convert
 from interlock.errors import AlreadyExists, DataLoss, InternalError, InvalidArgument, NotTrusted
 from interlock.model import FileRole, UploadFile, Version
 from interlock.types import ModelRef
 from interlock.v1 import admin_pb2
+
+from interlock_client._whole import NewFile
 
 Progress = Callable[[int, int], None]
 """Called with bytes received and bytes in all, after each chunk."""
@@ -58,7 +58,7 @@ class Receiver:
         self._progress: Final = progress
         self._verified: Final = verified
         self._require_signed: Final = require_signed
-        self._pending: list[_Pending] = []
+        self._pending: Final[list[_Pending]] = []
         if not path.parent.is_dir():
             raise InvalidArgument(f"the directory {str(path.parent)!r} is not there; make it, or choose another")
         self._check_free(path)
@@ -77,7 +77,8 @@ class Receiver:
         self._check_signed(version)
         files = [convert.from_file(each) for each in first.header.files]
         try:
-            self._pending = [_Pending(self._target(each), each) for each in files]
+            for file in files:
+                self._pending.append(_Pending(self._target(file), file))
             total = sum(each.size_bytes for each in files)
             received = 0
             queue = iter(self._pending)
@@ -130,6 +131,8 @@ class Receiver:
             raise AlreadyExists(
                 f"{str(target)!r} is there already; choose another name, or overwrite it (--force, overwrite=True)"
             )
+        if target.exists() and not target.is_file():
+            raise InvalidArgument(f"{str(target)!r} is no file that could be overwritten; choose another name")
 
     def __enter__(self) -> Self:
         return self
@@ -142,21 +145,19 @@ class Receiver:
 
 
 class _Pending:
-    """A file that appears under its name only when it is whole."""
+    """A file that is on its way."""
 
     def __init__(self, target: Path, announced: UploadFile) -> None:
         self.target: Final = target
         self.left = announced.size_bytes
         self._announced: Final = announced
         self._hasher: Final = hashlib.sha256()
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        self._path: Final = Path(name)
-        self._file: Final[BinaryIO] = os.fdopen(handle, "wb")
+        self._new: Final = NewFile(target)
 
     def write(self, chunk: bytes) -> bytes:
         """Write what belongs to this file, and return the rest."""
         mine, rest = chunk[: self.left], chunk[self.left :]
-        self._file.write(mine)
+        self._new.file.write(mine)
         self._hasher.update(mine)
         self.left -= len(mine)
         return rest
@@ -170,25 +171,15 @@ class _Pending:
                 "pull it again",
                 facts={"found": found, "expected": self._announced.sha256},
             )
-        mask = os.umask(0)
-        os.umask(mask)
-        os.fchmod(self._file.fileno(), 0o666 & ~mask)
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+        self._new.finish()
 
     def commit(self, *, overwrite: bool) -> None:
         """Give the file its name; raises AlreadyExists where it was taken meanwhile."""
-        if overwrite:
-            self._path.replace(self.target)
-            return
         try:
-            os.link(self._path, self.target)
+            self._new.commit(overwrite=overwrite)
         except FileExistsError as error:
             raise AlreadyExists(f"{str(self.target)!r} was made by somebody else meanwhile; choose another") from error
-        self._path.unlink()
 
     def discard(self) -> None:
         """Remove what has not got its name. Idempotent."""
-        self._file.close()
-        self._path.unlink(missing_ok=True)
+        self._new.discard()

@@ -6,7 +6,9 @@ was deleted and collected in between: then the copy is made anew.
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -96,16 +98,17 @@ class Backup:
         """Copy a registry and its blobs; a server may be running on them. Raises RegistryUnavailable, StorageFull.
 
         Of a database that is no file only the blobs are copied; it must have been dumped before. What fails half-way
-        leaves an earlier backup as it was, and is finished by the next.
+        leaves an earlier backup as it was, and is finished by the next. Raises StartupRefused where another one is
+        being written there.
         """
         try:
-            return self._save(registry, url, source, program=program)
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with self._alone():
+                return self._save(registry, url, source, program=program)
         except OSError as error:
             raise disk.failure(error, f"the backup {self.folder}") from error
 
     def _save(self, registry: Registry, url: str, source: LocalArtifactStore, *, program: str) -> Transfer:
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._begun.touch()
         target = self.store
         with self._moment(registry, url) as frozen:
             state, blobs = frozen.registry.state(), frozen.blobs
@@ -134,6 +137,21 @@ class Backup:
         new.replace(self._document)
         copying.sync(self._document)
         return Transfer(document, lost)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep another backup out: each would remove the half-made copy of the other."""
+        lock = os.open(self._begun, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise StartupRefused(
+                    f"another backup is being written to {str(self.folder)!r}; wait for it, or name another directory"
+                ) from error
+            yield
+        finally:
+            os.close(lock)
 
     @contextmanager
     def _moment(self, registry: Registry, url: str) -> Iterator[_Frozen]:

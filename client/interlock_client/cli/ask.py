@@ -17,6 +17,7 @@ from interlock.types import Array, DType
 
 from interlock_client import Client, InferResult
 from interlock_client._infer import Inputs
+from interlock_client._whole import written
 from interlock_client.cli import printing, render
 from interlock_client.cli.parse import Pair, PairType, tensor, unique
 from interlock_client.cli.session import Session, output_option, server_address
@@ -62,9 +63,9 @@ def _readable(client: Client, result: InferResult) -> InferResult:
 
 
 def save(path: Path, result: InferResult) -> None:
-    """Write the outputs as an npz without pickle; BYTES outputs become fixed-width byte strings."""
+    """Write the outputs, all or none, as an npz without pickle; BYTES outputs become fixed-width byte strings."""
     try:
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        with written(path, overwrite=True) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
             for name, array in result.items():
                 buffer = io.BytesIO()
                 np.lib.format.write_array(buffer, _storable(name, array), allow_pickle=False)

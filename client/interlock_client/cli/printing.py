@@ -6,7 +6,6 @@ import base64
 import dataclasses
 import json
 import math
-import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import Enum
@@ -18,6 +17,8 @@ import numpy as np
 from interlock.errors import InvalidArgument
 from interlock.shown import shown, shown_json
 from rich.console import Console, RenderableType
+
+from interlock_client._whole import written
 
 _WIDE: Final = 4096
 """Columns where there is no terminal: a pipe must not cut words."""
@@ -78,9 +79,8 @@ def print_note(text: str) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all; raises InvalidArgument where it cannot be written."""
     try:
-        half = path.with_name(f".{path.name}.{os.getpid()}")
-        half.write_text(text, encoding="utf-8")
-        half.replace(path)
+        with written(path, overwrite=True) as file:
+            file.write(text.encode())
     except OSError as error:
         raise InvalidArgument(f"{str(path)!r} cannot be written: {error.strerror}") from error
 

@@ -128,13 +128,21 @@ class Trust:
         while True:
             try:
                 self.refresh()
-                if self._is_stale:
-                    self._is_stale = False
-                    await changed()
+                await self._judge_anew(changed)
                 await self._tell(tell)
             except Exception:
                 log.exception("the trusted keys could not be followed; they are looked at again")
             await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def _judge_anew(self, changed: Callable[[], Awaitable[None]]) -> None:
+        if not self._is_stale:
+            return
+        self._is_stale = False  # before: the file may change meanwhile
+        try:
+            await changed()
+        except Exception:
+            self._is_stale = True
+            raise
 
     def refresh(self) -> None:
         """Read the file again if it has changed."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -16,6 +19,8 @@ from interlock.keys import PublicKey
 
 FORMAT: Final = 1
 _MAX_BYTES: Final = 4 * 1024 * 1024
+_PATIENCE_S: Final = 10.0
+_AGAIN_S: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +142,33 @@ def write(path: Path, keys: TrustedKeys) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def change(path: Path, how: Callable[[TrustedKeys], TrustedKeys]) -> TrustedKeys:
+    """Replace the file by what `how` makes of it, and return that; nobody else changes it in between.
+
+    Raises what `read` and `how` raise, and OSError; TimeoutError where somebody else goes on changing it.
+    """
+    lock = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        until = time.monotonic() + _PATIENCE_S
+        while not _locked(lock):
+            if time.monotonic() > until:
+                raise TimeoutError(errno.ETIMEDOUT, "somebody else is changing it")
+            time.sleep(_AGAIN_S)
+        changed = how(read(path) or TrustedKeys())
+        write(path, changed)
+        return changed
+    finally:
+        os.close(lock)
+
+
+def _locked(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def changes(before: TrustedKeys, after: TrustedKeys) -> Iterable[str]:

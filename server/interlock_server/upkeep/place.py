@@ -72,7 +72,10 @@ def attempt(action: Action, reason: str = "") -> Attempt:
 
 def actor() -> str:
     """Return who runs this command, as the history names him."""
-    return f"local:{getpass.getuser()}"
+    try:
+        return f"local:{getpass.getuser()}"
+    except (OSError, KeyError):  # a container's user need not have an entry
+        return f"local:{os.getuid()}"
 
 
 def _check_belongs(folder: DataDir, registry: Registry) -> None:

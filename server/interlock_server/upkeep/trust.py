@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -81,8 +81,7 @@ def add_key(
         not_before=_utc(not_before),
         not_after=_utc(not_after),
     )
-    path = _path(data, config, make=True)
-    _write(path, _read(path).added(new))
+    _change(_path(data, config, make=True), lambda keys: keys.added(new))
     _print((new,), output)
 
 
@@ -92,9 +91,9 @@ def add_key(
 @placed
 def revoke_key(key: str, reason: str, data: Path | None, config: Path | None, output: str) -> None:
     """Let nothing count that a key, by name or id, has ever signed; what serves goes on until it is loaded again."""
-    path = _path(data, config)
-    changed = _read(path).revoked(key, now=datetime.now(UTC), by=actor(), why=reason)
-    _write(path, changed)
+    changed = _change(
+        _path(data, config), lambda keys: keys.revoked(key, now=datetime.now(UTC), by=actor(), why=reason)
+    )
     _print((changed.called(key),), output)
 
 
@@ -102,7 +101,7 @@ def revoke_key(key: str, reason: str, data: Path | None, config: Path | None, ou
 @placed
 def list_keys(data: Path | None, config: Path | None, output: str) -> None:
     """List the keys, revoked ones too."""
-    _print(_read(_path(data, config)).keys, output)
+    _print((files.read(_path(data, config)) or TrustedKeys()).keys, output)
 
 
 def _path(data: Path | None, config: Path | None, *, make: bool = False) -> Path:
@@ -112,13 +111,9 @@ def _path(data: Path | None, config: Path | None, *, make: bool = False) -> Path
     return settings.trust_path.absolute()
 
 
-def _read(path: Path) -> TrustedKeys:
-    return files.read(path) or TrustedKeys()
-
-
-def _write(path: Path, keys: TrustedKeys) -> None:
+def _change(path: Path, how: Callable[[TrustedKeys], TrustedKeys]) -> TrustedKeys:
     try:
-        files.write(path, keys)
+        return files.change(path, how)
     except OSError as error:
         raise StartupRefused(f"the trusted keys {str(path)!r} cannot be written: {error.strerror}") from error
 

@@ -55,7 +55,8 @@ def test_every_address_of_grpc_is_taken(target: str) -> None:
 
 def test_only_unavailable_is_retried_and_an_upload_never() -> None:
     upload, everything = json.loads(str(options()["grpc.service_config"]))["methodConfig"]
-    assert upload == {"name": [{"service": "interlock.v1.AdminService", "method": "RegisterVersion"}]}
+    methods = [("interlock.v1.AdminService", name) for name in ("RegisterVersion", "RegisterSigned")]
+    assert upload == {"name": [{"service": service, "method": name} for service, name in methods]}
     assert everything["name"] == [{}]
     assert everything["retryPolicy"]["maxAttempts"] == 4
     assert everything["retryPolicy"]["retryableStatusCodes"] == ["UNAVAILABLE", "CANCELLED"]

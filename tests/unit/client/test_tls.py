@@ -12,6 +12,7 @@ import grpc
 import pytest
 from interlock.errors import InvalidArgument, ServerUnreachable, Unimplemented
 from interlock_client import AsyncClient, Client, Tls
+from interlock_client.cli.session import Session
 
 from tests.authority import Authority, Pair
 
@@ -117,6 +118,18 @@ def test_sides_that_do_not_fit_are_told_apart(lines: Lines, tmp_path: Path, monk
 def test_what_cannot_be_used_is_refused_before_anything_is_sent(tls: Tls, words: str) -> None:
     with pytest.raises(InvalidArgument, match=words):
         Client("127.0.0.1:1", tls=tls)
+
+
+def test_an_empty_token_file_is_refused_and_nobody_else_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "token").write_text("\n")
+    monkeypatch.setenv("INTERLOCK_TOKEN_FILE", str(tmp_path / "token"))
+    with pytest.raises(InvalidArgument, match="token' is empty; write into it"):
+        Client("127.0.0.1:1")
+    monkeypatch.setenv("INTERLOCK_TOKEN", "somebody-elses")
+    with pytest.raises(InvalidArgument, match="token' is empty; write into it"):
+        Session(token_file=str(tmp_path / "token")).open_client()
 
 
 def test_tls_is_said_once() -> None:

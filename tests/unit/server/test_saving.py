@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from interlock.errors import DataLoss, StartupRefused
+from interlock_registry import backup as saving
 from interlock_registry.registry import Registry
 from interlock_server.control.last_known_good import LastKnownGood
 from interlock_server.process.datadir import DataDir, DataLock
@@ -182,5 +183,24 @@ def test_an_interrupted_backup_is_finished_by_the_next(data: DataDir, stocked: W
     with pytest.raises(StartupRefused, match="holds no finished backup"):
         put_back(tmp_path / "backup", tmp_path / "new")
     assert save(data, tmp_path / "backup")["lost"] == []
+    put_back(tmp_path / "backup", tmp_path / "new")
+    assert check(tmp_path / "new") == []
+
+
+def test_two_backups_into_one_directory_do_not_meet(
+    data: DataDir, stocked: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    move = saving._move
+    met: list[str] = []
+
+    def meeting(*arguments: Any) -> tuple[str, ...]:
+        if not met:
+            with pytest.raises(StartupRefused, match="another backup is being written to") as refused:
+                save(data, tmp_path / "backup")
+            met.append(str(refused.value))
+        return move(*arguments)
+
+    monkeypatch.setattr(saving, "_move", meeting)
+    assert save(data, tmp_path / "backup")["lost"] == [] and met
     put_back(tmp_path / "backup", tmp_path / "new")
     assert check(tmp_path / "new") == []

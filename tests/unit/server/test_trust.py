@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -200,6 +202,31 @@ def test_keys_are_added_and_revoked_once(key: SigningKey) -> None:
     assert list(files.changes(keys, ended)) == [f"revoked release ({key.public.id}) (by local:bob): it leaked"]
 
 
+def test_a_revocation_is_not_lost_to_somebody_who_adds_a_key_meanwhile(key: SigningKey, tmp_path: Path) -> None:
+    path = tmp_path / "trusted-keys.json"
+    files.write(path, TrustedKeys((trusted(key),)))
+    other = SigningKey.create(tmp_path / "other.key")
+    begun, told = threading.Event(), threading.Event()
+
+    def add(keys: TrustedKeys) -> TrustedKeys:
+        begun.set()
+        assert told.wait(60)
+        return keys.added(trusted(other, name="other"))
+
+    def revoke(keys: TrustedKeys) -> TrustedKeys:
+        return keys.revoked("release", now=NOON, by="local:bob", why="it leaked")
+
+    with ThreadPoolExecutor(2) as pool:
+        adding = pool.submit(files.change, path, add)
+        assert begun.wait(60)
+        revoking = pool.submit(files.change, path, revoke)
+        told.set()
+        adding.result(60), revoking.result(60)
+    found = files.read(path)
+    assert found is not None
+    assert [(each.name, each.revoked_at) for each in found.keys] == [("release", NOON), ("other", None)]
+
+
 def test_public_keys_have_one_text(key: SigningKey, tmp_path: Path) -> None:
     text = str(key.public)
     assert PublicKey.parse(text) == key.public and PublicKey.read(text) == key.public
@@ -273,18 +300,24 @@ async def test_each_change_is_told_once_also_after_a_restart(key: SigningKey, tm
         told.append(news)
         heard.set()
 
+    judged: list[TrustedKeys] = []
+
     async def changed() -> None:
-        return
+        judged.append(keys)
+        if len(judged) == 1:
+            raise OSError("a worker went away meanwhile")
 
     for keys in (TrustedKeys((trusted(key),)), TrustedKeys((trusted(key, revoked_at=NOON, revoked_by="local:bob"),))):
         files.write(path, keys)
         trust = keeper(tmp_path)
+        trust._is_stale = bool(told)  # as if it had changed while versions were loaded
         trust.watch(changed, tell)
         async with asyncio.timeout(10):
             await heard.wait()
         await eventually_async(lambda keys=keys: files.read(tmp_path / "trusted-keys.seen") == keys, "it is noted")  # type: ignore[misc]
         await trust.close()
         heard.clear()
+    assert len(judged) == 2, "what could not be judged anew is judged again"
     assert told == [
         f"trusted release ({key.public.id}) for fraud-* (by local:ann)",
         f"revoked release ({key.public.id}) (by local:bob)",

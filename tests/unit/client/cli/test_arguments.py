@@ -121,8 +121,10 @@ def test_bytes_outputs_are_saved_as_byte_strings_unless_that_would_cut_them(tmp_
     save(tmp_path / "out.npz", result(b"a", b"bcd"))
     with np.load(tmp_path / "out.npz", allow_pickle=False) as found:
         assert found["text"].tolist() == [b"a", b"bcd"]
+    before = (tmp_path / "out.npz").read_bytes()
     with pytest.raises(InvalidArgument, match="output 'text' holds bytes that end in NUL"):
         save(tmp_path / "out.npz", result(b"a\0"))
+    assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [("out.npz", before)]
     with pytest.raises(InvalidArgument, match="cannot be written: No such file or directory"):
         save(tmp_path / "absent" / "out.npz", result(b"a"))
 
