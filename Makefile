@@ -53,8 +53,8 @@ cover: setup ## run the same with branch coverage, of every process but the wall
 test-all: setup ## run every test
 	@$(PY) -m pytest $(ARGS)
 
-test-postgres: setup ## run what touches the registry with servers that keep it in PostgreSQL
-	@$(PY) -m pytest -m "not slow" --database postgresql tests/unit/server tests/integration tests/system $(ARGS)
+test-postgres: setup ## run what touches the registry with servers that keep it in PostgreSQL, in several processes
+	@$(PY) -m pytest -m "not slow" --database postgresql tests/unit/server tests/integration tests/system $(SHARED) $(ARGS)
 
 test-gpu-wheel: setup ## serve with onnxruntime-gpu, in an environment of its own (256 MB); needs no GPU
 	@tools/gpu_wheel.sh

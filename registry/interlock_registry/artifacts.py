@@ -91,12 +91,13 @@ class LocalArtifactStore:
         """Store bytes; they are durable when this returns. Raises StorageFull, Unavailable."""
         source = self._root / f"{_TEMPORARY}{uuid.uuid4().hex}"
         try:
-            source.write_bytes(data)
-            return self.add(source, sha256=hashlib.sha256(data).hexdigest(), consume=True)
+            try:
+                source.write_bytes(data)
+                return self.add(source, sha256=hashlib.sha256(data).hexdigest(), consume=True)
+            finally:
+                source.unlink(missing_ok=True)
         except OSError as error:
             raise self._failure(error) from error
-        finally:
-            source.unlink(missing_ok=True)
 
     def verify(self, blob: Blob, *, pace: Callable[[int], None] = lambda count: None) -> None:
         """Read a blob and compare it with its name and size; raises DataLoss, Unavailable.

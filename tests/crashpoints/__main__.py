@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import click
@@ -26,17 +27,19 @@ def main(names: tuple[str, ...], sample: int, seed: int, part: str) -> None:
     """Crash and fail at every system call that changes a file, and check everything after each."""
     this, parts = (int(number) for number in part.split("/"))
 
-    def choose(found: list[Point]) -> list[Point]:
+    def choose(name: str, found: list[Point]) -> list[Point]:
+        chosen = found[this - 1 :: parts]
         if sample:
-            return random.Random(seed).sample(found, min(sample, len(found)))
-        return found[this - 1 :: parts]
+            chosen = random.Random(seed).sample(found, min(sample, len(found)))
+        print(f"{name}: {len(chosen)} of its {len(found)} points", file=sys.stderr, flush=True)
+        return chosen
 
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
         base = Path(folder) / "base"
         prepare(base)
         asked = [
-            pool.submit(enumerate_points, name, base, Path(folder) / name, choose)
+            pool.submit(enumerate_points, name, base, Path(folder) / name, partial(choose, name))
             for name in names or tuple(OPERATIONS)
         ]
         lost = [

@@ -83,8 +83,9 @@ def _register(place: Warehouse, asked: Attempt) -> None:
     digests = [each.digest for each in (*new.manifest.blobs, new.golden)]
     holder = uuid.uuid4().hex
     place.registry.blobs.hold(holder, digests)
-    for seed in (*_NEW, f"golden of {_NEW[0]}"):
-        place.put(content(seed))
+    with _in_our_words("what was uploaded"):
+        for seed in (*_NEW, f"golden of {_NEW[0]}"):
+            place.put(content(seed))
     place.store.add_bytes(new.manifest.to_json().encode())
     place.registry.register(new, asked, holder=holder)
 

@@ -16,6 +16,7 @@ from interlock.errors import (
     IdempotencyKeyReused,
     InvalidArgument,
     InvalidModel,
+    Unavailable,
     VersionNotFound,
     VersionNotServable,
 )
@@ -92,8 +93,16 @@ def test_the_same_key_gives_the_same_version(admin: Admin, parent: Path) -> None
         admin.quantize("keyed", "fp16", idempotency_key="once")
 
 
-def test_refusals_register_nothing_and_are_in_the_history(admin: Admin, parent: Path) -> None:
+def test_refusals_register_nothing_and_are_in_the_history(shared: Server, admin: Admin, parent: Path) -> None:
     registered(admin, "strict", parent)
+    uploads = shared.data / "state" / "uploads"
+    elsewhere = uploads.rename(uploads.with_name("elsewhere"))
+    with (
+        Admin(shared.admin_address, retries=0) as once,
+        pytest.raises(Unavailable, match=r"the folder of uploads .* cannot be used"),
+    ):
+        once.quantize("strict")
+    elsewhere.rename(uploads)
     with pytest.raises(GoldenMismatch, match="output 'y' is off by"):
         admin.quantize("strict", atol=1e-7, rtol=0.0)
     with pytest.raises(InvalidArgument, match=r"quantize_max_share of the server is 0\.25"):
@@ -104,7 +113,7 @@ def test_refusals_register_nothing_and_are_in_the_history(admin: Admin, parent: 
         admin.quantize("strict@4")
     assert len(admin.versions("strict")) == 1
     outcomes = [event.outcome for event in admin.log("strict", action="quantize")]
-    assert outcomes == ["VERSION_NOT_FOUND", "INVALID_ARGUMENT", "INVALID_ARGUMENT", "GOLDEN_MISMATCH"]
+    assert outcomes == ["VERSION_NOT_FOUND", "INVALID_ARGUMENT", "INVALID_ARGUMENT", "GOLDEN_MISMATCH", "UNAVAILABLE"]
 
 
 def test_what_cannot_be_judged_or_narrowed_or_served_is_refused(admin: Admin, tmp_path: Path, parent: Path) -> None:

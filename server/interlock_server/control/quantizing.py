@@ -15,6 +15,7 @@ from interlock.errors import DataLoss, FailedPrecondition, InvalidArgument, Vers
 from interlock.model import FileRole, UploadFile, UploadHeader, Version, VersionState
 from interlock.quantization import Form, Quantization, Quantized
 from interlock.types import ModelRef
+from interlock_registry import disk
 from interlock_registry.artifacts import LocalArtifactStore
 from interlock_registry.documents import VersionAnswer
 from interlock_registry.domain import Attempt, DesiredVersion
@@ -74,7 +75,7 @@ class Quantizing:
         """Make the next version of a model by quantizing one of its versions, and tell how the two compare.
 
         Raises ModelNotFound, VersionNotFound, AliasNotFound, VersionNotServable, FailedPrecondition (no golden
-        samples), InvalidModel, GoldenMismatch, InvalidArgument.
+        samples), InvalidModel, GoldenMismatch, InvalidArgument, StorageFull, Unavailable.
         """
         stored = await self._mutations.run_planned(
             attempt, lambda registry: _look_up(registry, order), lambda parent: self._make(attempt, order, parent)
@@ -87,7 +88,10 @@ class Quantizing:
     async def _make(self, attempt: Attempt, order: QuantizeOrder, parent: _Parent) -> str:
         folder = self._uploads / uuid.uuid4().hex
         upload = Upload(UploadHeader(order.ref.model, ()), folder)
-        folder.mkdir(mode=0o700)
+        try:
+            folder.mkdir(mode=0o700)
+        except OSError as error:
+            raise disk.failure(error, f"the folder of uploads {self._uploads}") from error
         try:
             async with self._one:  # it may take as much memory and time as its limits allow
                 report = await quantize(self._job(order, parent, folder), self._limits(parent.version))

@@ -196,6 +196,14 @@ def test_a_write_that_fails_half_way_leaves_nothing(store: LocalArtifactStore, s
     assert names(store) == []
 
 
+def test_bytes_for_which_there_is_no_folder_any_more_are_refused_in_our_words(store: LocalArtifactStore) -> None:
+    folder = store.path("0" * 64).parent
+    folder.rmdir()
+    folder.touch()
+    with pytest.raises(Unavailable, match="artifact store"):
+        store.add_bytes(b"a manifest")
+
+
 def test_a_full_disk_is_said_to_be_full(tmp_path: Path, source: Path) -> None:
     full = Path("/dev/full")
     if not full.exists():
