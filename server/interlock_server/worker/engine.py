@@ -29,7 +29,7 @@ from interlock_server.gpu import (
     placements,
     sizes_follow,
 )
-from interlock_server.worker.allocator import bound_freed_memory
+from interlock_server.worker.allocator import keep_for_requests
 
 CPU: Final = "CPU"
 CUDA: Final = "CUDA"
@@ -270,7 +270,7 @@ class Engine:
     ) -> None:
         """Take a provider, the threads of a session, and how GPUs are used. Raises StartupRefused."""
         ort.set_default_logger_severity(3)
-        bound_freed_memory()
+        keep_for_requests()
         self._threads: Final = intra_op_threads
         self._gpu: Final = gpu or GpuOptions()
         self.choice: Final = _choose(asked, self._gpu)

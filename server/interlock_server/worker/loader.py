@@ -23,7 +23,7 @@ from interlock_registry.manifest import Manifest
 from interlock_server.gpu import Placement
 from interlock_server.process.notes import Notes
 from interlock_server.snapshot import VersionSpec
-from interlock_server.worker.allocator import give_back_memory
+from interlock_server.worker.allocator import give_back_memory, give_back_once_freed
 from interlock_server.worker.batcher import Batcher, Lane
 from interlock_server.worker.engine import CPU, Engine, Session
 from interlock_server.worker.pace import Pace, depends_on_sizes_alone
@@ -89,12 +89,13 @@ class Loader:
             self.loading = Loading(str(spec.key), started)
             watch.begin_loading()
             try:
-                first, *more = self._engine.placements(spec.config.instances)
-                proven = self._open(servable, first)
-                pace = self._pace(spec, proven)
-                sessions = [proven.session] * first.lanes
-                for each in more:
-                    sessions += [self._again(servable, each)] * each.lanes
+                with give_back_once_freed():
+                    first, *more = self._engine.placements(spec.config.instances)
+                    proven = self._open(servable, first)
+                    pace = self._pace(spec, proven)
+                    sessions = [proven.session] * first.lanes
+                    for each in more:
+                        sessions += [self._again(servable, each)] * each.lanes
             except InterlockError as error:
                 self._give_up(servable, error)
                 watch.close()

@@ -55,3 +55,27 @@ print("given back")
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
     assert done.stdout == "given back\n", done.stderr
+
+
+def test_what_requests_free_is_used_again_and_what_a_load_frees_goes_back() -> None:
+    program = """
+import resource
+from interlock_server.worker.allocator import give_back_once_freed, keep_for_requests
+
+SIZE, TIMES = 20_000_000, 10
+ONCE = SIZE // resource.getpagesize()
+
+def faults() -> int:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(TIMES):
+        SIZE * b"x"
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+keep_for_requests()
+with give_back_once_freed():
+    assert faults() > (TIMES - 1) * ONCE, "each was had anew"
+assert faults() < 2 * ONCE, "only the first was had anew"
+print("used again")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout == "used again\n", done.stderr
