@@ -1,4 +1,4 @@
-"""The C library's allocator, told what to keep and what to give back: a server loads and drops large models for months."""
+"""The C library's allocator, told what to keep and what to give back: a server loads and drops models for months."""
 
 from __future__ import annotations
 
