@@ -48,6 +48,10 @@ CODES: Final[Mapping[type[errors.InterlockError], Codes]] = {
     errors.PermissionDenied: Codes(grpc.StatusCode.PERMISSION_DENIED, 403),
     errors.InternalError: Codes(grpc.StatusCode.INTERNAL, 500),
 }
+_MOST_VIOLATIONS: Final = 16
+"""More do not fit into the details, however short they are."""
+_MOST_FIELD: Final = 128
+_MOST_DESCRIPTION: Final = 256
 _KEPT: Final = 256
 """Statuses that are kept: a server with too much to do says the same few over and over, and must do so cheaply."""
 _BRANCHES: Final = {codes.grpc: branch for branch, codes in CODES.items()}
@@ -73,8 +77,16 @@ class WireStatus:
 
 def to_wire(error: errors.InterlockError) -> WireStatus:
     """Turn an error into a gRPC status with ErrorInfo, BadRequest and RetryInfo details."""
-    code = codes_of(error).grpc
-    return _status(code, error.reason, error.message, tuple(error.facts.items()), error.violations, error.retry_after_s)
+    # Cut before anything is kept: callers' words are in all of it, and may be as long as a message.
+    facts = tuple(error.facts.items())
+    if sum(len(name) + len(value) for name, value in facts) >= MAX_DETAILS // 2:
+        facts = ()
+    violations = tuple(
+        errors.Violation(each.field[:_MOST_FIELD], each.description[:_MOST_DESCRIPTION])
+        for each in error.violations[:_MOST_VIOLATIONS]
+    )
+    text = error.message[:MAX_MESSAGE]
+    return _status(codes_of(error).grpc, error.reason, text, facts, violations, error.retry_after_s)
 
 
 @lru_cache(_KEPT)
@@ -97,7 +109,7 @@ def _status(
         trailing.append((PUSHBACK_KEY, str(max(1, round(retry_after_s * 1000)))))
     for violation in violations:
         bad = error_details_pb2.BadRequest()
-        bad.field_violations.add(field=violation.field[:128], description=violation.description[:256])
+        bad.field_violations.add(field=violation.field, description=violation.description)
         if status.ByteSize() + bad.ByteSize() + 64 > MAX_DETAILS:
             break
         _add(status, bad)

@@ -59,25 +59,33 @@ def element_count(name: str, shape: Sequence[int]) -> int:
     return math.prod(shape)
 
 
+def raw_count(name: str, dtype: DType, shape: Sequence[int], size: int) -> int:
+    """Return how many elements a shape has; raises InvalidInput where so many raw bytes cannot be theirs."""
+    count = element_count(name, shape)
+    if dtype is DType.BYTES:
+        if count > size // 4:  # before anything of the claimed size is made
+            raise _refuse(name, f"{size} raw bytes cannot hold {count} BYTES elements")
+        return count
+    expected = count * dtype.numpy.itemsize
+    if size != expected:
+        raise _refuse(name, f"{size} raw bytes do not match {dtype.value}{list(shape)}, which takes {expected}")
+    return count
+
+
 def decode_raw(name: str, dtype: DType, shape: Sequence[int], raw: Buffer) -> Array:
     """Return the array that raw bytes hold, without a copy where the datatype allows; raises InvalidInput.
 
     It need not begin where its datatype belongs in memory (`Array.flags.aligned`): a view into a message rarely does.
     """
-    count = element_count(name, shape)
+    count = raw_count(name, dtype, shape, len(raw))
     if dtype is DType.BYTES:
         return _decode_bytes(name, shape, count, raw)
-    expected = count * dtype.numpy.itemsize
-    if len(raw) != expected:
-        raise _refuse(name, f"{len(raw)} raw bytes do not match {dtype.value}{list(shape)}, which takes {expected}")
     if dtype is DType.BOOL and count and np.frombuffer(raw, np.uint8).max() > 1:
         raise _refuse(name, "BOOL bytes must be 0 or 1")
     return np.frombuffer(raw, dtype=dtype.numpy).reshape(shape)
 
 
 def _decode_bytes(name: str, shape: Sequence[int], count: int, raw: Buffer) -> Array:
-    if count > len(raw) // 4:  # before anything of the claimed size is made
-        raise _refuse(name, f"{len(raw)} raw bytes cannot hold {count} BYTES elements")
     items: list[bytes] = []
     position = 0
     while position < len(raw):

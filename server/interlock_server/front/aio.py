@@ -25,6 +25,7 @@ from interlock_server.front.limits import (
     MAX_STREAM_BACKLOG,
     OVER,
     WALL,
+    Parked,
     Room,
     check_size,
     server_options,
@@ -266,6 +267,7 @@ class AioFront:
             call = _UnaryCall(path, request, _metadata(context), time.monotonic() + allowed, loop)
             call.peer = partial(_names, context)
             call.address = context.peer
+            parked = Parked(request)
             expiry = loop.call_later(allowed, call.expire, OVER) if remaining is None or remaining > limit else None
             try:
                 check_size("a request", request, most)
@@ -273,7 +275,8 @@ class AioFront:
                     self._room.take(len(request))
                     _give_at_end(context, self._room, len(request))
                 if len(request) > LARGE:
-                    await loop.run_in_executor(self._large, handler.handle, call)
+                    call.request = b""
+                    await loop.run_in_executor(self._large, _take_large, handler, call, parked)
                 else:
                     handler.handle(call)
                 handler.settle()
@@ -291,6 +294,7 @@ class AioFront:
             finally:
                 if expiry is not None:
                     expiry.cancel()
+                parked.take()
                 call.end()
             if trailing:
                 context.set_trailing_metadata(trailing)
@@ -348,6 +352,13 @@ class AioFront:
                 call.end()
 
         return conversation
+
+
+def _take_large(handler: Handler, call: _UnaryCall, parked: Parked) -> None:
+    request = parked.take()
+    if request is not None:  # else the call is over
+        call.request = request
+        handler.handle(call)
 
 
 def _remaining_s(context: grpc.aio.ServicerContext[bytes, bytes]) -> float | None:

@@ -34,6 +34,7 @@ from interlock_server.front.limits import (
     LARGE,
     LARGE_AT_ONCE,
     WALL,
+    Parked,
     Room,
     check_size,
     server_options,
@@ -252,12 +253,19 @@ class CoreFront:
         elif self._held(call, request):
             if len(request) > LARGE:
                 call.watch()
-                self._large.submit(self._take_large, call, request)
+                self._park(call, request)
             else:
                 self._handle(call, request)
                 self._unsettled.append(call)
 
-    def _take_large(self, call: UnaryCall, request: bytes) -> None:
+    def _park(self, call: UnaryCall | StreamCall, request: bytes) -> None:
+        call.parked = Parked(request)
+        self._large.submit(self._take_large, call, call.parked)
+
+    def _take_large(self, call: UnaryCall | StreamCall, parked: Parked) -> None:
+        request = parked.take()
+        if request is None:
+            return  # the call is over
         assert self._handler is not None
         self._handle(call, request)
         self._handler.settle()
@@ -270,7 +278,7 @@ class CoreFront:
         if not self._held(call, request):
             return
         if len(request) > LARGE:
-            self._large.submit(self._handle, call, request)
+            self._park(call, request)
         else:
             self._handle(call, request)
 

@@ -24,7 +24,7 @@ from interlock_server.front.completion import (
     send_ok,
     send_status,
 )
-from interlock_server.front.limits import COUNTED, LARGE, MAX_STREAM_BACKLOG, OVER, Room, check_size
+from interlock_server.front.limits import COUNTED, LARGE, MAX_STREAM_BACKLOG, OVER, Parked, Room, check_size
 from interlock_server.front.seam import MAX_UNANSWERED, Call, Conversation, Trailing
 from interlock_server.front.turnstile import Turnstile
 
@@ -44,7 +44,7 @@ class Common:
 class CoreCall(Call):
     """One RPC on the completion queue; its batches' events come to the methods named `on_…`, on the front's thread."""
 
-    __slots__ = ("_closed", "_common", "_core", "_ended", "_held", "_set_alarms")
+    __slots__ = ("_closed", "_common", "_core", "_ended", "_held", "_set_alarms", "parked")
 
     def __init__(
         self,
@@ -61,6 +61,8 @@ class CoreCall(Call):
         self._ended = False
         self._closed = False
         self._held = 0
+        self.parked: Parked | None = None
+        """Its request, while that waits for a thread."""
 
     def line(self) -> str:
         """Return the address of the caller's end."""
@@ -90,6 +92,8 @@ class CoreCall(Call):
             held, self._held = self._held, 0
             if not gone:
                 self._on_cancel = None
+        if self.parked is not None:
+            self.parked.take()  # what is not counted any more must not be kept
         if held:
             self._common.room.give(held)
         if self._set_alarms is not None:

@@ -58,6 +58,20 @@ def check_size(what: str, data: bytes, most: int) -> None:
         raise TooLarge(what, len(data), most, "max_message_bytes")
 
 
+class Parked:
+    """A large request that waits for a thread, and is let go of where its call ends before one comes."""
+
+    __slots__ = ("_request",)
+
+    def __init__(self, request: bytes) -> None:
+        self._request: bytes | None = request
+
+    def take(self) -> bytes | None:
+        """Return it the first time, None from then on."""
+        request, self._request = self._request, None
+        return request
+
+
 class Room:
     """Bytes of the longer messages, requests and answers, that are here at a time. Thread-safe."""
 

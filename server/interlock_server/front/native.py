@@ -106,10 +106,12 @@ class _UnaryCall(Call):
             return
         if self._first_end():
             self._common.line.respond(self._number, answer, None, trailing or None)
+            self.release()
 
     def fail(self, error: InterlockError) -> None:
         if not self._first_end():
             return
+        self.release()
         if isinstance(error, Cancelled):
             self._common.line.fail(self._number, grpc.StatusCode.CANCELLED.value[0], error.message)
             return
@@ -136,6 +138,11 @@ class _UnaryCall(Call):
         if self._first_end():
             self.cancel()
             self.release()
+
+    @property
+    def ended(self) -> bool:
+        """Whether it was answered, or is over."""
+        return self._number not in self._common.open_calls
 
     def _first_end(self) -> bool:
         """Tell whether the call was still open."""
@@ -280,6 +287,8 @@ class NativeFront:
             self._handle(call)
 
     def _take_large(self, call: _UnaryCall) -> None:
+        if call.ended:
+            return
         self._handle(call)
         self._settle()
 

@@ -45,7 +45,7 @@ class Child:
     halt: Halt = field(default_factory=Halt)
 
     def spawn(self) -> None:
-        """Start a fresh interpreter and hand it its boot message; from the main thread only."""
+        """Start a fresh interpreter and hand it its boot message; from the main thread only. Raises OSError."""
         boot = replace(self.boot, announce=self.boot.announce and self.starts == 0)
         writer = -1
         if self.beats:
@@ -62,6 +62,9 @@ class Child:
                 env={**os.environ, **_CHILD_ENVIRONMENT},
                 pass_fds=(writer,) if self.beats else (),
             )
+        except OSError:
+            self._close_pulse()
+            raise
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
             if self.beats:
@@ -84,10 +87,13 @@ class Child:
             return None
         self.process = None
         self.pulse = None
+        self._close_pulse()
+        return status
+
+    def _close_pulse(self) -> None:
         if self.pulse_fd >= 0:
             os.close(self.pulse_fd)
             self.pulse_fd = -1
-        return status
 
     def listen(self, now: float) -> Pulse | None:
         """Take the beats that have come, and return the pulse; None for a child that has none."""

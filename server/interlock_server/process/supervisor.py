@@ -28,7 +28,7 @@ from interlock_server.process.datadir import DataDir, DataDirRefused, DataLock
 from interlock_server.process.halt import Halt
 from interlock_server.process.memory import MemoryWatch
 from interlock_server.process.ports import PortInUse, ReservedPort
-from interlock_server.process.reload import Launch, Reload, publish
+from interlock_server.process.reload import Launch, Outcome, Reload, publish
 from interlock_server.process.runtime_dir import RuntimeDir, RuntimeDirRefused
 
 log = logging.getLogger("interlock.supervisor")
@@ -64,7 +64,7 @@ class Supervisor:
                 if signum in (signal.SIGTERM, signal.SIGINT):
                     return self._stop(signum)
                 if signum == signal.SIGHUP and self._reload is None:
-                    self._reload = Reload(self._launch, self._settings_json, self._runtime_dir)
+                    self._begin_reload()
             self._finish_reload()
             self._listen()
             refused = self._tend()
@@ -85,9 +85,21 @@ class Supervisor:
         self._grace_s = float(settings["drain_grace_s"])
         self._hang_s = float(settings["hang_s"])
 
+    def _begin_reload(self) -> None:
+        try:
+            self._reload = Reload(self._launch, self._settings_json, self._runtime_dir)
+        except OSError as error:
+            log.error("SIGHUP: the settings stay as they were: nothing can be started that reads them: %s", error)
+            self._signal_all(signal.SIGHUP)
+
     def _finish_reload(self) -> None:
         """Take over settings that have been read again; the children are told in any case."""
-        outcome = self._reload.outcome() if self._reload is not None else None
+        try:
+            outcome = self._reload.outcome() if self._reload is not None else None
+            if outcome is not None and outcome.settings_json:
+                publish(outcome.settings_json, self._runtime_dir)
+        except (OSError, ValueError) as error:
+            outcome = Outcome(refused=f"they cannot be handed on: {error}")
         if outcome is None:
             return
         self._reload = None
@@ -96,7 +108,6 @@ class Supervisor:
         if outcome.fixed:
             log.warning("SIGHUP: %s changed, but need a restart; they stay as they were", ", ".join(outcome.fixed))
         if outcome.settings_json:
-            publish(outcome.settings_json, self._runtime_dir)
             self._use(outcome.settings_json)
             logs.keep(logs.from_level(json.loads(outcome.settings_json)["log_level"]))
             for child in self._children:
@@ -154,8 +165,17 @@ class Supervisor:
                 how = cause or describe(status)
                 log.error("%s ended (%s); restarting in %.2f s", child.name, how, child.backoff.delay_s)
             if child.process is None and now >= child.due:
-                child.spawn()
+                self._start(child, now)
         return None
+
+    def _start(self, child: Child, now: float) -> None:
+        """Start a child; what keeps one from being started, such as a lack of memory, must not end the others."""
+        try:
+            child.spawn()
+        except OSError as error:
+            child.backoff = child.backoff.after(0.0)
+            child.due = now + child.backoff.delay_s
+            log.error("%s cannot be started (%s); trying again in %.2f s", child.name, error, child.backoff.delay_s)
 
     def _note_death(self, child: Child, pid: int, status: int, cause: str) -> None:
         """Keep what a worker was running when it ended, for the control process to judge."""

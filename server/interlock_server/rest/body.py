@@ -17,6 +17,8 @@ HEADER_LENGTH: Final = "inference-header-content-length"
 _RETRY_AFTER_S: Final = 1.0
 _WINDOW: Final = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 _PIECE: Final = 1 << 20
+_LONGEST_NUMBER: Final = 20
+"""Digits: Python refuses to read a number of thousands of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,8 @@ def split(body: bytes, header_length: str | None, max_json_bytes: int) -> Parts:
     size = len(body)
     if header_length is not None:
         # isdecimal() alone also takes other scripts' digits.
-        if not (header_length.isascii() and header_length.isdecimal()) or int(header_length[:20]) > len(body):
+        is_number = header_length.isascii() and header_length.isdecimal() and len(header_length) <= _LONGEST_NUMBER
+        if not is_number or int(header_length) > len(body):
             raise invalid(
                 "Inference-Header-Content-Length",
                 f"Inference-Header-Content-Length is {header_length[:80]!r}; it must be the number of bytes of JSON "

@@ -175,7 +175,7 @@ def _shared_memory(settings: Settings, engine: Engine) -> SharedMemory:
             cuda = CudaMemory(load(), settings.gpu.devices)
         except CudaFault as error:
             log.warning("callers cannot pass tensors through CUDA memory: %s", error)
-    return SharedMemory(enabled=settings.shared_memory, cuda=cuda)
+    return SharedMemory(enabled=settings.shared_memory, cuda=cuda, most=settings.max_message_bytes)
 
 
 def main() -> int:

@@ -101,8 +101,14 @@ class Batcher:
         self._threads: Final = [
             threading.Thread(target=self._loop, name=f"engine {name}", daemon=True) for _ in self._lanes
         ]
-        for thread in self._threads:
-            thread.start()
+        try:
+            for thread in self._threads:
+                thread.start()
+        except RuntimeError:  # no more threads: those that run must not wait for ever, and keep the session
+            with self._condition:
+                self._closed = True
+                self._condition.notify_all()
+            raise
 
     @property
     def depth(self) -> int:

@@ -177,9 +177,10 @@ class Catalog:
             for key in sorted(new, key=lambda key: (key not in live, key)):
                 self._add(wanted[key])
             dropped = [self._servables.pop(key) for key in self._servables.keys() - wanted.keys()]
-            self._snapshot = snapshot
             self._levers = self._look_at(snapshot.levers)
             self._table = self._build(snapshot)
+            # After the table: who asks meanwhile is told to come again, and not that there is no such model.
+            self._snapshot = snapshot
             applied = self._applied(snapshot)
         for servable in dropped:
             self._drains.put(_Dropped(servable, time.monotonic() + _UNLOAD_AFTER_S))
@@ -279,7 +280,8 @@ class Catalog:
         if servable.advance(ServableState.NEW, ServableState.UNLOADED):
             return
         if not servable.wait_settled(self.drain_grace_s):
-            self._drains.put(_Dropped(servable, time.monotonic()))  # still loading: its turn comes again
+            # Still loading: its turn comes again; not at once, as the grace may be none.
+            self._drains.put(_Dropped(servable, time.monotonic() + _UNLOAD_AFTER_S))
             return
         if servable.state is ServableState.READY:
             if not servable.drain(self.drain_grace_s):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from interlock import tensors
 from interlock.envelope import Opened
@@ -17,6 +18,9 @@ from interlock_server.worker.parameters import SharedSlice, refuse_classificatio
 
 ReadShared = Callable[[str, SharedSlice], Buffer]
 """Copies a part of a shared memory region for the input of that name."""
+
+_MOST_TOLD: Final = 8
+"""Wrong inputs that an error's message names; nobody looks at so many more than the model has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,23 +52,36 @@ def read_inputs(
 ) -> RequestTensors:
     """Decode and check a request's inputs; raises InvalidInput naming every tensor that is wrong."""
     by_name = _by_name(opened.envelope, signature)
-    raw = _raw_by_name(opened, read_shared)
-    arrays = [_array(spec, by_name[spec.name], raw.get(spec.name)) for spec in signature.inputs]
+    raw = _raw_by_name(opened)
+
+    def read(spec: TensorSpec) -> Array:
+        return _array(spec, by_name[spec.name], raw.get(spec.name), read_shared)
+
+    arrays = [read(spec) for spec in signature.inputs]
     _check_symbols(signature.inputs, arrays)
     typed = len(raw) < len(by_name)
     if len(by_name) == len(arrays):
         return RequestTensors(tuple(arrays), _rows(arrays) if joinable else None, typed, NO_OPTIONAL)
     given = [spec for spec in signature.optional if spec.name in by_name]
-    optional = {spec.name: _array(spec, by_name[spec.name], raw.get(spec.name)) for spec in given}
+    optional = {spec.name: read(spec) for spec in given}
     return RequestTensors(tuple(arrays), None, typed, optional)
 
 
-def _array(spec: TensorSpec, tensor: ModelInferRequest.InferInputTensor, data: Buffer | None) -> Array:
+def _array(
+    spec: TensorSpec,
+    tensor: ModelInferRequest.InferInputTensor,
+    data: Buffer | SharedSlice | None,
+    read_shared: ReadShared,
+) -> Array:
     """Decode one input from its raw bytes, or from its typed contents where there are none."""
     if tensor.datatype != spec.dtype.value:
         raise _refuse(spec, f"is {spec.dtype.value}, the request has {tensor.datatype or 'no datatype'}")
     shape = tuple(tensor.shape)
     _check_shape(spec, shape)
+    if isinstance(data, SharedSlice):
+        # Before it is copied: a region may be larger than all memory.
+        tensors.raw_count(spec.name, spec.dtype, shape, data.byte_size)
+        data = read_shared(f"input {spec.name!r}", data)
     if data is not None:
         array = tensors.decode_raw(spec.name, spec.dtype, shape, data)
     else:
@@ -114,6 +131,11 @@ def _refuse(spec: TensorSpec, what: str) -> InvalidInput:
 def _by_name(request: ModelInferRequest, signature: Signature) -> dict[str, ModelInferRequest.InferInputTensor]:
     given: dict[str, ModelInferRequest.InferInputTensor] = {}
     wrong: list[Violation] = []
+    most = len(signature.inputs) + len(signature.optional)
+    if len(request.inputs) > most + _MOST_TOLD:
+        # To name each of a million would keep the thread that takes calls for seconds.
+        what = f"the request has {len(request.inputs)} inputs"
+        raise InvalidInput(f"{what}. The model takes {_names(signature.inputs)}", [Violation("inputs", what)])
     for tensor in request.inputs:
         if tensor.name in given:
             wrong.append(Violation(f"inputs[{tensor.name}]", f"input {tensor.name!r} is given twice"))
@@ -125,21 +147,21 @@ def _by_name(request: ModelInferRequest, signature: Signature) -> dict[str, Mode
     wrong += [Violation(f"inputs[{name}]", f"input {name!r} does not exist") for name in sorted(unknown)]
     wrong += [Violation(f"inputs[{name}]", f"input {name!r} is missing") for name in sorted(expected - given.keys())]
     if wrong:
-        listed = "; ".join(violation.description for violation in wrong[:8])
+        listed = "; ".join(violation.description for violation in wrong[:_MOST_TOLD])
         may = f", and may be given {_names(signature.optional)}" if signature.optional else ""
         raise InvalidInput(f"{listed}. The model takes {_names(signature.inputs)}{may}", wrong)
     return given
 
 
-def _raw_by_name(opened: Opened[ModelInferRequest], read_shared: ReadShared) -> Mapping[str, Buffer]:
-    """Pair raw contents with inputs; inputs that are not in the result are typed."""
+def _raw_by_name(opened: Opened[ModelInferRequest]) -> Mapping[str, Buffer | SharedSlice]:
+    """Pair raw contents, or where they are shared, with inputs; those that are not in the result are typed."""
     request, contents = opened.envelope, opened.tensors
-    raw: dict[str, Buffer]
+    raw: dict[str, Buffer | SharedSlice]
     if len(contents) == len(request.inputs):
         raw = {tensor.name: data for tensor, data in zip(request.inputs, contents, strict=True)}
         own: Sequence[ModelInferRequest.InferInputTensor] = request.inputs
     else:
-        raw = {**_shared_by_name(request, read_shared)}
+        raw = {**_shared_by_name(request)}
         own = [tensor for tensor in request.inputs if tensor.name not in raw]
         if contents:
             raw.update(_paired(request, [tensor.name for tensor in own], contents))
@@ -154,9 +176,9 @@ def _raw_by_name(opened: Opened[ModelInferRequest], read_shared: ReadShared) -> 
     return raw
 
 
-def _shared_by_name(request: ModelInferRequest, read_shared: ReadShared) -> dict[str, Buffer]:
-    """Fetch the inputs that lie in shared memory."""
-    found: dict[str, Buffer] = {}
+def _shared_by_name(request: ModelInferRequest) -> dict[str, SharedSlice]:
+    """Return the inputs that lie in shared memory."""
+    found: dict[str, SharedSlice] = {}
     for tensor in request.inputs:
         where = f"input {tensor.name!r}"
         part = shared_slice(tensor.parameters, where)
@@ -165,7 +187,7 @@ def _shared_by_name(request: ModelInferRequest, read_shared: ReadShared) -> dict
         if tensor.HasField("contents"):
             what = f"{where} has contents although its parameters say that it is in shared memory"
             raise InvalidInput(what, [Violation(f"inputs[{tensor.name}]", what)])
-        found[tensor.name] = read_shared(where, part)
+        found[tensor.name] = part
     return found
 
 

@@ -7,6 +7,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +88,7 @@ class Loader:
                 return  # dropped before its turn came
             watch = self._watch(spec)
             self.loading = Loading(str(spec.key), started)
+            lanes: list[Lane] = []
             watch.begin_loading()
             try:
                 with give_back_once_freed():
@@ -96,14 +98,16 @@ class Loader:
                     sessions = [proven.session] * first.lanes
                     for each in more:
                         sessions += [self._again(servable, each)] * each.lanes
+                lanes += [Lane(proven.session, watch), *(Lane(each, self._watch(spec)) for each in sessions[1:])]
+                batcher = self._maker.submit(
+                    Batcher, str(spec.key), lanes, spec.config, pace, may_wait_s=self._may_wait_s
+                ).result()
             except InterlockError as error:
-                self._give_up(servable, error)
-                watch.close()
+                self._give_up(servable, error, watch, lanes)
                 return
             except Exception as error:
                 log.exception("loading failed", extra={"version": str(spec.key)})
-                self._give_up(servable, InternalError(f"{type(error).__name__}: {error}"))
-                watch.close()
+                self._give_up(servable, InternalError(f"{type(error).__name__}: {error}"), watch, lanes)
                 return
             finally:
                 watch.end()
@@ -111,10 +115,6 @@ class Loader:
             servable.load_s = time.monotonic() - started
             servable.provider = self._engine.choice.provider
             servable.devices = tuple(each.device for each in (first, *more))
-            lanes = [Lane(proven.session, watch), *(Lane(each, self._watch(spec)) for each in sessions[1:])]
-            batcher = self._maker.submit(
-                Batcher, str(spec.key), lanes, spec.config, pace, may_wait_s=self._may_wait_s
-            ).result()
             servable.transition(ServableState.READY, servable.fell_back, batcher=batcher)
             log.info("loaded", extra={"version": str(spec.key), "load_s": round(servable.load_s, 4)})
 
@@ -207,7 +207,9 @@ class Loader:
         """End the thread that makes sessions. Idempotent."""
         self._maker.shutdown(wait=False)
 
-    def _give_up(self, servable: Servable, error: InterlockError) -> None:
+    def _give_up(self, servable: Servable, error: InterlockError, watch: Watch, lanes: Sequence[Lane]) -> None:
+        for each in (watch, *(lane.watch for lane in lanes)):
+            each.close()
         servable.transition(ServableState.FAILED, error.message)
         log.error("not loaded: %s", error.message, extra={"version": str(servable.spec.key)})
 

@@ -25,6 +25,8 @@ from interlock_server.worker.statistics import NOTHING, ROWS, SECONDS, Distribut
 _OK: Final = "OK"
 _REFUSALS: Final = (Overloaded.reason.lower(), QueueFull.reason.lower())
 _VERSION: Final = ("model", "version")
+MOST_PAST: Final = 256
+"""Versions whose counts are kept after they were unloaded: a server that runs for years sees any number of them."""
 
 
 class WorkerMetrics:
@@ -46,6 +48,7 @@ class WorkerMetrics:
         """Count what a servable answers; cheap when that is done already."""
         if servable not in self._watched:
             with self._lock:
+                self._sweep()
                 self._watched.add(servable)
                 if servable.screen is not None:
                     for side in SIDES:
@@ -76,17 +79,30 @@ class WorkerMetrics:
             self._non_finite[key] = self._non_finite.get(key, 0) + 1
 
     def answered(self) -> dict[VersionKey, Distributions]:
-        """Return what each version has answered since the worker began, in all of its servables."""
+        """Return what each version has answered since the worker began, in all of its servables.
+
+        Of those that are not loaded any more, only the last ones are told.
+        """
         with self._lock:
-            for servable in [each for each in self._watched if each.state is ServableState.UNLOADED]:
-                self._watched.remove(servable)
-                self._past[servable.spec.key] = (
-                    self._past.get(servable.spec.key, NOTHING) + servable.statistics.distributions()
-                )
+            self._sweep()
             total = dict(self._past)
             for servable in self._watched:
                 total[servable.spec.key] = total.get(servable.spec.key, NOTHING) + servable.statistics.distributions()
         return total
+
+    def _sweep(self) -> None:
+        """Keep the counts of what was unloaded, and nothing else of it; of too many versions forget the oldest."""
+        for servable in [each for each in self._watched if each.state is ServableState.UNLOADED]:
+            self._watched.remove(servable)
+            known = self._past.pop(servable.spec.key, NOTHING)
+            self._past[servable.spec.key] = known + servable.statistics.distributions()
+        loaded = {servable.spec.key for servable in self._watched}
+        for key in [each for each in self._past if each not in loaded][:-MOST_PAST]:
+            del self._past[key]
+            named = (key.model, str(key.version))
+            self._failed = {each: count for each, count in self._failed.items() if each[:2] != named}
+            self._refused = {each: count for each, count in self._refused.items() if each[:2] != named}
+            self._non_finite = {each: count for each, count in self._non_finite.items() if each[:2] != named}
 
     def failures(self) -> dict[tuple[str, str, str, str], int]:
         """Return the number of failed requests by model, version, alias and code."""

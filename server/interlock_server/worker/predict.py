@@ -124,8 +124,11 @@ class Predictor:
         if not self._here:
             return
         until = time.monotonic() + _HERE_S
-        while self._here:
-            batcher = self._here.popleft()
+        while True:
+            try:
+                batcher = self._here.popleft()
+            except IndexError:  # other threads come for it too: a look before would tell nothing
+                return
             if time.monotonic() > until:
                 batcher.hand_over()
             elif batcher.run_here():

@@ -16,7 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from interlock.errors import AlreadyExists, InvalidArgument, NotFound, PermissionDenied, ResourceExhausted, Violation
+from interlock.errors import (
+    AlreadyExists,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    ResourceExhausted,
+    TooLarge,
+    Violation,
+)
 from interlock.tensors import Buffer
 
 from interlock_server.worker.cuda_memory import CudaMemory, DeviceRegion
@@ -95,10 +103,14 @@ class _Open:
 class SharedMemory:
     """The regions by name, which both kinds share. Thread-safe."""
 
-    def __init__(self, *, enabled: bool, cuda: CudaMemory | None = None) -> None:
-        """Take whether callers may register regions at all, and what opens CUDA's; None where there are no GPUs."""
+    def __init__(self, *, enabled: bool, cuda: CudaMemory | None = None, most: int = _MAX_OFFSET) -> None:
+        """Take whether callers may register regions at all, and what opens CUDA's; None where there are no GPUs.
+
+        `most` is how many bytes of a region one input may have: it is copied.
+        """
         self.enabled: Final = enabled
         self._cuda: Final = cuda
+        self._most: Final = most
         self._lock = threading.Lock()
         self._regions: dict[str, _Open] = {}
 
@@ -174,9 +186,12 @@ class SharedMemory:
         return tuple(each for each in found if isinstance(each, DeviceRegion))
 
     def read(self, where: str, part: SharedSlice) -> Buffer:
-        """Copy a part of a region; raises NotFound, InvalidArgument. `where` is the input that it is for."""
+        """Copy a part of a region; raises NotFound, InvalidArgument, TooLarge. `where` is the input that it is for."""
         found = self._find(part.region)
-        return found.place.read(_start(where, found.region, part), part.byte_size)
+        start = _start(where, found.region, part)
+        if part.byte_size > self._most:
+            raise TooLarge(where, part.byte_size, self._most, "max_message_bytes")
+        return found.place.read(start, part.byte_size)
 
     def write(self, where: str, part: SharedSlice, data: Buffer) -> None:
         """Copy an output into a region; raises NotFound, InvalidArgument where it does not fit."""

@@ -93,6 +93,30 @@ def test_before_the_first_snapshot_nothing_is_known_and_that_is_temporary(catalo
     assert (catalog.epoch, catalog.incarnation, catalog.settled) == (-1, "", False)
 
 
+def test_who_asks_while_the_first_snapshot_is_taken_is_told_to_come_again(catalog: Catalog, tmp_path: Path) -> None:
+    pipe = tmp_path / "levers"
+    os.mkfifo(pipe)
+    descriptor = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    first = replace(snapshot(version_spec(tmp_path)), levers=f"{os.getpid()}/{descriptor}/levers")
+    applying = threading.Thread(target=catalog.apply, args=(first,))
+    applying.start()
+    try:
+        # It holds at the levers, until somebody opens their other end.
+        eventually(lambda: len(catalog._servables) == 1, "the snapshot is being taken")
+        with pytest.raises(NotReady, match="starting"):
+            catalog.resolve(ModelRef("m"))
+    finally:
+        eventually(lambda: open_for_writing(pipe) and not applying.is_alive(), "the levers were looked at")
+        os.close(descriptor)
+    settled(catalog)
+    assert ask(catalog, "m") == 1.0
+
+
+def open_for_writing(pipe: Path) -> bool:
+    os.close(os.open(pipe, os.O_WRONLY))
+    return True
+
+
 def test_an_empty_snapshot_is_settled_at_once(catalog: Catalog) -> None:
     catalog.apply(snapshot())
     assert catalog.settled

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import gc
+import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import grpc
 import pytest
-from interlock.errors import InterlockError, ResourceExhausted
+from interlock.errors import InterlockError, ModelNotFound, ResourceExhausted
 from interlock.status import from_wire
 from interlock_server.front.aio import AioFront
 from interlock_server.front.core import CoreFront
-from interlock_server.front.limits import Room
-from interlock_server.front.seam import Call, Conversation
+from interlock_server.front.limits import LARGE_AT_ONCE, Room
+from interlock_server.front.seam import Call, Conversation, Front
 
 from tests.support import eventually_async
-from tests.unit.server.test_fronts import Limits, Line, run
+from tests.unit.server.test_fronts import Limits, Line, native, run
 
 LARGE = b"x" * (2 << 20)
 TIGHT = Limits(max_message_bytes=4 << 20, max_in_flight_bytes=5 << 20)
@@ -97,6 +98,41 @@ async def test_large_messages_of_a_conversation_count_until_they_are_answered(
         assert await line.unary(LARGE) == b"unary"
 
 
+@FRONTS
+async def test_a_large_request_whose_caller_leaves_before_a_thread_has_time_is_not_handed_over(
+    kind: type[AioFront] | type[CoreFront],
+) -> None:
+    seen: list[bytes] = []
+    go = threading.Event()
+
+    def act(call: Call) -> None:
+        seen.append(call.request[:1])
+        go.wait(60)
+        call.done(b"done")
+
+    async with run(kind, act, Limits(max_message_bytes=4 << 20)) as line:
+        room = room_of(line.front)
+        try:
+            busy = [line.unary(LARGE) for _ in range(LARGE_AT_ONCE)]
+            await eventually_async(lambda: len(seen) == LARGE_AT_ONCE, "every thread for large requests is busy")
+            leaving = line.unary(b"2" + LARGE[1:])
+            await eventually_async(lambda: room.held == (LARGE_AT_ONCE + 1) * len(LARGE), "it waits for a thread")
+            leaving.cancel()
+            await eventually_async(lambda: room.held == LARGE_AT_ONCE * len(LARGE), "its leaving is noted")
+        finally:
+            go.set()
+        assert [await call for call in busy] == [b"done"] * LARGE_AT_ONCE
+        assert await line.unary(b"3" + LARGE[1:]) == b"done"
+    assert seen == [b"x"] * LARGE_AT_ONCE + [b"3"]
+
+
+def room_of(front: Front) -> Room:
+    if isinstance(front, AioFront):
+        return front._room
+    assert isinstance(front, CoreFront) and front._common is not None
+    return front._common.room
+
+
 @contextmanager
 def no_collector() -> Iterator[None]:
     gc.collect()
@@ -107,9 +143,10 @@ def no_collector() -> Iterator[None]:
         gc.enable()
 
 
-@FRONTS
+@pytest.mark.parametrize("kind", [AioFront, CoreFront, native], ids=["aio", "core", "native"])
+@pytest.mark.parametrize("well", [True, False], ids=["well", "in error"])
 async def test_what_works_for_a_call_is_let_go_with_its_end_and_not_by_the_garbage_collector(
-    kind: type[AioFront] | type[CoreFront],
+    kind: Callable[[Limits], Front], well: bool
 ) -> None:
     class Work:
         """Refers to the call that refers to it, as a queued request does."""
@@ -127,12 +164,15 @@ async def test_what_works_for_a_call_is_let_go_with_its_end_and_not_by_the_garba
         work = Work(call)
         works.append(weakref.ref(work))
         call.on_cancel(work.forget)
-        call.done(b"done")
+        if well:
+            call.done(b"done")
+        else:
+            call.fail(ModelNotFound("m"))
 
     async with run(kind, act) as line:
         line.handler.calls = Forgetful()
         with no_collector():
-            assert await line.unary(b"tensors") == b"done"
+            assert await line.unary(b"tensors").code() is (grpc.StatusCode.OK if well else grpc.StatusCode.NOT_FOUND)
             await eventually_async(lambda: works[0]() is None, "nothing of the call is left")
 
 

@@ -1,17 +1,19 @@
 from __future__ import annotations
 
+import os
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from interlock.envelope import whole_request
-from interlock.errors import InvalidInput
+from interlock.errors import InvalidInput, TooLarge
 from interlock.protocols.open_inference_pb2 import ModelInferRequest
 from interlock.types import Array, DType, Signature, TensorSpec
 from interlock_server.worker.inputs import read_inputs, read_outputs
-from interlock_server.worker.shared_memory import SharedMemory
+from interlock_server.worker.shared_memory import Region, SharedMemory
 
 Tensor = ModelInferRequest.InferInputTensor
 no_shared = SharedMemory(enabled=False).read
@@ -155,6 +157,38 @@ def test_every_wrong_name_is_told_at_once() -> None:
     with pytest.raises(InvalidInput) as refused:
         read_inputs(whole_request(request), PLAIN, True, no_shared)
     assert {violation.field for violation in refused.value.violations} == {"inputs[u]", "inputs[v]", "inputs[x]"}
+
+
+def test_a_request_of_far_too_many_inputs_is_refused_without_a_look_at_each() -> None:
+    request = ModelInferRequest.FromString(b"\x2a\x00" * 100_000)
+    with pytest.raises(InvalidInput, match=r"has 100000 inputs\. The model takes x FP32\[n,2\]") as refused:
+        read_inputs(whole_request(request), PLAIN, True, no_shared)
+    assert [violation.field for violation in refused.value.violations] == ["inputs"]
+
+
+def test_an_input_in_shared_memory_is_copied_only_if_it_is_as_large_as_its_shape_says() -> None:
+    object_ = Path("/dev/shm") / f"interlock-test-inputs-{os.getpid()}"
+    shared = SharedMemory(enabled=True, most=8)
+    try:
+        object_.touch()
+        os.truncate(object_, 1 << 42)  # no memory has as much, and it takes none
+        shared.register(Region("r", object_.name, 0, 1 << 42))
+        with pytest.raises(InvalidInput, match=r"4398046511104 raw bytes do not match FP32\[1, 2\], which takes 8"):
+            read_inputs(whole_request(in_region([1, 2], 1 << 42)), PLAIN, True, shared.read)
+        with pytest.raises(TooLarge, match=r"'x' of 16 bytes is over the limit of 8; .* max_message_bytes raises it"):
+            read_inputs(whole_request(in_region([2, 2], 16)), PLAIN, True, shared.read)
+        read = read_inputs(whole_request(in_region([1, 2], 8)), PLAIN, True, shared.read)
+        assert read.arrays[0].tolist() == [[0, 0]]
+    finally:
+        shared.close()
+        object_.unlink()
+
+
+def in_region(shape: list[int], size: int) -> ModelInferRequest:
+    tensor = Tensor(name="x", datatype="FP32", shape=shape)
+    tensor.parameters["shared_memory_region"].string_param = "r"
+    tensor.parameters["shared_memory_byte_size"].int64_param = size
+    return ModelInferRequest(inputs=[tensor])
 
 
 def test_raw_contents_are_one_for_each_input() -> None:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import resource
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +22,7 @@ from interlock_server.worker.servable import Servable
 from onnx import helper
 
 from tests import models
+from tests.support import eventually
 from tests.unit.server.builders import signature, version_spec
 
 
@@ -96,6 +100,30 @@ def test_golden_samples_that_lack_a_tensor_fail_the_version_and_not_the_loader(e
     servable = loaded(engine, version_spec(tmp_path, golden=golden))
     assert servable.state is ServableState.FAILED
     assert "other" in servable.reason or "'x'" in servable.reason
+
+
+def test_a_version_whose_threads_cannot_be_started_fails_and_the_next_one_is_loaded(
+    engine: Engine, tmp_path: Path
+) -> None:
+    spec = version_spec(tmp_path, config=ServingConfig(instances=8))
+    loader = Loader(engine)
+    threads = threading.active_count()
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    threading.stack_size(1 << 29)
+    resource.setrlimit(resource.RLIMIT_AS, (used + (3 << 29), before[1]))
+    try:
+        failing = Servable(spec)
+        loader.load(failing)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+        threading.stack_size(0)
+    assert (failing.state, failing.reason) == (ServableState.FAILED, "RuntimeError: can't start new thread")
+    eventually(lambda: threading.active_count() <= threads, "those that were started have ended")
+    working = Servable(spec)
+    loader.load(working)
+    assert working.state is ServableState.READY
+    working.drain(1.0)
 
 
 def test_a_version_dropped_before_its_turn_is_left_alone(engine: Engine, tmp_path: Path) -> None:

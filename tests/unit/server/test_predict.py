@@ -25,8 +25,9 @@ from interlock.errors import (
 from interlock.model import ServableState, ServingConfig
 from interlock.protocols.open_inference_pb2 import InferParameter, ModelInferRequest, ModelInferResponse
 from interlock.types import DType, ModelRef, Signature, TensorSpec
+from interlock_server.snapshot import VersionKey
 from interlock_server.worker.catalog import Catalog
-from interlock_server.worker.metrics import WorkerMetrics
+from interlock_server.worker.metrics import MOST_PAST, WorkerMetrics
 from interlock_server.worker.predict import Predictor
 from interlock_server.worker.shared_memory import SharedMemory
 from interlock_server.worker.tracing import Tracer
@@ -34,7 +35,15 @@ from onnx import helper
 
 from tests import models
 from tests.support import eventually
-from tests.unit.server.builders import RecordingCall, route, signature, snapshot, version_spec
+from tests.unit.server.builders import (
+    RecordingCall,
+    bare_spec,
+    route,
+    servable_in,
+    signature,
+    snapshot,
+    version_spec,
+)
 
 Tensor = ModelInferRequest.InferInputTensor
 Output = ModelInferRequest.InferRequestedOutputTensor
@@ -272,6 +281,18 @@ def test_requests_of_a_known_form_are_counted_of_a_version_that_was_loaded_again
     assert catalog.resolve(ModelRef("m")).servable is not before
     answer(predict(asking()))
     assert metrics.answered()[spec.key].by_alias == {"stable": 2}
+
+
+def test_counts_of_the_last_versions_that_were_unloaded_are_kept_and_of_no_more(metrics: WorkerMetrics) -> None:
+    for version in range(1, MOST_PAST + 11):
+        metrics.watch(servable_in(ServableState.UNLOADED, bare_spec(version)))
+        metrics.failed("m", str(version), "stable", "INTERNAL")
+        metrics.refused("m", str(version), "QUEUE_FULL")
+        metrics.non_finite(VersionKey("m", version), "input")
+    kept = range(11, MOST_PAST + 11)
+    assert sorted(key.version for key in metrics.answered()) == [*kept]
+    for counts in (metrics.failures(), metrics.refusals(), metrics.non_finites()):
+        assert sorted(int(key[1]) for key in counts) == [*kept]
 
 
 def test_every_outcome_is_counted(catalog: Catalog, metrics: WorkerMetrics, predict: Predict, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -257,6 +258,44 @@ def test_a_child_ends_with_its_supervisor() -> None:
             return True
 
     eventually(ended, "the child is gone")
+
+
+SUPERVISOR = """
+import json, os, sys
+from interlock_server.process import logs
+from interlock_server.process.boot import Boot
+from interlock_server.process.child import Child
+from interlock_server.process.reload import Launch
+from interlock_server.process.supervisor import Supervisor
+
+sys.executable, runtime_dir = sys.argv[1:]
+settings = json.dumps({"drain_grace_s": 0, "hang_s": 60, "log_level": "info"})
+logs.configure("supervisor", "info", "text")
+boot = Boot(settings, runtime_dir, "", "", "", supervisor=os.getpid())
+children = [Child("zen", "this", boot), Child("beating", "this", boot, beats=True)]
+sys.exit(Supervisor(children, settings, Launch(), runtime_dir).run())
+"""
+"""Its children say what their module has in store, and end."""
+
+
+def test_a_supervisor_outlives_that_nothing_can_be_started_and_tries_again(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    command = [sys.executable, "-c", SUPERVISOR, str(python), str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as supervisor:
+        assert supervisor.stdout is not None and supervisor.stderr is not None
+        try:
+            said = [supervisor.stderr.readline() for _ in range(6)]
+            assert all("cannot be started" in line and "No such file" in line for line in said), said
+            descriptors = len(list(Path(f"/proc/{supervisor.pid}/fd").iterdir()))
+            supervisor.send_signal(signal.SIGHUP)
+            while "SIGHUP: the settings stay as they were" not in (line := supervisor.stderr.readline()):
+                assert "cannot be started" in line
+            assert len(list(Path(f"/proc/{supervisor.pid}/fd").iterdir())) == descriptors
+            python.symlink_to(sys.executable)
+            assert supervisor.stdout.readline() == "The Zen of Python, by Tim Peters\n"
+        finally:
+            supervisor.kill()
+            supervisor.communicate(timeout=60)
 
 
 def test_workers_sockets_lie_in_the_runtime_directory() -> None:

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import tracemalloc
 from collections.abc import AsyncIterator
 
 import grpc
 import grpc.aio
 import pytest
-from interlock.errors import GenerationConflict, InterlockError, InternalError
-from interlock.status import from_wire
+from interlock.errors import GenerationConflict, InterlockError, InternalError, InvalidArgument, Violation
+from interlock.status import DETAILS_KEY, MAX_DETAILS, MAX_MESSAGE, from_wire, to_wire
 from interlock_server.rpc.errors import Context, streaming, unary
 
 SERVICE = "test.Errors"
@@ -124,3 +125,18 @@ async def test_a_cancelled_call_is_no_fault(
         await task
     assert await call(channel, "One", b"after") == [b"after"]
     assert not [record for record in caplog.records if record.name == "interlock.faults"]
+
+
+def test_what_is_kept_of_refusals_is_short_however_long_the_words_of_their_callers_are() -> None:
+    tracemalloc.start()
+    try:
+        for index in range(20):
+            words = f"{index:0100000}"
+            violations = [Violation(words, words)] * 100
+            wire = to_wire(InvalidArgument(words, violations=violations, facts={"words": words}))
+            assert len(wire.message) <= MAX_MESSAGE
+            assert len(dict(wire.trailing)[DETAILS_KEY]) <= MAX_DETAILS
+        kept_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept_bytes < 1_000_000, "20 refusals of 100 kB each"

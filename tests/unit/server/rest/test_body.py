@@ -221,7 +221,7 @@ async def test_a_caller_that_goes_away_ends_the_call(echo: Echo) -> None:
     rest.close()
 
 
-@pytest.mark.parametrize("length", ["-1", "5", "1.0", "", "\u0661", "9" * 500, " 2", "0x2"])
+@pytest.mark.parametrize("length", ["-1", "5", "1.0", "", "\u0661", "9" * 500, "0" * 5000, " 2", "0x2"])
 def test_a_wrong_header_length_is_refused(length: str) -> None:
     with pytest.raises(InvalidArgument, match="Inference-Header-Content-Length"):
         split(b"{}ab", length, 100)
