@@ -21,9 +21,10 @@ from interlock_server.front.limits import WALL
 from interlock_server.front.seam import Front
 from interlock_server.process.boot import switch_socket
 from interlock_server.rpc.errors import streaming, unary
+from interlock_server.snapshot import VersionSpec
 from interlock_server.snapshot_wire import SnapshotReader, spec_value
 from interlock_server.vitals import Vitals, vitals_message
-from interlock_server.worker.catalog import Catalog
+from interlock_server.worker.catalog import NOT_WANTED, Catalog, Prepared
 from interlock_server.worker.health import Health
 from interlock_server.worker.inference import InferenceHandler
 from interlock_server.worker.methods import Methods
@@ -79,12 +80,29 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
     ) -> AsyncIterator[worker_pb2.PrepareResponse]:
         """Load a version and say how it ended."""
         yield worker_pb2.PrepareResponse(state=admin_pb2.SERVABLE_STATE_LOADING)
-        prepared = await asyncio.to_thread(
-            self._catalog.prepare, spec_value(request.spec), self._prepare_timeout_s, if_kept=request.if_kept
-        )
+        prepared = await self._prepare(spec_value(request.spec), if_kept=request.if_kept)
         yield worker_pb2.PrepareResponse(
             state=_state(prepared.state), reason=prepared.reason, resident=prepared.resident, load_s=prepared.load_s
         )
+
+    async def _prepare(self, spec: VersionSpec, *, if_kept: bool) -> Prepared:
+        """Wait on the loop: versions that many calls wait for would take every thread that draining needs."""
+        preparing = self._catalog.begin(spec, if_kept=if_kept)
+        if preparing is None:
+            return NOT_WANTED
+        loop, settled = asyncio.get_running_loop(), asyncio.Event()
+
+        def tell() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended before the load
+                loop.call_soon_threadsafe(settled.set)
+
+        preparing.servable.when_settled(tell)
+        try:
+            async with asyncio.timeout(self._prepare_timeout_s):
+                await settled.wait()
+        except TimeoutError:
+            raise preparing.late(self._prepare_timeout_s) from None
+        return preparing.ended()
 
     @unary
     async def Report(

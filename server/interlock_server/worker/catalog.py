@@ -50,6 +50,25 @@ class Prepared:
 
 
 @dataclass(frozen=True, slots=True)
+class Preparing:
+    """A version that is being prepared, or is ready already."""
+
+    servable: Servable
+    resident: bool
+
+    def ended(self) -> Prepared:
+        """Return what became of it, once it is settled."""
+        return Prepared(self.servable.state, self.servable.reason, self.resident, self.servable.load_s)
+
+    def late(self, timeout_s: float) -> NotReady:
+        """Say that it took too long."""
+        return NotReady(f"{self.servable.spec.key} was not loaded within {timeout_s:g} s (setting prepare_timeout_s)")
+
+
+NOT_WANTED: Final = Prepared(ServableState.UNLOADED, "it is not wanted any more", resident=False, load_s=0.0)
+
+
+@dataclass(frozen=True, slots=True)
 class _Dropped:
     """A servable that nothing leads to any more."""
 
@@ -188,22 +207,29 @@ class Catalog:
         return applied
 
     def prepare(self, spec: VersionSpec, timeout_s: float, *, if_kept: bool = False) -> Prepared:
-        """Load a version without routing to it; blocks until it is READY or FAILED, raises NotReady after the timeout.
+        """Prepare a version as `begin` does; blocks until it is READY or FAILED, raises NotReady after the timeout."""
+        preparing = self.begin(spec, if_kept=if_kept)
+        if preparing is None:
+            return NOT_WANTED
+        if not preparing.servable.wait_settled(timeout_s):
+            raise preparing.late(timeout_s)
+        return preparing.ended()
+
+    def begin(self, spec: VersionSpec, *, if_kept: bool = False) -> Preparing | None:
+        """Have a version loaded without routing to it.
 
         A version that FAILED before is loaded afresh. It stays until a snapshot comes that does not keep it. With
-        `if_kept` one that the current snapshot does not keep is left alone: UNLOADED.
+        `if_kept` one that the current snapshot does not keep is left alone: None.
         """
         with self._lock:
             if if_kept and not self._keeps(spec.key):
-                return Prepared(ServableState.UNLOADED, "it is not wanted any more", resident=False, load_s=0.0)
+                return None
             servable = self._servables.get(spec.key)
             resident = servable is not None and servable.state is ServableState.READY
             if servable is None or servable.state is ServableState.FAILED:
                 servable = self._add(spec)
                 self._table = self._build(self._snapshot) if self._snapshot else RouteTable.build((), self._servables)
-        if not servable.wait_settled(timeout_s):
-            raise NotReady(f"{spec.key} was not loaded within {timeout_s:g} s (setting prepare_timeout_s)")
-        return Prepared(servable.state, servable.reason, resident, servable.load_s)
+        return Preparing(servable, resident)
 
     def drain_all(self) -> None:
         """Drain every servable; returns when they are unloaded or the grace is over."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from interlock.model import LoadedFrom, ServableState, ServableStatus
@@ -46,6 +46,7 @@ class Servable:
         self._in_flight = 0
         self._lock = threading.Lock()
         self._settled = threading.Event()
+        self._on_settled: list[Callable[[], None]] = []
         self._idle = threading.Event()
         self.load_s = 0.0
         self.provider = ""
@@ -80,8 +81,7 @@ class Servable:
                 self._batcher = batcher
             if to is ServableState.DRAINING and self._in_flight == 0:
                 self._idle.set()
-        if self.settled:
-            self._settled.set()
+        self._tell_if_settled()
 
     def advance(self, start: ServableState, to: ServableState) -> bool:
         """Take one step if the state is still `start`; False if another thread was first."""
@@ -89,9 +89,25 @@ class Servable:
             if self._state is not start or to not in _NEXT[start]:
                 return False
             self._state = to
-        if self.settled:
-            self._settled.set()
+        self._tell_if_settled()
         return True
+
+    def _tell_if_settled(self) -> None:
+        with self._lock:
+            if not self.settled:
+                return
+            self._settled.set()
+            told, self._on_settled = self._on_settled, []
+        for callback in told:
+            callback()
+
+    def when_settled(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once loading has ended, at once if it has, on the thread that ended it; it must not raise."""
+        with self._lock:
+            if not self._settled.is_set():
+                self._on_settled.append(callback)
+                return
+        callback()
 
     def wait_settled(self, timeout_s: float) -> bool:
         """Wait until loading has ended; False if it took longer."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import stat
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from interlock_server.worker.metrics import WorkerMetrics
 
 from tests.support import eventually_async
 from tests.unit.server.builders import snapshot, version_spec
+from tests.unit.server.test_catalog import let_go, stuck_spec
 
 
 @pytest.fixture
@@ -79,3 +82,21 @@ async def test_what_is_no_snapshot_is_refused(path: str) -> None:
         apply: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/interlock.v1.WorkerService/Apply")
         with pytest.raises(grpc.aio.AioRpcError, match="INVALID_ARGUMENT"):
             await apply(b"\xff\xff", timeout=60)
+
+
+async def test_versions_that_are_prepared_take_no_thread_from_what_has_to_be_done_besides(
+    link: WorkerLink, catalog: Catalog, tmp_path: Path
+) -> None:
+    threads = min(32, (os.cpu_count() or 1) + 4)  # of a loop's own executor
+    stuck = [stuck_spec(tmp_path, version) for version in range(1, threads + 2)]
+    preparing = [asyncio.create_task(link.prepare(spec, 60.0)) for spec in stuck]
+    await eventually_async(lambda: len(catalog.servables()) == len(stuck), "all of them are begun")
+    assert await asyncio.to_thread(lambda: "done") == "done"
+    assert not any(each.done() for each in preparing)
+    preparing[-1].cancel()  # a rollback was more important
+    letting = [threading.Thread(target=let_go, args=(spec,)) for spec in stuck]
+    for each in letting:
+        each.start()
+    ended = await asyncio.gather(*preparing[:-1])
+    await eventually_async(lambda: not any(each.is_alive() for each in letting), "all of them were let go")
+    assert all(not each.ready and each.reason for each in ended)
