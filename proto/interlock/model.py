@@ -97,7 +97,7 @@ class Version:
     tags: Mapping[str, str]
     created_at: datetime
     created_by: str
-    report_json: str
+    report_json: str = field(repr=False)
     """What the model tool measured and decided, as canonical JSON."""
     aliases: tuple[str, ...] = ()
     pinned: bool = False

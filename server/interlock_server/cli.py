@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -18,7 +19,7 @@ from interlock_server.floors import FLOORS, check_floors
 from interlock_server.ground import check_ground
 from interlock_server.process.boot import open_missing_streams
 from interlock_server.process.reload import Launch
-from interlock_server.settings import Settings
+from interlock_server.settings import Settings, meant
 
 _ENGINES: Final = (
     "onnxruntime",
@@ -31,6 +32,11 @@ _ENGINES: Final = (
     "ort-nightly-gpu",
 )
 """Distributions that bring the package onnxruntime."""
+_PREFIX: Final = "INTERLOCK_"
+_CALLERS: Final = frozenset(
+    ("server", "admin", "tls", "tls_ca", "tls_name", "client_cert", "client_key", "token", "token_file", "debug")
+)
+"""Variables with our prefix that are for who calls a server; the same environment may have both."""
 
 
 @click.command()
@@ -56,6 +62,8 @@ def serve(config: Path | None, **flags: str | int | float | bool | Path | None) 
     given = {name: value for name, value in flags.items() if value is not None}
     settings = Settings.load({**given}, config)
     check_engine()
+    for remark in strange_variables(os.environ):
+        click.echo(f"interlock: {remark}", err=True)
     if settings.database_file is not None:
         warning = check_ground(settings.database_file, allowed=settings.allow_network_filesystem)
         if warning:
@@ -73,6 +81,17 @@ def serve(config: Path | None, **flags: str | int | float | bool | Path | None) 
     os.set_inheritable(handed, True)
     # The supervisor must be small and import nothing that can fail: a fresh interpreter takes this process's place.
     os.execv(sys.executable, [sys.executable, "-m", "interlock_server.process.supervisor", str(handed)])
+
+
+def strange_variables(environment: Mapping[str, str]) -> Sequence[str]:
+    """Return a remark on each variable that looks like a setting and is none: it would be left out in silence."""
+    names = sorted(name for name in environment if name.startswith(_PREFIX))
+    fields = {name: name.removeprefix(_PREFIX).lower() for name in names}
+    return [
+        f"the variable {name} is no setting, and changes nothing{meant(field)}"
+        for name, field in fields.items()
+        if field not in Settings.model_fields and field not in _CALLERS
+    ]
 
 
 def check_engine() -> None:

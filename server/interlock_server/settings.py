@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 from pathlib import Path
 from typing import Literal, Self
@@ -252,6 +253,10 @@ class Settings(BaseSettings):
                 f"artifacts is {self.artifacts!r}, but this release keeps blobs in a directory; name one that every "
                 "replica can reach"
             )
+        ports: dict[int, str] = {}
+        for name, port in (("grpc", self.grpc_port), ("http", self.http_port), ("admin", self.admin_port)):
+            if port and ports.setdefault(port, name) != name:
+                raise ValueError(f"{ports[port]}_port and {name}_port are both {port}; each needs one of its own")
         if self.workers > 1 and self.providers == "cuda":
             raise ValueError(
                 f"workers is {self.workers} and providers is 'cuda', but every worker would put its own copy of each "
@@ -405,11 +410,17 @@ class Settings(BaseSettings):
         return cls.model_validate(merged.model_dump())
 
 
+def meant(name: str) -> str:
+    """Return a question about the setting that is called nearly so; "" where none is."""
+    near = difflib.get_close_matches(name.lower(), Settings.model_fields, n=1, cutoff=0.8)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
 def _explain(item: ErrorDetails) -> str:
     """Say what is wrong with which setting, and with which value."""
     name = ".".join(map(str, item["loc"]))
     if item["type"] == "extra_forbidden":
-        return f"there is no setting {name!r}"
+        return f"there is no setting {name!r}{meant(name)}"
     if not name:  # our own check, over several settings, whose message names them
         return item["msg"].removeprefix("Value error, ")
     return f"{name} is {str(item['input'])[:200]!r}: {item['msg']}"

@@ -111,7 +111,7 @@ def test_lists_go_on_working_over_a_switch_that_changes_the_datatype(
         admin.register("retyped", models.write(tmp_path / f"{index}.onnx", models.identity(dtype)))
     admin.promote("retyped", 1)
     assert client.infer("retyped", {"x": [[1, 2]]})["y"].dtype == np.float32
-    with pytest.raises(IncompatibleSignature, match="--allow-breaking"):
+    with pytest.raises(IncompatibleSignature, match="--allow-breaking, allow_breaking=True"):
         admin.promote("retyped", 2)
     assert admin.promote("retyped", 2, allow_breaking=True).breaking
     assert client.infer("retyped", {"x": [[1, 2]]})["y"].dtype == np.int64

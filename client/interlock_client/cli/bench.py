@@ -150,6 +150,7 @@ def bench(
         found = run(settings, progress)
     if html is not None:
         printing.write_text(html, page(found))
+        printing.print_note(f"wrote {html}")
     if output == "json":
         printing.print_json(found)
     else:

@@ -28,6 +28,7 @@ def diff(
         found = admin.diff(model, before, after)
     if html is not None:
         printing.write_text(html, page(found))
+        printing.print_note(f"wrote {html}")
     if output == "json":
         printing.print_json(found)
     else:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from interlock.quantization import Form
+from interlock.types import STABLE
 from rich.console import RenderableType
 
 from interlock_client import (
@@ -226,7 +227,8 @@ def switch(done: Switch) -> RenderableType:
     if not done.dry_run:
         lines[0] += f", committed in {done.commit_s * 1000:.1f} ms, generation {done.generation}"
     if done.stack:
-        lines.append(f"`interlock rollback` goes back to version {done.stack[-1]}")
+        alias = "" if done.alias == STABLE else f" --alias {done.alias}"
+        lines.append(f"`interlock rollback {done.model}{alias}` goes back to version {done.stack[-1]}")
     if done.breaking:
         lines.append(f"breaks callers: {'; '.join(done.breaking)}")
     if done.late:

@@ -68,6 +68,12 @@ def explain(error: BaseException, example: Example) -> Blame:
     if frozen:
         return Blame(_frozen(frozen, example), None)
     place = next((line for each in reversed(chain) if (line := _place(each.__traceback__))), None)
+    if any(_is_packed(each.__traceback__) for each in chain):
+        return Blame(
+            "packed sequences have no ONNX form: run the layer on the padded batch, and mask what comes after each "
+            "sequence's end",
+            place,
+        )
     if _DATA_DEPENDENT.search(f"{type(root).__name__} {text}"):
         return Blame(
             "its control flow depends on the values of a tensor, and one graph holds one way only: "
@@ -117,6 +123,17 @@ def _at(frame: FrameType, line: int) -> Place:
     module = frame.f_locals.get("self")
     owner = f"{type(module).__name__}." if frame.f_code.co_name == "forward" and module is not None else ""
     return Place(_shown(summary.filename), line, f"{owner}{summary.name}", summary.line or "")
+
+
+def _is_packed(trace: TracebackType | None) -> bool:
+    """Return whether it broke where a sequence is packed, unpacked, or read packed by a recurrent layer."""
+    from torch.nn.utils.rnn import PackedSequence
+
+    return any(
+        frame.f_code.co_name in ("pack_padded_sequence", "pad_packed_sequence")
+        or any(isinstance(value, PackedSequence) for value in list(frame.f_locals.values()))
+        for frame, _ in traceback.walk_tb(trace)
+    )
 
 
 def _node(trace: TracebackType | None) -> fx.Node | None:

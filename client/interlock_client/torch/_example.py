@@ -22,8 +22,8 @@ LENGTH: Final = "length"
 
 Tensors = Mapping[str, "Tensor"]
 """Inputs by name."""
-Dynamic = Mapping[str, Mapping[int, "str | Dim"]]
-"""By input: axis → symbol, or torch's own Dim, whose name counts."""
+Dynamic = Mapping[str, Mapping[int, "str | Dim | None"]]
+"""By input: axis → symbol, or torch's own Dim, whose name counts, or None for an axis that is fixed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,7 @@ def read(
     """Name the example inputs and settle their dynamic axes; raises InvalidArgument.
 
     Without `dynamic`, the first axis is the batch, and any other axis in which one of `others` differs is dynamic too.
+    The first axis is the batch also where `dynamic` names other axes only.
     """
     import torch
 
@@ -69,6 +70,8 @@ def read(
     if isinstance(inputs, Mapping):
         tensors = dict(inputs)
         by_keyword = set(tensors) <= set(parameters)
+        if not by_keyword:
+            _refuse_other_places(list(tensors), parameters)
     else:
         listed = [inputs] if isinstance(inputs, torch.Tensor) else list(inputs)
         names = parameters[: len(listed)] + [f"input_{index}" for index in range(len(parameters), len(listed))]
@@ -77,7 +80,9 @@ def read(
         raise InvalidArgument("an export needs at least one example input, for its shape and for the parity check")
     for name, tensor in tensors.items():
         if not isinstance(tensor, torch.Tensor):
-            raise InvalidArgument(f"example input {name!r} is a {type(tensor).__name__}, not a torch.Tensor")
+            raise InvalidArgument(
+                f"example input {name!r} is a {type(tensor).__name__}, not a torch.Tensor; torch.as_tensor makes one"
+            )
         if tensor.dtype is torch.bfloat16 or tensor.is_complex():
             raise ExportRefused(
                 f"example input {name!r} is {tensor.dtype}, which ONNX Runtime on a CPU cannot take: "
@@ -88,6 +93,17 @@ def read(
     axes = _seen(tensors, others) if dynamic is None else _dynamic(tensors, dynamic)
     example = Example({name: tensor.detach() for name, tensor in tensors.items()}, by_keyword, axes)
     return _at_least_two_rows(example)
+
+
+def _refuse_other_places(names: Sequence[str], parameters: Sequence[str]) -> None:
+    """Refuse a name that some parameter has, in the place of another: the others are not in the order of `forward`."""
+    for place, name in enumerate(names):
+        if name in parameters and parameters.index(name) != place:
+            strange = ", ".join(repr(each) for each in names if each not in parameters)
+            raise InvalidArgument(
+                f"`forward` takes {', '.join(parameters)}, and no {strange}; so inputs are given to it in order, in "
+                f"which {name!r} comes as number {place + 1}: correct the name, or put them in the order of `forward`"
+            )
 
 
 def _parameters(model: nn.Module) -> list[str]:
@@ -115,9 +131,11 @@ def _dynamic(tensors: Tensors, dynamic: Dynamic) -> Mapping[str, Mapping[int, st
         if name not in tensors:
             raise InvalidArgument(f"dynamic names {name!r}, which is none of the inputs {', '.join(tensors)}")
         for axis, given in axes.items():
-            symbol = _symbol(given)
             if not 0 <= axis < tensors[name].ndim:
                 raise InvalidArgument(f"input {name!r} has {tensors[name].ndim} dimensions, none numbered {axis}")
+            if given is None:
+                continue
+            symbol = _symbol(given)
             if not symbol.isidentifier():
                 raise InvalidArgument(f"{symbol!r} cannot name a dimension: use a Python identifier, such as 'batch'")
             size = tensors[name].shape[axis]
@@ -126,7 +144,14 @@ def _dynamic(tensors: Tensors, dynamic: Dynamic) -> Mapping[str, Mapping[int, st
                     f"dimension {symbol!r} is {sizes[symbol]} in one input and {size} in {name!r}; "
                     "give them different names"
                 )
-    return {name: {axis: _symbol(given) for axis, given in axes.items()} for name, axes in dynamic.items() if axes}
+    stated = {
+        name: {axis: _symbol(given) for axis, given in axes.items() if given is not None}
+        for name, axes in dynamic.items()
+    }
+    if dynamic and not any(0 in axes for axes in dynamic.values()):
+        batch = {0: BATCH}
+        stated = {name: (batch if tensor.ndim else {}) | stated.get(name, {}) for name, tensor in tensors.items()}
+    return {name: axes for name, axes in stated.items() if axes}
 
 
 def _symbol(given: str | Dim) -> str:

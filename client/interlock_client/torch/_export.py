@@ -75,7 +75,8 @@ def export(
             are not parameters of `forward` are given to the inputs in order.
         output_names: names for the outputs; by default y, or y0, y1, …, or the keys of a returned dict.
         dynamic: by input, axis → symbol or torch.export.Dim. By default the first axis of every input is `batch`, and
-            every other axis in which one of `samples` differs from `inputs` is dynamic as well.
+            every other axis in which one of `samples` differs from `inputs` is dynamic as well. The batch stays so
+            where `dynamic` says nothing of a first axis; None for a symbol fixes an axis, and {} all of them.
         samples: more real inputs by name, which are compared and kept in the golden file as they are.
         tolerances: by provider ("CPU", "CUDA"); by default what fits the narrowest datatype.
         batch_sizes: batches that are compared, made of the example's rows.
@@ -137,7 +138,7 @@ def export(
 def _refuse_training(model: nn.Module) -> None:
     training = [name or type(model).__name__ for name, module in model.named_modules() if module.training]
     if training:
-        more = f" and {len(training) - 1} more" if len(training) > 1 else ""
+        more = f" (and {len(training) - 1} more of its modules)" if len(training) > 1 else ""
         raise ExportRefused(
             f"{training[0]}{more} is in training mode: Dropout would stay random and BatchNorm use the batch; "
             "call model.eval() first",
@@ -215,7 +216,7 @@ class _Plan:
                 if variation.demanded:
                     raise ExportRefused(
                         f"the model itself fails on inputs of shape {shapes}: {str(error)[:300]}. "
-                        "If a size is fixed, leave it out of `dynamic`; if all are, pass dynamic={}"
+                        "If the batch is fixed, say so in `dynamic`: {name: {0: None}}, or {} if all sizes are"
                     ) from error
                 tried, why = tried - 1, f"on inputs of shape {shapes}: {str(error)[:300]}"
         if why and not tried:

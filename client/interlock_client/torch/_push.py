@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ def push(
     *,
     admin: str | Admin | None = None,
     promote: bool = False,
+    allow_breaking: bool = False,
     note: str = "",
     tags: Mapping[str, str] | None = None,
     config: ServingConfig | None = None,
@@ -47,6 +49,7 @@ def push(
         inputs: example inputs, as `export` takes them.
         admin: an admin client, or the admin address of a server; INTERLOCK_ADMIN where it is not given.
         promote: also make it what the alias `stable` serves.
+        allow_breaking: promote it although its signature breaks callers of what `stable` serves.
         note: free text, kept with the version.
         tags: more facts to keep with the version, such as the commit and the data that it was trained on.
         config: how it is served; the server's defaults where it is not given.
@@ -76,24 +79,10 @@ def push(
             sizes=sizes,
             opset=opset,
         )
-        if isinstance(admin, Admin):
-            return _register(admin, name, result.model_path, result.golden_path, promote, note, tags, config, sign)
-        with Admin(admin) as own:
-            return _register(own, name, result.model_path, result.golden_path, promote, note, tags, config, sign)
-
-
-def _register(
-    admin: Admin,
-    name: str,
-    model: Path,
-    golden: Path,
-    promote: bool,
-    note: str,
-    tags: Mapping[str, str] | None,
-    config: ServingConfig | None,
-    sign: str | Path | Signer | None,
-) -> Version:
-    version = admin.register(name, model, golden=golden, note=note, tags=tags, config=config, sign=sign)
-    if promote:
-        admin.promote(name, version.version, reason=note)
+        with nullcontext(admin) if isinstance(admin, Admin) else Admin(admin) as known:
+            version = known.register(
+                name, result.model_path, golden=result.golden_path, note=note, tags=tags, config=config, sign=sign
+            )
+            if promote:
+                known.promote(name, version.version, reason=note, allow_breaking=allow_breaking)
     return version

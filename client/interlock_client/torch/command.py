@@ -53,7 +53,10 @@ def export_command(target: str, out: Path, inputs: Sequence[str], samples: Path 
     _needs.require()
     model = _find(target)
     arrays = _made_up(specs) if samples is None else _read_samples(samples, specs)
-    dynamic = {spec.name: {axis: dim for axis, dim in enumerate(spec.shape) if isinstance(dim, str)} for spec in specs}
+    dynamic = {
+        spec.name: {axis: dim if isinstance(dim, str) else None for axis, dim in enumerate(spec.shape)}
+        for spec in specs
+    }
     result = export(model, out, _tensors(arrays), dynamic=dynamic)
     return ExportReport(
         model_path=result.model_path,

@@ -59,7 +59,7 @@ class IncompatibleSignature(FailedPrecondition):
     def __init__(self, model: str, version: int, serving: int, changes: Sequence[str]) -> None:
         super().__init__(
             f"version {version} of {model!r} would break callers of version {serving}: {'; '.join(changes)}. "
-            "If they are ready for it, repeat with --allow-breaking",
+            "If they are ready for it, allow it (--allow-breaking, allow_breaking=True)",
             facts={"model": model, "version": str(version), "serving": str(serving)},
         )
 
@@ -84,9 +84,9 @@ class NotInStack(FailedPrecondition):
 
     def __init__(self, model: str, alias: str, version: int, stack: Sequence[int]) -> None:
         choices = ", ".join(map(str, reversed(stack))) or "nothing"
+        way = f"it can be rolled back to {choices}" if stack else "it has served nothing before what it serves now"
         super().__init__(
-            f"version {version} is not in the stack of alias {alias!r} of {model!r}; "
-            f"it can be rolled back to {choices}",
+            f"version {version} is not in the stack of alias {alias!r} of {model!r}; {way}",
             facts={"model": model, "alias": alias, "version": str(version), "stack": choices},
         )
 

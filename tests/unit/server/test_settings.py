@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from interlock.errors import StartupRefused
 from interlock_server.certificates import CertificateFiles
-from interlock_server.cli import check_engine, serve
+from interlock_server.cli import check_engine, serve, strange_variables
 from interlock_server.settings import Settings
 
 
@@ -98,12 +98,23 @@ def test_each_source_gives_what_the_others_leave_open(monkeypatch: pytest.Monkey
         ({"prepare_timeout_s": float("nan")}, "prepare_timeout_s is 'nan'"),
         ({"max_message_bytes": 1000}, "max_message_bytes"),
         ({"log_level": "loud"}, "log_level"),
-        ({"no_such": 1}, "there is no setting 'no_such'"),
+        ({"no_such": 1}, "there is no setting 'no_such'$"),
+        ({"keep_dept": 1}, "there is no setting 'keep_dept'; did you mean 'keep_depth'?"),
+        ({"grpc_port": 9000, "admin_port": 9000}, "grpc_port and admin_port are both 9000"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(flags: dict[str, object], why: str) -> None:
     with pytest.raises(StartupRefused, match=why):
         Settings.load(flags, None)
+
+
+def test_a_variable_that_is_no_setting_is_remarked_on() -> None:
+    environment = {"INTERLOCK_REQUIRE_APPROVAL": "m:stable", "INTERLOCK_ZZ": "", "INTERLOCK_DATA": "d", "HOME": "h"}
+    environment |= {"INTERLOCK_SERVER": "a:1", "INTERLOCK_TOKEN_FILE": "t"}
+    assert strange_variables(environment) == [
+        "the variable INTERLOCK_REQUIRE_APPROVAL is no setting, and changes nothing; did you mean 'require_approvals'?",
+        "the variable INTERLOCK_ZZ is no setting, and changes nothing",
+    ]
 
 
 def test_every_wrong_value_is_told_at_once(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:

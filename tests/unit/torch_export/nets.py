@@ -103,6 +103,20 @@ class Stateful(nn.Module):
         return found
 
 
+class Packed(nn.Module):
+    """Reads sequences that it packs, which ONNX has no form for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell = nn.LSTM(4, 3, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        lengths = torch.full((x.shape[0],), x.shape[1])
+        packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True)
+        last: Tensor = self.cell(packed)[1][0]
+        return last[0]
+
+
 class Deaf(nn.Module):
     """Takes an input that it does not use."""
 

@@ -97,6 +97,20 @@ def test_a_model_of_a_fixed_batch_is_exported_with_no_dynamic_axes(tmp_path: Pat
     assert shapes(result.model_path)["x"] == [2, 8]
 
 
+@pytest.mark.parametrize(
+    ("dynamic", "shape"),
+    [
+        ({"tokens": {1: "length"}}, ["batch", "length", 4]),
+        ({"tokens": {0: None, 1: "length"}}, [3, "length", 4]),
+    ],
+)
+def test_the_batch_stays_dynamic_unless_it_is_said_to_be_fixed(
+    tmp_path: Path, dynamic: dict[str, dict[int, str | None]], shape: list[object]
+) -> None:
+    result = export(nets.seeded(nets.Reader, nn.LSTM), tmp_path / "m.onnx", tokens(3, 5), dynamic=dynamic)
+    assert shapes(result.model_path)["tokens"] == shape
+
+
 def test_training_mode_is_refused_before_anything_is_done(tmp_path: Path) -> None:
     model = nets.Mlp().eval()
     model.layers[2].train()
@@ -142,7 +156,7 @@ def test_bfloat16_at_the_edge_is_refused(tmp_path: Path) -> None:
     ("arguments", "words"),
     [
         ({"inputs": {}}, "at least one example input"),
-        ({"inputs": {"x": [1.0]}}, "is a list, not a torch.Tensor"),
+        ({"inputs": {"x": [1.0]}}, "is a list, not a torch.Tensor; torch.as_tensor makes one"),
         ({"inputs": torch.zeros(0, 8)}, "is empty"),
         ({"dynamic": {"z": {0: "batch"}}}, "'z', which is none of the inputs x"),
         ({"dynamic": {"x": {2: "batch"}}}, "none numbered 2"),
@@ -212,7 +226,7 @@ def test_outputs_that_are_no_tensors_are_refused(tmp_path: Path) -> None:
 
 def test_a_batch_that_the_module_itself_cannot_take_is_named(tmp_path: Path) -> None:
     with pytest.raises(
-        ExportRefused, match=r"the model itself fails on inputs of shape \{'x': \[1, 8\]\}.*dynamic=\{\}"
+        ExportRefused, match=r"the model itself fails on inputs of shape \{'x': \[1, 8\]\}.*\{name: \{0: None\}\}"
     ):
         export(nets.Evens().eval(), tmp_path / "m.onnx", torch.randn(2, 8))
 

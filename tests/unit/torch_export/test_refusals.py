@@ -49,6 +49,18 @@ def test_an_operator_without_an_onnx_form_is_named_with_its_line(tmp_path: Path,
     assert error.facts["operator"] == "prims.bessel_j0"
 
 
+def test_a_packed_sequence_is_named_with_what_to_do_instead(tmp_path: Path) -> None:
+    error = refused(nets.Packed(), tmp_path, torch.ones(2, 5, 4))
+    assert "packed sequences have no ONNX form" in error.message and "mask" in error.message
+    assert line_of(nets.Packed, "self.cell(packed)") in error.message
+
+
+def test_a_mistyped_name_that_would_shift_the_inputs_is_refused(tmp_path: Path) -> None:
+    inputs = {"ignored": torch.ones(2, 3), "X": torch.ones(2, 8)}
+    with pytest.raises(InvalidArgument, match=r"takes x, ignored, and no 'X'.*'ignored' comes as number 1"):
+        export(nets.Deaf().eval(), tmp_path / "m.onnx", inputs)
+
+
 def test_a_size_that_the_model_fixes_is_named(tmp_path: Path) -> None:
     error = refused(nets.TwoRows(), tmp_path, torch.ones(2, 8), batch_sizes=[2])
     assert "dimension 0 of input 'x' (batch) is to be dynamic, but the model fixes it at 2" in error.message

@@ -42,7 +42,7 @@ from tests.unit.client.scripted import ScriptedServer, a_version
             [
                 "digits:stable moved from version 2 to version 3 (was loaded already), committed in 3.1 ms",
                 "generation 4",
-                "`interlock rollback` goes back to version 2",
+                "`interlock rollback digits` goes back to version 2",
             ],
         ),
         (["status"], ["ready", "digits@3", "READY", "12 ms", "worker 1 (pid 43) has nothing loaded", "2 1"]),
