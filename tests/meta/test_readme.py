@@ -107,12 +107,12 @@ def _flowers(server: Server, tmp_path: Path, versions: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "page",
-    ["docs/guide/sdk.md", "docs/guide/export.md", "docs/guide/history.md", "docs/guide/diff.md", "docs/errors.md"],
+    "pages",
+    [("guide/export.md",), ("guide/sdk.md", "guide/history.md", "guide/diff.md", "errors.md", "guide/moving.md")],
 )
-def test_python_of_a_guide_runs(run: Run, server: Server, tmp_path: Path, page: str) -> None:
+def test_python_of_the_guides_runs(run: Run, server: Server, tmp_path: Path, pages: tuple[str, ...]) -> None:
     _flowers(server, tmp_path, versions=1)
-    run("python", "-c", "\n\n".join(_python(page, server)))
+    run("python", "-c", "\n\n".join(block for page in pages for block in _python(f"docs/{page}", server)))
 
 
 def test_the_guide_to_quantizing_runs(run: Run, server: Server, tmp_path: Path) -> None:

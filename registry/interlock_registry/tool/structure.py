@@ -57,19 +57,20 @@ def parse(path: Path) -> ModelProto:
     """Read an ONNX file without its external data; raises InvalidModel."""
     size = path.stat().st_size
     if size == 0:
-        raise InvalidModel(f"{path.name} is empty; {_ADVICE}", check="format")
-    check_graph_size(path.name, size)
+        raise InvalidModel(f"the model file is empty; {_ADVICE}", check="format")
+    check_graph_size("the model file", size)
     data = path.read_bytes()
     try:
         model = onnx.load_model_from_string(data)
     except DecodeError as error:
-        raise InvalidModel(f"{path.name} is not a whole ONNX model: it {_looks_like(data)}", check="format") from error
+        why = f"the model file is not a whole ONNX model: it {_looks_like(data)}"
+        raise InvalidModel(why, check="format") from error
     if model.ir_version == 0 or not model.HasField("graph"):
-        raise InvalidModel(f"{path.name} is not an ONNX model: it {_looks_like(data)}", check="format")
+        raise InvalidModel(f"the model file is not an ONNX model: it {_looks_like(data)}", check="format")
     broken = not_utf8(model)
     if broken is not None:
         raise InvalidModel(
-            f"{path.name} holds a text that is not UTF-8: {broken}; rename it and save again", check="names"
+            f"the model holds a text that is not UTF-8: {broken}; rename it and save again", check="names"
         )
     return model
 
