@@ -3,7 +3,7 @@
 //   npm install
 //   node client.js MODEL [INFERENCE_ADDRESS] [ADMIN_ADDRESS]
 //
-// MODEL must have two versions at least, that take one FP32 input of two columns. The alias "node" is moved, and removed.
+// MODEL must have two versions at least, that take one FP32 input. The alias "node" is moved, and removed.
 'use strict';
 
 const path = require('node:path');
@@ -32,13 +32,16 @@ function floats(values) {
   return Buffer.from(Float32Array.from(values).buffer);
 }
 
-async function infer(client, model, version, rows) {
+// Asks with 1, 2, 3, … in the shape that the model takes; one row, where it takes any number.
+async function infer(client, model, version) {
   const metadata = await call(client, 'ModelMetadata', { name: model, version });
+  const shape = metadata.inputs[0].shape.map((size) => Math.max(size, 1));
+  const count = shape.reduce((product, size) => product * size, 1);
   const reply = await call(client, 'ModelInfer', {
     model_name: model,
     model_version: version,
-    inputs: [{ name: metadata.inputs[0].name, datatype: 'FP32', shape: [rows.length, rows[0].length] }],
-    raw_input_contents: [floats(rows.flat())],
+    inputs: [{ name: metadata.inputs[0].name, datatype: 'FP32', shape }],
+    raw_input_contents: [floats(Array.from({ length: count }, (_, index) => index + 1))],
   });
   const raw = reply.raw_output_contents[0];
   const bytes = raw.buffer.slice(raw.byteOffset, raw.byteOffset + raw.length); // a Float32Array must be aligned
@@ -63,16 +66,16 @@ async function main(model, inferenceAddress = '127.0.0.1:8001', adminAddress = '
   for (const version of [older, newer]) {
     const { result } = await call(admin, 'Promote', { model, version, alias: ALIAS, options: { reason: 'example' } });
     console.log(`promoted ${result.to_version} (from ${result.from_version}), generation ${result.generation}`);
-    const answer = await infer(client, model, ALIAS, [[1, 2]]);
+    const answer = await infer(client, model, ALIAS);
     console.log(`version ${answer.version} answers ${answer.values}`);
   }
   const { result } = await call(admin, 'Rollback', { model, alias: ALIAS, options: { reason: 'example' } });
-  const answer = await infer(client, model, ALIAS, [[1, 2]]);
+  const answer = await infer(client, model, ALIAS);
   console.log(`rolled back to ${result.to_version}: version ${answer.version} answers ${answer.values}`);
   await call(admin, 'RemoveAlias', { model, alias: ALIAS });
 
   try {
-    await infer(client, model, ALIAS, [[1, 2]]);
+    await infer(client, model, ALIAS);
   } catch (error) {
     console.log(`${grpc.status[error.code]}: ${error.details}`);
   }
