@@ -199,6 +199,7 @@ class AsyncAdmin:
         *,
         overwrite: bool = False,
         external_data: bool = False,
+        golden: str | Path | None = None,
         key: str = "",
         require_signed: bool = False,
         progress: Progress | None = None,
@@ -207,11 +208,13 @@ class AsyncAdmin:
         """Write a version to an ONNX file again: equal answers, not equal bytes.
 
         Over 2 GiB, or with `external_data`, its tensors go to a second file, `path` with ".data" after it. Either file
-        appears whole or not at all. `progress` is called with bytes received and bytes in all; `timeout` is 600 s.
+        appears whole or not at all. `golden` names a file for its golden samples, with which it can be registered
+        elsewhere. `progress` is called with bytes received and bytes in all; `timeout` is 600 s.
 
         Raises:
             ModelNotFound, VersionNotFound, AliasNotFound: there is no such version.
             AlreadyExists: the file is there, and `overwrite` was not asked for.
+            FailedPrecondition: golden samples are asked for, and it has none; or it was deleted.
             DataLoss: the bytes did not arrive whole, or are damaged in the server's store.
             NotTrusted: with `key` (a public key's text, or a file that holds it), the version is not as that key has
                 signed it, which is checked here; with `require_signed`, no signature of it counts with the server.
@@ -223,6 +226,7 @@ class AsyncAdmin:
             overwrite=overwrite,
             external_data=external_data,
             progress=progress,
+            golden=None if golden is None else Path(golden),
             verified=verified,
             require_signed=require_signed,
         )

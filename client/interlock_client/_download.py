@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from interlock import convert
-from interlock.errors import AlreadyExists, DataLoss, InternalError, InvalidArgument, NotTrusted
+from interlock.errors import AlreadyExists, DataLoss, InternalError, InvalidArgument, NotTrusted, Unimplemented
 from interlock.model import FileRole, UploadFile, Version
 from interlock.types import ModelRef
 from interlock.v1 import admin_pb2
@@ -27,7 +27,7 @@ class Pulled:
 
     version: Version
     paths: tuple[Path, ...]
-    """The ONNX file, and where it has one the file of its tensors beside it."""
+    """The ONNX file, where it has one the file of its tensors beside it, and the golden samples if asked for."""
 
 
 class Receiver:
@@ -41,6 +41,7 @@ class Receiver:
         overwrite: bool,
         external_data: bool,
         progress: Progress | None,
+        golden: Path | None = None,
         verified: Version | None = None,
         require_signed: bool = False,
     ) -> None:
@@ -51,17 +52,23 @@ class Receiver:
         if verified is not None:
             ref = ModelRef(verified.model, version=verified.version)
         self.request: Final = admin_pb2.DownloadVersionRequest(
-            ref=str(ref), file_name=path.name, external_data=external_data
+            ref=str(ref), file_name=path.name, external_data=external_data, golden=golden is not None
         )
         self._path: Final = path
+        self._golden: Final = golden
         self._overwrite: Final = overwrite
         self._progress: Final = progress
         self._verified: Final = verified
         self._require_signed: Final = require_signed
         self._pending: Final[list[_Pending]] = []
-        if not path.parent.is_dir():
-            raise InvalidArgument(f"the directory {str(path.parent)!r} is not there; make it, or choose another")
-        self._check_free(path)
+        if golden is not None and verified is not None:
+            raise InvalidArgument("what a key has signed is checked of the model only; pull golden samples without it")
+        if golden in (path, self._data_path()):
+            raise InvalidArgument(f"the model and its golden samples cannot both be written to {str(golden)!r}")
+        for each in (path, *([golden] if golden is not None else [])):
+            if not each.parent.is_dir():
+                raise InvalidArgument(f"the directory {str(each.parent)!r} is not there; make it, or choose another")
+            self._check_free(each)
 
     def take(self, messages: Iterable[admin_pb2.DownloadVersionResponse]) -> Pulled:
         """Write what comes; the files have their names when this returns.
@@ -76,6 +83,8 @@ class Receiver:
         version = convert.from_version(first.header.version)
         self._check_signed(version)
         files = [convert.from_file(each) for each in first.header.files]
+        if self._golden is not None and not any(each.role is FileRole.GOLDEN for each in files):
+            raise Unimplemented("this server is of a release that does not send golden samples back; pull without them")
         try:
             for file in files:
                 self._pending.append(_Pending(self._target(file), file))
@@ -119,8 +128,13 @@ class Receiver:
                 f"{name} has no signature that counts with the server: {why}; nothing was written", facts=facts
             )
 
+    def _data_path(self) -> Path:
+        return self._path.with_name(f"{self._path.name}.data")
+
     def _target(self, file: UploadFile) -> Path:
-        target = self._path if file.role is FileRole.MODEL else self._path.with_name(f"{self._path.name}.data")
+        if file.role is FileRole.GOLDEN and self._golden is not None:
+            return self._golden
+        target = self._path if file.role is FileRole.MODEL else self._data_path()
         if file.name != target.name:
             raise InternalError(f"the server sent a file {file.name[:200]!r} that was not asked for; it is at fault")
         self._check_free(target)

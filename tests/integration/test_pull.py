@@ -16,7 +16,15 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from interlock.errors import AlreadyExists, DataLoss, InvalidArgument, InvalidModel, ModelNotFound, VersionNotFound
+from interlock.errors import (
+    AlreadyExists,
+    DataLoss,
+    FailedPrecondition,
+    InvalidArgument,
+    InvalidModel,
+    ModelNotFound,
+    VersionNotFound,
+)
 from interlock.types import Array
 from interlock.v1 import admin_pb2 as pb
 from interlock.v1 import admin_pb2_grpc
@@ -69,6 +77,21 @@ def split(folder: Path, content: bytes = MODEL) -> Path:
     model = onnx.load_from_string(content)
     onnx.save(model, folder / "m.onnx", save_as_external_data=True, location="w/m.data")
     return folder / "m.onnx"
+
+
+def test_golden_samples_come_back_and_prove_the_version_elsewhere(admin: Admin, tmp_path: Path) -> None:
+    path = models.write(tmp_path / "g.onnx", models.affine())
+    sent = models.affine_golden(tmp_path / "sent.npz")
+    admin.register("proved", path, golden=sent)
+    with pytest.raises(InvalidArgument, match="cannot both be written"):
+        admin.pull("proved@1", tmp_path / "back.onnx", golden=tmp_path / "back.onnx")
+    pulled = admin.pull("proved@1", tmp_path / "back.onnx", golden=tmp_path / "back.npz")
+    assert pulled.paths == (tmp_path / "back.onnx", tmp_path / "back.npz")
+    assert (tmp_path / "back.npz").read_bytes() == sent.read_bytes()
+    assert admin.register("again", pulled.paths[0], golden=pulled.paths[1]).proven
+    with pytest.raises(FailedPrecondition, match="version 1 of 'm' has no golden samples"):
+        admin.pull("m@1", tmp_path / "m.onnx", golden=tmp_path / "m.npz")
+    assert not (tmp_path / "m.onnx").exists() and not (tmp_path / "m.npz").exists()
 
 
 def test_a_version_comes_back_as_one_file_with_the_same_answers(

@@ -138,7 +138,7 @@ def _course(loads: Sequence[LoadResult]) -> str:
 
 def _tail(loads: Sequence[LoadResult]) -> str:
     series = [
-        Series(str(each.load), _colour(index), [(x.at_s, x.p99_s * 1e3) for x in each.timeline if x.rate])
+        Series(str(each.load), _colour(index), [(x.at_s, x.p99_s * 1e3 if x.rate else math.nan) for x in each.timeline])
         for index, each in enumerate(loads)
     ]
     return draw(Chart(label="p99 over time", unit=" ms", series=series, span=(0.0, loads[0].duration_s)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ _BOTTOM: Final = 30
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A line through points, or dots at them."""
+    """A line through points, or dots at them; the line is broken where a height is NaN."""
 
     label: str
     colour: str
@@ -145,10 +146,16 @@ def _marks(chart: Chart, pen: _Pen) -> list[str]:
 
 
 def _line(series: Series, pen: _Pen) -> str:
-    places = " ".join(f"{pen.x(x)},{pen.y(y)}" for x, y in series.points if math.isfinite(y))
-    return (
-        f'<polyline points="{places}" class="line" stroke="var({series.colour})">'
-        f"<title>{escape(series.label)}</title></polyline>"
+    stretches = [
+        [f"{pen.x(x)},{pen.y(y)}" for x, y in stretch]
+        for is_there, stretch in itertools.groupby(series.points, key=lambda point: math.isfinite(point[1]))
+        if is_there
+    ]
+    return "".join(
+        # A point alone is a line to itself, which round ends make a dot.
+        f'<polyline points="{" ".join(places if len(places) > 1 else places * 2)}" class="line" '
+        f'stroke="var({series.colour})"><title>{escape(series.label)}</title></polyline>'
+        for places in stretches
     )
 
 

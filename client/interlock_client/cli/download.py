@@ -17,6 +17,12 @@ from interlock_client.cli.session import Session, admin_address, output_option
 @click.argument("file", metavar="FILE.onnx", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--force", is_flag=True, help="Overwrite FILE where it is there.")
 @click.option("--external-data", is_flag=True, help="Put the tensors into FILE.onnx.data; over 2 GiB they always are.")
+@click.option(
+    "--golden",
+    metavar="FILE.npz",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write its golden samples too; with them it can be registered elsewhere.",
+)
 @click.option("--key", default="", metavar="KEY", help="Only as KEY has signed it: the public key, or a file with it.")
 @click.option("--require-signed", is_flag=True, help="Only with a signature that counts with the server.")
 @output_option
@@ -28,6 +34,7 @@ def pull(
     file: Path,
     force: bool,
     external_data: bool,
+    golden: Path | None,
     key: str,
     require_signed: bool,
     output: str,
@@ -39,6 +46,7 @@ def pull(
             file,
             overwrite=force,
             external_data=external_data,
+            golden=golden,
             key=key,
             require_signed=require_signed,
             progress=report,
@@ -49,7 +57,7 @@ def pull(
     if output == "json":
         printing.print_json(pulled)
         return
-    written = " and ".join(str(path) for path in pulled.paths)
+    written = ", ".join(str(path) for path in pulled.paths)
     size = sum(path.stat().st_size for path in pulled.paths)
     by = ", ".join(clean(each.name) for each in pulled.version.signed_by if not each.fault)
     signed = f", signed by {by}" if by else ""

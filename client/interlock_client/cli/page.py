@@ -25,6 +25,7 @@ th { color: var(--dim); font-weight: 600; white-space: nowrap; }
 td { overflow-wrap: anywhere; } td.number, th.number { text-align: right; font-variant-numeric: tabular-nums;
   white-space: nowrap; }
 th:first-child, td:first-child { width: 26%; }
+.many td { overflow-wrap: normal; }
 code { font-family: ui-monospace, monospace; font-size: .85em; }
 .sides { display: grid; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)); gap: 1rem; margin: 1.2rem 0; }
 .side { border: 1px solid var(--line); border-radius: .5rem; padding: .8rem 1rem; background: var(--head); }
@@ -35,11 +36,15 @@ dt { color: var(--dim); } dd { margin: 0; overflow-wrap: anywhere; }
 .bar { display: flex; height: .9rem; border-radius: .3rem; overflow: hidden; background: var(--line); margin: .5rem 0; }
 .bar span { background: var(--bar); }
 svg { width: 100%; height: auto; display: block; font: 11.5px system-ui, sans-serif; }
-.grid { stroke: var(--line); } .line { fill: none; stroke-width: 2; stroke-linejoin: round; }
+.grid { stroke: var(--line); } .line { fill: none; stroke-width: 2; stroke-linejoin: round; stroke-linecap: round; }
 .tick { fill: var(--dim); text-anchor: middle; } .end { text-anchor: end; }
 .key { display: inline-flex; align-items: center; gap: .4rem; margin-right: 1rem; font-size: .9rem; }
 .key i { width: .8rem; height: 3px; border-radius: 2px; }
 """
+
+
+_FEW: Final = 4
+"""Columns of a table whose cells may be broken anywhere to fit a narrow page; one with more is scrolled."""
 
 
 def document(title: str, parts: Iterable[str]) -> str:
@@ -63,4 +68,5 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: Collec
         for row in rows
     )
     top = f"<thead><tr>{head}</tr></thead>" if any(columns) else ""
-    return f'<div class="wide"><table>{top}<tbody>{body}</tbody></table></div>'
+    many = ' class="many"' if len(columns) > _FEW else ""
+    return f'<div class="wide"><table{many}>{top}<tbody>{body}</tbody></table></div>'

@@ -618,22 +618,26 @@ class DownloadVersionRequest(_message.Message):
     REF_FIELD_NUMBER: _builtins.int
     FILE_NAME_FIELD_NUMBER: _builtins.int
     EXTERNAL_DATA_FIELD_NUMBER: _builtins.int
+    GOLDEN_FIELD_NUMBER: _builtins.int
     ref: _builtins.str
     """"m", "m@3" or "m:stable"."""
     file_name: _builtins.str
     """What the caller will call the model's file; a file of its tensors has ".data" after it."""
     external_data: _builtins.bool
     """Put the tensors into a file of their own, also where one file would hold all."""
+    golden: _builtins.bool
+    """Send its golden samples as well, as the last file; FAILED_PRECONDITION where it has none."""
     def __init__(
         self,
         *,
         ref: _builtins.str = ...,
         file_name: _builtins.str = ...,
         external_data: _builtins.bool = ...,
+        golden: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["external_data", b"external_data", "file_name", b"file_name", "ref", b"ref"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["external_data", b"external_data", "file_name", b"file_name", "golden", b"golden", "ref", b"ref"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -13,11 +13,11 @@ from typing import Final
 
 from interlock.errors import FailedPrecondition, InvalidArgument, ResourceExhausted, StorageFull
 from interlock.locations import is_plain_location
-from interlock.model import UploadFile, Version, VersionState
+from interlock.model import FileRole, UploadFile, Version, VersionState
 from interlock.types import ModelRef
 from interlock_registry import disk
 from interlock_registry.artifacts import LocalArtifactStore
-from interlock_registry.manifest import Manifest
+from interlock_registry.manifest import Blob, Manifest
 from interlock_registry.tool import AssembleJob, Sandbox, ToolLimits, assemble
 
 from interlock_server.control.database import Database
@@ -28,6 +28,7 @@ CHUNK: Final = 1 << 20
 MOST_AT_ONCE: Final = 4
 """Downloads that may be going on: each takes a model's size of disk."""
 _MAX_NAME: Final = 200
+_GOLDEN_NAME: Final = "golden.npz"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,12 @@ class Downloading:
             shutil.rmtree(leftover, ignore_errors=True)
 
     @asynccontextmanager
-    async def download(self, ref: ModelRef, name: str, *, is_outside: bool) -> AsyncIterator[Download]:
+    async def download(
+        self, ref: ModelRef, name: str, *, is_outside: bool, with_golden: bool = False
+    ) -> AsyncIterator[Download]:
         """Put a version together as a file of that name, with its tensors in a second file where that is needed.
+
+        `with_golden` adds its golden samples as they were registered.
 
         Raises ModelNotFound, VersionNotFound, AliasNotFound, FailedPrecondition, InvalidArgument, ResourceExhausted,
         StorageFull, DataLoss.
@@ -77,24 +82,42 @@ class Downloading:
         folder = self._folder / uuid.uuid4().hex
         self._going_on += 1
         try:
-            yield await self._assemble(ref, name, is_outside, folder)
+            yield await self._assemble(ref, name, is_outside, with_golden, folder)
         finally:
             self._going_on -= 1
             shutil.rmtree(folder, ignore_errors=True)
 
-    async def _assemble(self, ref: ModelRef, name: str, is_outside: bool, folder: Path) -> Download:
+    async def _assemble(self, ref: ModelRef, name: str, is_outside: bool, with_golden: bool, folder: Path) -> Download:
         version = await self._database.read(lambda registry: registry.version(ref))
         if version.state is VersionState.DELETED:
             raise FailedPrecondition(f"{version.model}@{version.version} was deleted; its bytes are not kept")
+        golden = await self._golden(version) if with_golden else ()
         manifest = await self._database.read(lambda registry: registry.manifest(version.model, version.version))
         job = await asyncio.to_thread(self._job, manifest, name, is_outside, folder)
         async with self._assembling:  # one may take several times the model's size of memory
             assembled = await assemble(job, self._limits(manifest.size_bytes))
         return Download(
             version=version,
-            files=tuple(UploadFile(each.name, each.role, each.size_bytes, each.sha256) for each in assembled.files),
-            paths=tuple(job.path(each.role) for each in assembled.files),
+            files=(
+                *(UploadFile(each.name, each.role, each.size_bytes, each.sha256) for each in assembled.files),
+                *(UploadFile(_GOLDEN_NAME, FileRole.GOLDEN, blob.size_bytes, blob.digest) for blob in golden),
+            ),
+            paths=(
+                *(job.path(each.role) for each in assembled.files),
+                *(self._artifacts.path(blob.digest) for blob in golden),
+            ),
         )
+
+    async def _golden(self, version: Version) -> tuple[Blob]:
+        """Return where its golden samples are, whole; raises FailedPrecondition, DataLoss."""
+        stored = await self._database.read(lambda registry: registry.desired_version(version.model, version.version))
+        if stored.golden is None:
+            raise FailedPrecondition(
+                f"version {version.version} of {version.model!r} has no golden samples; leave them out",
+                facts={"model": version.model, "version": str(version.version)},
+            )
+        await asyncio.to_thread(self._artifacts.verify, stored.golden)
+        return (stored.golden,)
 
     def _job(self, manifest: Manifest, name: str, is_outside: bool, folder: Path) -> AssembleJob:
         needed, free = manifest.size_bytes, shutil.disk_usage(self._folder).free

@@ -95,7 +95,9 @@ class AdminServicer(SigningServicer):
         """Give a version back as files."""
         with at_most(DOWNLOAD_S):
             ref, name = ModelRef.parse(request.ref), request.file_name
-            async with self._downloading.download(ref, name, is_outside=request.external_data) as found:
+            async with self._downloading.download(
+                ref, name, is_outside=request.external_data, with_golden=request.golden
+            ) as found:
                 head = admin_pb2.DownloadVersionResponse.Header(
                     version=convert.version(self._trust.named(found.version)),
                     files=[convert.file(each) for each in found.files],
