@@ -100,6 +100,9 @@ def _find(target: str) -> nn.Module:
     module_name, colon, attribute = target.partition(":")
     if not (module_name and colon and attribute):
         raise InvalidArgument(f"{target!r} names no model: write MODULE:ATTR, as in training.nets:model")
+    if module_name.endswith(".py"):
+        dotted = module_name.removesuffix(".py").strip("./").replace("/", ".")
+        raise InvalidArgument(f"{module_name!r} is a file; name the module: {dotted}:{attribute}")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:

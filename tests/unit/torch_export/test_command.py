@@ -94,6 +94,7 @@ def test_a_file_that_is_no_npz_is_refused(tmp_path: Path) -> None:
     ("target", "words"),
     [
         (NETS, "write MODULE:ATTR"),
+        ("training/nets.py:model", "'training/nets.py' is a file; name the module: training.nets:model"),
         ("no.such.module:x", "cannot import 'no.such.module'"),
         (f"{NETS}:absent", "has no attribute 'absent'"),
         (f"{NETS}:number", "is a int"),
