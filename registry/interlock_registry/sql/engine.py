@@ -204,7 +204,7 @@ def unavailable(engine: Engine, error: SQLAlchemyError) -> RegistryUnavailable:
     if isinstance(error, DBAPIError) and is_full(error.orig):
         why = f"{why}; {disk.MAKE_ROOM}"
     return RegistryUnavailable(
-        f"the registry's database {where(engine)} cannot be used: {why.strip()}; what is loaded is served on",
+        f"the registry's database {where(engine)} cannot be used: {' '.join(why.split())}; what is loaded is served on",
         facts={"database": where(engine)},
     )
 

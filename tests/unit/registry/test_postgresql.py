@@ -54,7 +54,7 @@ def test_a_server_that_is_down_is_an_error_and_used_again_when_it_is_back(desk: 
             desk.register()
         with pytest.raises(RegistryUnavailable):
             desk.registry.state()
-        assert "what is loaded is served on" in caught.value.message
+        assert "what is loaded is served on" in caught.value.message and "\n" not in caught.value.message
     finally:
         place.server.start()
     assert desk.register().version.version == 2
