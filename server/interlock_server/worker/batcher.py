@@ -298,7 +298,7 @@ class Batcher:
                 most = min(most, crowd.rows_within(until - now))
             if size > limit or (batch and not self._joins(work, batch[0], rows, most)):
                 break
-            batch.append(self._take_first())
+            batch.append(queue.popleft())
             if work.rows is None:
                 break
             rows += work.rows
@@ -307,6 +307,9 @@ class Batcher:
         if 0 < best < len(batch):
             queue.extendleft(reversed(batch[best:]))
             del batch[best:]
+        for work in batch:  # what was put back still counts as its caller's
+            if work.counted is not None:
+                crowd.left(work)
         return expired, batch
 
     def _take_first(self) -> Work:

@@ -72,3 +72,18 @@ def test_as_many_runs_take_place_at_once_as_there_are_instances(make: Make) -> N
     bench.let_go()
     settle(first, second, third)
     assert {first.runs[0].lane, second.runs[0].lane} == {0, 1}
+
+
+def test_what_is_left_over_by_a_preferred_size_still_counts_as_its_callers(make: Make) -> None:
+    bench = make(max_batch_size=4, preferred_batch_sizes=(2,), max_queue_size=8)
+    bench.occupy()
+    asked = [work(Outcome(), asker="a") for _ in range(8)]
+    for each in asked:
+        bench.batcher.submit(each)
+    assert [each.counted for each in asked] == [None] * 4 + ["a"] * 4
+    with bench.batcher._condition:
+        taken = [bench.batcher._collect(time.monotonic(), 1 << 62)[1] for _ in range(2)]
+    assert [len(batch) for batch in taken] == [2, 2]
+    assert [each.counted for each in asked] == [None] * 4 + ["a"] * 4
+    bench.let_go()
+    settle(*(each.outcome for each in asked[4:]))
