@@ -47,7 +47,7 @@ class RawConnection:
         settings = struct.pack(">HI", _INITIAL_WINDOW_SIZE, window)
         self._socket.sendall(PREFACE + frame(Kind.SETTINGS, 0, 0, settings))
 
-    def call(self, method: str = METHOD, *, encoding: str = "", timeout: str = "") -> int:
+    def call(self, method: str = METHOD, *, encoding: str = "", timeout: str = "", authorization: str = "") -> int:
         """Begin a call and return its stream."""
         stream, self._next = self._next, self._next + 2
         self._windows[stream] = self._initial
@@ -55,12 +55,17 @@ class RawConnection:
         fields += [("te", "trailers"), ("content-type", "application/grpc")]
         fields += [("grpc-encoding", encoding)] if encoding else []
         fields += [("grpc-timeout", timeout)] if timeout else []
+        fields += [("authorization", authorization)] if authorization else []
         block = b"".join(b"\0" + text(name) + text(value) for name, value in fields)
         self._socket.sendall(frame(Kind.HEADERS, END_HEADERS, stream, block))
         return stream
 
-    def send(self, stream: int, data: bytes, *, end: bool = True) -> None:
-        """Send bytes of a request as fast as the server takes them; stops early where it ends the stream."""
+    def send(self, stream: int, data: bytes, *, end: bool = True) -> int:
+        """Send bytes of a request as fast as the server takes them, and return how many it took.
+
+        Stops early where the server ends the stream.
+        """
+        before = len(data)
         while data and stream not in self.ended and not self.refused:
             room = min(self._windows[0], self._windows[stream], FRAME, len(data))
             if room <= 0:
@@ -70,6 +75,7 @@ class RawConnection:
             self._windows[0] -= room
             self._windows[stream] -= room
             self._socket.sendall(frame(Kind.DATA, END_STREAM if end and not data else 0, stream, part))
+        return before - len(data)
 
     def ask(self, data: bytes, *, compressed: bool = False, encoding: str = "") -> int:
         """Make a whole unary call and return its stream."""

@@ -169,11 +169,14 @@ class Settings(BaseSettings):
     max_connections: int = Field(
         4096, ge=1, le=1_000_000, description="Inference connections at a time, of each worker; one more is closed."
     )
+    max_admin_connections: int = Field(
+        256, ge=1, le=1_000_000, description="Connections to the admin port at a time; one more is closed."
+    )
     max_streams: int = Field(
         1024,
         ge=1,
         le=1_000_000,
-        description="Calls at a time on one inference connection; a client keeps back what is over it.",
+        description="Calls at a time on one gRPC connection; a client keeps back what is over it.",
     )
     max_json_bytes: int = Field(16 * MIB, ge=1024, description="Largest JSON of a REST request; binary data is apart.")
     max_http_requests: int = Field(256, ge=1, description="REST inference requests at a time; one more is refused.")

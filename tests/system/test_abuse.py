@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import resource
 import struct
 import threading
 import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,7 @@ ENVIRONMENT = {
     "INTERLOCK_MAX_MESSAGE_BYTES": str(MIB),
     "INTERLOCK_MAX_IN_FLIGHT_BYTES": str(20 * MIB),
     "INTERLOCK_MAX_CONNECTIONS": str(CONNECTIONS),
+    "INTERLOCK_MAX_ADMIN_CONNECTIONS": "30",
     "INTERLOCK_MAX_STREAMS": "128",
     "INTERLOCK_DEFAULT_DEADLINE_S": "2",
 }
@@ -52,7 +54,10 @@ def wide() -> bytes:
 @pytest.fixture(scope="module", params=["core", pytest.param("aio", marks=pytest.mark.slow)])
 def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("abuse")
-    with Server(folder / "data", "--front", request.param, env=ENVIRONMENT) as server:
+    server = Server(folder / "data", "--front", request.param, env=ENVIRONMENT)
+    with few_open_files():
+        server.start()
+    with server:
         with server.admin() as admin:
             admin.register("m", models.write(folder / "m.onnx", models.affine(2.0)))
             admin.register("wide", models.write(folder / "wide.onnx", wide()), config=ServingConfig(max_batch_size=1))
@@ -62,6 +67,17 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
             for name in ("m", "wide", "slow"):
                 admin.promote(name, 1)
         yield server
+
+
+@contextmanager
+def few_open_files() -> Iterator[None]:
+    """Start processes with fewer files than the connections that these tests open, as most systems do."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 256), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def only_core(server: Server) -> None:
@@ -100,6 +116,14 @@ def test_a_thousand_idle_connections_cost_little_and_those_over_the_limit_are_cl
         assert not any(_closed(each) for each in idle[:10])
     with running.client() as client:
         eventually(lambda: _takes(client), "new callers are taken again")
+
+
+def test_connections_to_the_admin_port_over_its_limit_are_closed_and_it_answers_on(running: Server) -> None:
+    with ExitStack() as stack, running.admin() as admin:
+        assert admin.status().ready
+        more = [stack.enter_context(RawConnection(running.admin_address)) for _ in range(40)]
+        eventually(lambda: sum(_closed(each) for each in more) >= 10, "those over the limit are closed")
+        assert admin.status().ready
 
 
 def _closed(connection: RawConnection) -> bool:

@@ -149,6 +149,16 @@ class Gate:
             return Refused(error)
         return caller
 
+    def is_stranger(
+        self, rule: Rule | None, authorization: str | None, certificate: Callable[[], Iterable[str]]
+    ) -> bool:
+        """Tell whether `enter` would refuse a call whatever it is about, since its caller is not known."""
+        try:
+            self._greet(rule, authorization, certificate)
+        except Unauthenticated:
+            return True
+        return False
+
     def refused(self) -> Mapping[str, int]:
         """Return how many calls were not let in, by the reason of their errors."""
         with self._lock:

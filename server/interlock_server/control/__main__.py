@@ -214,8 +214,8 @@ async def run(boot: Boot, settings: Settings) -> int:
         gate = Gate(lambda: replica.committed().holders, settings.manners, boards)
     metrics.watch_gate(dict if gate is None else gate.refused)
     admin = grpc.aio.server(
-        interceptors=[] if gate is None else [GateInterceptor(gate)],
-        options=server_options(settings, _ADMIN_MESSAGE_BYTES),
+        interceptors=[] if gate is None else [GateInterceptor(gate, settings.default_deadline_s)],
+        options=server_options(settings, _ADMIN_MESSAGE_BYTES, settings.max_admin_connections),
     )
     admin_pb2_grpc.add_AdminServiceServicer_to_server(
         AdminServicer(

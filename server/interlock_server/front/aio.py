@@ -225,7 +225,9 @@ class AioFront:
 
     async def start(self, handler: Handler, address: str) -> None:
         """Listen; returns when bound."""
-        server = grpc.aio.server(options=server_options(self._limits, WALL * self._limits.max_message_bytes))
+        server = grpc.aio.server(
+            options=server_options(self._limits, WALL * self._limits.max_message_bytes, self._limits.max_connections)
+        )
         self.mount(handler, server)
         add_port(server, address, self._certificates)
         await server.start()

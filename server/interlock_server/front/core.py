@@ -87,7 +87,9 @@ class CoreFront:
 
     async def start(self, handler: Handler, address: str) -> None:
         """Listen; returns when bound. Raises OSError."""
-        server = CompletionServer(server_options(self._limits, WALL * self._limits.max_message_bytes))
+        server = CompletionServer(
+            server_options(self._limits, WALL * self._limits.max_message_bytes, self._limits.max_connections)
+        )
         server.listen(address, None if self._certificates is None else server_credentials(self._certificates))
         self._handler = handler
         self._methods = {path.encode(): (path, arity) for path, arity in handler.methods.items()}

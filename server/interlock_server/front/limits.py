@@ -26,12 +26,12 @@ _PENDING: Final = 8192
 OVER: Final = "no answer within the server's deadline (settings default_deadline_s and max_deadline_s)"
 
 
-def server_options(limits: Limits, max_message_bytes: int) -> list[tuple[str, int]]:
+def server_options(limits: Limits, max_message_bytes: int, max_connections: int) -> list[tuple[str, int]]:
     """Return the channel arguments that every listener of ours has."""
     return [
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.max_send_message_length", -1),
-        ("grpc.max_allowed_incoming_connections", limits.max_connections),
+        ("grpc.max_allowed_incoming_connections", max_connections),
         ("grpc.max_concurrent_streams", limits.max_streams),
         # It counts calls that have ended and whose memory is not given back yet, and so refuses callers who keep within
         # the limit.

@@ -10,6 +10,7 @@ import ctypes
 import gc
 import json
 import os
+import resource
 import signal
 import sys
 from dataclasses import asdict, dataclass
@@ -19,6 +20,7 @@ EXIT_REFUSED: Final = 78
 """A child's exit status for "this can never start": the supervisor gives up instead of trying again (EX_CONFIG)."""
 
 _PR_SET_PDEATHSIG: Final = 1
+_OPEN_FILES: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,18 @@ def open_missing_streams() -> None:
             opened = os.open(os.devnull, os.O_RDWR)
             assert opened == descriptor, f"{opened} was opened for {descriptor}"
             os.set_inheritable(descriptor, True)
+
+
+def allow_open_files() -> None:
+    """Let this process and its children open as many files as the system lets them, within reason.
+
+    What is usual at first (1,024) is less than the connections that the settings allow, and a process that has no
+    descriptor left for its database or a model serves nobody.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def freeze_heap() -> None:

@@ -22,7 +22,7 @@ from types import FrameType
 from typing import Final
 
 from interlock_server.process import deaths, logs
-from interlock_server.process.boot import EXIT_REFUSED, Boot
+from interlock_server.process.boot import EXIT_REFUSED, Boot, allow_open_files
 from interlock_server.process.child import Child, describe
 from interlock_server.process.datadir import DataDir, DataDirRefused, DataLock
 from interlock_server.process.halt import Halt
@@ -232,6 +232,7 @@ def main(arguments: Sequence[str]) -> int:
         settings = json.loads(handed.read())
     launch = Launch(**settings.pop("launch", {}))
     logs.configure("supervisor", settings["log_level"], settings["log_format"])
+    allow_open_files()
     data = DataDir(Path(settings["data"]))
     held: list[ReservedPort] = []
     lock: DataLock | None = None
