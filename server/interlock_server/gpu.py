@@ -55,6 +55,8 @@ class Placement:
     """The GPU; on the CPU it means nothing."""
     lanes: int
     """How many runs it may have at the same time."""
+    alone: bool = False
+    """Whether it is for runs beside which there is no other: on the CPU such a run has all cores."""
 
 
 def chain(gpu: GpuOptions, device: int, digest: str) -> Sequence[Provider]:
@@ -112,14 +114,11 @@ def environment(gpu: GpuOptions) -> Mapping[str, str]:
     return {} if gpu.tf32 else {_TF32_SWITCH: "0"}
 
 
-def placements(instances: int, gpu: GpuOptions | None) -> Sequence[Placement]:
-    """Return the sessions of a version with so many instances; None is the CPU.
+def placements(instances: int, gpu: GpuOptions) -> Sequence[Placement]:
+    """Return the sessions of a version with so many instances on GPUs.
 
-    There one session has any number of runs at the same time, and a second one would only take memory. A session's
-    runs on a GPU go one after the other, so each instance has its own, on the devices in turn.
+    A session's runs go one after the other there, so each instance has its own, on the devices in turn.
     """
-    if gpu is None:
-        return (Placement(0, instances),)
     return tuple(Placement(gpu.devices[index % len(gpu.devices)], 1) for index in range(instances))
 
 

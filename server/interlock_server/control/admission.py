@@ -32,12 +32,19 @@ class Holding:
     resident_bytes: int
 
 
-def why_not(candidate_bytes: int, holdings: Sequence[Holding], room: Room) -> str:
-    """Say why a version that takes so much does not fit into each of the workers; "" where it does. Pure.
+def sessions_of(instances: int, *, on_cpu: bool) -> int:
+    """Return how many sessions of a version take main memory: beside instances there is one for runs that are alone."""
+    return 2 if on_cpu and instances > 1 else 1
 
-    `candidate_bytes` was measured when the version was registered; 0 is unknown, and fits.
+
+def why_not(session_bytes: int, sessions: int, holdings: Sequence[Holding], room: Room) -> str:
+    """Say why a version with so many sessions does not fit into each of the workers; "" where it does. Pure.
+
+    `session_bytes` was measured when the version was registered; 0 is unknown, and fits.
     """
-    takes = f"it takes {_mib(candidate_bytes)} of memory, as measured when it was registered"
+    candidate_bytes = sessions * session_bytes
+    each = f" in each of its {sessions} sessions" if sessions > 1 else ""
+    takes = f"it takes {_mib(session_bytes)} of memory{each}, as measured when it was registered"
     free = "unpin what is not needed or lower keep_depth"
     for holding in holdings:
         if candidate_bytes and room.worker_bytes and holding.resident_bytes + candidate_bytes > room.worker_bytes:

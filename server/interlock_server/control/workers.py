@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from interlock.errors import DeadlineExceeded, InterlockError, PrepareFailed, WorkerUnavailable
 from interlock.types import ModelRef
 
-from interlock_server.control.admission import Holding, Room, available_bytes, why_not
+from interlock_server.control.admission import Holding, Room, available_bytes, sessions_of, why_not
 from interlock_server.control.held_process import HeldProcess
 from interlock_server.control.reported import Reported, is_busy
 from interlock_server.control.silence import PROBE_TIMEOUT_S, Silence
@@ -215,7 +215,8 @@ class Workers:
                 for worker in self._workers
                 if worker.report is not None
             ]
-            why = why_not(spec.memory_bytes, holdings, self._room())
+            sessions = sessions_of(spec.config.instances, on_cpu=self.reported.provider == "CPU")
+            why = why_not(spec.memory_bytes, sessions, holdings, self._room())
             if why:
                 raise PrepareFailed(spec.model, spec.version, why)
         timeout_s = self._prepare_timeout_s + PROBE_TIMEOUT_S

@@ -57,12 +57,18 @@ class Running:
 class Lane:
     """A place for one run at a time: its batcher's alone, once it has it."""
 
-    __slots__ = ("batch", "number", "run", "session", "since", "watch")
+    __slots__ = ("alone", "batch", "by", "number", "run", "session", "since", "watch")
 
-    def __init__(self, session: Runnable, watch: Watch | None = None) -> None:
-        """Take a session, which lanes may share if it can have several runs at once; `watch` is told of each run."""
+    def __init__(self, session: Runnable, watch: Watch | None = None, alone: Runnable | None = None) -> None:
+        """Take a session, which lanes may share if it can have several runs at once; `watch` is told of each run.
+
+        `alone` has the runs that begin while no other lane runs and nothing waits; None: `session` has them, too.
+        """
         self.number = 0
         self.session: Final = session
+        self.alone: Final = alone or session
+        self.by = session
+        """Who runs the batch."""
         self.watch: Final = watch or Watch()
         self.run = Run()
         self.batch: Sequence[Work] = ()
@@ -331,6 +337,8 @@ class Batcher:
         """Take a free lane. In one step with taking work off the queue: whoever cancels finds it in one of the two."""
         lane = self._free.pop()
         lane.batch, lane.since = batch, now
+        alone = not self._queue and not self._here and len(self._free) == len(self._lanes) - 1
+        lane.by = lane.alone if alone else lane.session
         return lane
 
     def _vacate(self, lane: Lane, requests: int, rows: int, began: float) -> None:
@@ -354,7 +362,7 @@ class Batcher:
             else:
                 lane.watch.begin_many([work.inputs for work in batch])
             try:
-                outputs = lane.session.run(inputs, lane.run, first.optional)
+                outputs = lane.by.run(inputs, lane.run, first.optional)
             finally:
                 lane.watch.end()
             ended = time.monotonic()

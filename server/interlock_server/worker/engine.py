@@ -257,6 +257,15 @@ def for_engine(spec: TensorSpec, array: Array) -> Array:
     return texts.reshape(array.shape)
 
 
+def on_cpu(instances: int, threads: int) -> Sequence[Placement]:
+    """Return the sessions of a version with so many instances on the CPU, where a session has any number of runs.
+
+    Instances share out the threads. A run beside which there is no other has them all, in a session of its own.
+    """
+    shared = Placement(0, instances)
+    return (shared,) if share(threads, instances) == threads else (shared, Placement(0, 1, alone=True))
+
+
 def share(threads: int, lanes: int) -> int:
     """Return how many threads a run has where so many take place at a time: more would only be in each other's way."""
     return max(1, threads // lanes)
@@ -277,7 +286,9 @@ class Engine:
 
     def placements(self, instances: int) -> Sequence[Placement]:
         """Return the sessions that a version with so many instances has."""
-        return placements(instances, None if self.choice.provider == CPU else self._gpu)
+        if self.choice.provider == CPU:
+            return on_cpu(instances, self._threads)
+        return placements(instances, self._gpu)
 
     def load(
         self,

@@ -92,13 +92,14 @@ class Loader:
             watch.begin_loading()
             try:
                 with give_back_once_freed():
-                    first, *more = self._engine.placements(spec.config.instances)
+                    first, *more = places = self._engine.placements(spec.config.instances)
                     proven = self._open(servable, first)
                     pace = self._pace(spec, proven)
-                    sessions = [proven.session] * first.lanes
-                    for each in more:
-                        sessions += [self._again(servable, each)] * each.lanes
-                lanes += [Lane(proven.session, watch), *(Lane(each, self._watch(spec)) for each in sessions[1:])]
+                    made = [proven.session, *(self._again(servable, each) for each in more)]
+                alone = next((session for session, each in zip(made, places, strict=True) if each.alone), None)
+                for session, each in zip(made, places, strict=True):
+                    for _ in range(0 if each.alone else each.lanes):
+                        lanes.append(Lane(session, self._watch(spec) if lanes else watch, alone))
                 batcher = self._maker.submit(
                     Batcher, str(spec.key), lanes, spec.config, pace, may_wait_s=self._may_wait_s
                 ).result()
@@ -114,7 +115,7 @@ class Loader:
                 self.loading = None
             servable.load_s = time.monotonic() - started
             servable.provider = self._engine.choice.provider
-            servable.devices = tuple(each.device for each in (first, *more))
+            servable.devices = tuple(each.device for each in places if not each.alone)
             servable.transition(ServableState.READY, servable.fell_back, batcher=batcher)
             log.info("loaded", extra={"version": str(spec.key), "load_s": round(servable.load_s, 4)})
 

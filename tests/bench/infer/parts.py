@@ -106,11 +106,7 @@ def over_loop(part: str, case: str, model: Model, ours: Driven, bare: Bare, *, a
     if not alone:
         ratio, over, target = ours.rate / bare.rate, "throughput of the bare loop", 0.97
         return line(part, case, server, ours, ratio=ratio, over=over, target=target, most=False)
-    # Instances are for throughput: a request that is alone then has one core.
-    target_alone = 1.03 if instances == 1 else None
-    return line(
-        part, case, server, ours, ratio=ours.p50_ms / bare.p50_ms, over="latency of the bare loop", target=target_alone
-    )
+    return line(part, case, server, ours, ratio=ours.p50_ms / bare.p50_ms, over="latency of the bare loop", target=1.03)
 
 
 def batching(folder: Path, seconds: float) -> list[Line]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from interlock_registry.documents import read_memory
-from interlock_server.control.admission import Holding, Room, available_bytes, why_not
+from interlock_server.control.admission import Holding, Room, available_bytes, sessions_of, why_not
 
 MIB = 1 << 20
 ONE = (Holding("worker-0", 100 * MIB),)
@@ -29,8 +29,20 @@ TWO = (*ONE, Holding("worker-1", 300 * MIB))
 def test_what_was_measured_decides_whether_a_version_fits(
     candidate: int, holdings: tuple[Holding, ...], room: Room, said: str
 ) -> None:
-    found = why_not(candidate, holdings, room)
+    found = why_not(candidate, 1, holdings, room)
     assert (said in found) if said else (found == ""), found
+
+
+@pytest.mark.parametrize(("instances", "on_cpu", "sessions"), [(1, True, 1), (2, True, 2), (9, True, 2), (2, False, 1)])
+def test_several_instances_on_the_cpu_have_a_session_more_for_runs_that_are_alone(
+    instances: int, on_cpu: bool, sessions: int
+) -> None:
+    assert sessions_of(instances, on_cpu=on_cpu) == sessions
+
+
+def test_each_session_takes_memory() -> None:
+    assert why_not(50 * MIB, 2, ONE, Room(100 * MIB)) == ""
+    assert "50.0 MiB of memory in each of its 2 sessions" in why_not(50 * MIB, 2, ONE, Room(100 * MIB - 1))
 
 
 def test_a_containers_limit_counts_where_less_is_left_of_it(tmp_path: Path) -> None:

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 from interlock.errors import Cancelled, DeadlineExceeded, Draining, InternalError, QueueFull
+from interlock.model import ServingConfig
 from interlock.types import Array
+from interlock_server.worker.batcher import Batcher, Lane
 from interlock_server.worker.engine import NO_OPTIONAL, Run
 from interlock_server.worker.pace import Pace
 from interlock_server.worker.work import Ran, rank_of
@@ -214,6 +216,34 @@ def test_the_last_of_a_batch_to_leave_ends_its_run(make: Make) -> None:
     bench.batcher.cancel(works[1])
     settle(first, a, b)
     assert isinstance(a.error, Cancelled) and isinstance(b.error, Cancelled)
+
+
+def test_a_run_beside_which_there_is_no_other_has_the_session_for_such_runs(make: Make) -> None:
+    alone, shared = Doubler(), Doubler()
+    config = ServingConfig(instances=2, max_batch_size=1)
+    batcher = Batcher("m@1", [Lane(shared, alone=alone) for _ in range(2)], config, Elsewhere())
+    outcomes = [Outcome() for _ in range(5)]
+    try:
+        alone.gate.clear()
+        shared.gate.clear()
+        batcher.submit(work(outcomes[0]))
+        assert alone.entered.acquire(timeout=60), "nothing else was there"
+        batcher.submit(work(outcomes[1]))
+        assert shared.entered.acquire(timeout=60), "the first was running"
+        for outcome in outcomes[2:4]:
+            batcher.submit(work(outcome))
+        alone.gate.set()
+        assert shared.entered.acquire(timeout=60), "the second was running, and one more waited"
+        shared.gate.set()
+        settle(*outcomes[:4])
+        eventually(lambda: len(batcher._free) == 2, "nothing runs")
+        batcher.submit(work(outcomes[4]))
+        settle(*outcomes)
+    finally:
+        alone.gate.set()
+        shared.gate.set()
+        batcher.close(10)
+    assert (alone.runs, shared.runs) == ([1, 1], [1, 1, 1])
 
 
 def test_a_delay_makes_a_lone_request_wait_for_company(make: Make) -> None:

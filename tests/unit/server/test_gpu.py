@@ -100,7 +100,6 @@ def test_each_instance_has_a_session_on_the_gpus_in_turn(
     instances: int, devices: tuple[int, ...], expected: Sequence[Placement]
 ) -> None:
     assert list(placements(instances, GpuOptions(devices=devices))) == expected
-    assert list(placements(instances, None)) == [Placement(0, instances)]
 
 
 def spec(name: str, *shape: Dim, dtype: DType = DType.FP32) -> TensorSpec:

@@ -246,17 +246,25 @@ def test_each_instance_on_a_gpu_has_a_session_of_its_own_on_the_devices_in_turn(
     servable.drain(1.0)
 
 
-@pytest.mark.parametrize(("threads", "instances", "each"), [(1, 3, 1), (4, 2, 2), (3, 2, 1), (2, 1, 2)])
-def test_instances_on_the_cpu_share_one_session_and_its_threads(
-    tmp_path: Path, threads: int, instances: int, each: int
+def threads_of(session: object) -> int:
+    assert isinstance(session, Session)
+    return int(session._session.get_session_options().intra_op_num_threads)
+
+
+@pytest.mark.parametrize(
+    ("threads", "instances", "each", "sessions"), [(1, 3, 1, 1), (4, 2, 2, 2), (3, 2, 1, 2), (2, 1, 2, 1)]
+)
+def test_instances_on_the_cpu_share_a_session_and_its_threads_and_one_for_runs_that_are_alone(
+    tmp_path: Path, threads: int, instances: int, each: int, sessions: int
 ) -> None:
     servable = loaded(Engine("cpu", threads), version_spec(tmp_path, 2, config=ServingConfig(instances=instances)))
+    assert servable.devices == (0,)
     batcher = servable.lease()
     assert batcher is not None
-    session = batcher._lanes[0].session
-    assert isinstance(session, Session)
-    assert [lane.session for lane in batcher._lanes] == [session] * instances
-    assert session._session.get_session_options().intra_op_num_threads == each
+    first = batcher._lanes[0]
+    assert [(lane.session, lane.alone) for lane in batcher._lanes] == [(first.session, first.alone)] * instances
+    assert (threads_of(first.session), threads_of(first.alone)) == (each, threads)
+    assert len({id(first.session), id(first.alone)}) == sessions
     servable.release()
     servable.drain(1.0)
 
