@@ -76,8 +76,11 @@ def _violations(attempt: Attempt) -> tuple[Violation, ...]:
         ("reason", attempt.reason, MAX_TEXT),
         ("request_id", attempt.request_id, MAX_TEXT),
     )
-    return tuple(
+    too_long = tuple(
         Violation(field, f"{field} has {len(text)} characters; up to {limit} are kept, so shorten it")
         for field, text, limit in limits
         if len(text) > limit
     )
+    if "\0" in attempt.idempotency_key:
+        return (*too_long, Violation("idempotency_key", "idempotency_key has a NUL character; use printable ones"))
+    return too_long

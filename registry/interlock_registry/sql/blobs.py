@@ -142,7 +142,8 @@ class BlobWriter(BlobReader):
         )
 
     def hold(self, holder: str, digests: Sequence[str], now: datetime) -> None:
-        """Keep blobs, be they there or not yet, from being collected."""
+        """Keep these blobs, be they there or not yet, and no others, from being collected for a holder."""
+        self.release(holder)  # it may come twice, the first answer having been lost
         rows = [{"holder": holder, "digest": digest, "created_at": now} for digest in dict.fromkeys(digests)]
         if rows:
             self._connection.execute(INSERT_HELD, rows)

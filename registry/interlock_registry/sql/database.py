@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Final, Generic, TypeVar
 
 from interlock.chain import ChainHead
-from interlock.errors import InternalError, RegistryUnavailable
-from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from interlock.errors import InternalError, InvalidArgument, RegistryUnavailable
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
 from interlock_registry.sql import engine as engines
 from interlock_registry.sql import migrate
@@ -137,6 +137,8 @@ class Database:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 return once()
+            except DataError as error:
+                raise InvalidArgument(f"the registry cannot keep or find a value that was sent: {error.orig}") from error
             except SQLAlchemyError as error:
                 if not engines.is_transient(error) or attempt == _ATTEMPTS or time.monotonic() > give_up_at:
                     if isinstance(error, IntegrityError):

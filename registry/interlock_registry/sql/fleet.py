@@ -109,7 +109,9 @@ class FleetRows:
         if known != said.boot or before is None:
             self._connection.execute(_LET_GO_ALL, {"the_replica": said.replica})
             before = frozenset()
-        self._let_go(said.replica, before - said.residents)
+        else:
+            # What is new as well: a heartbeat may come twice, its first answer having been lost.
+            self._let_go(said.replica, before ^ said.residents)
         self._hold(said.replica, said.residents - before)
 
     def leave(self, replica: str) -> None:
@@ -156,7 +158,9 @@ class FleetRows:
         return None if row is None or not _runs(row.lease_until, self.now()) else rows.rollout(row)
 
     def open(self, rollout: Rollout, *, lease_s: float) -> None:
-        """Begin a rollout."""
+        """Begin a rollout; one that has begun goes on."""
+        if self._connection.execute(_ROLLOUT, {"rollout": rollout.rollout}).first() is not None:
+            return  # the answer to the first time was lost
         self._connection.execute(
             _OPEN,
             {

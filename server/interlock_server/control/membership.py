@@ -62,7 +62,8 @@ class Membership:
         self._view: FleetView | None = None
         self._said: Heartbeat | None = None
         self._answering = False
-        self._incarnation = ""
+        self._incarnation: str | None = None
+        """Of the registry that knows what was said last; None where it may not."""
 
     @property
     def replica_id(self) -> str:
@@ -147,6 +148,7 @@ class Membership:
         # In another incarnation of the registry nothing is known of what was said before.
         known = self._said if self._replica.incarnation == self._incarnation else None
         before = known.residents if known is not None else None
+        self._incarnation = None  # it may fail after it was noted: then the next one says everything anew
         await self._database.note(lambda registry: registry.fleet.beat(said, before))
         self._said, self._incarnation = said, self._replica.incarnation
 

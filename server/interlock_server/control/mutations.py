@@ -153,7 +153,7 @@ class Mutations:
     async def _record(self, attempt: Attempt, error: InterlockError) -> None:
         try:
             await self._database.write(lambda registry: registry.refuse(attempt, error))
-        except RegistryUnavailable as second:
+        except InterlockError as second:  # the caller is told the first
             log.error("the refusal could not be recorded: %s", second.message)
 
     async def close(self, grace_s: float) -> None:

@@ -223,6 +223,8 @@ def check_labels(note: str, tags: Mapping[str, str]) -> None:
     """Refuse a note or tags that cannot be kept whole; raises InvalidArgument."""
     if len(note.encode()) > MAX_NOTE:
         raise _invalid("note", f"the note is over {MAX_NOTE} bytes")
+    if "\0" in note:
+        raise _invalid("note", "the note has a NUL character, which cannot be kept; send text")
     if len(tags) > MAX_TAGS or any(len(k) > MAX_TAG or len(v) > MAX_TAG for k, v in tags.items()):
         raise _invalid("tags", f"at most {MAX_TAGS} tags of at most {MAX_TAG} characters each side are kept")
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
-from interlock.errors import RegistryUnavailable
+from interlock.errors import InvalidArgument, RegistryUnavailable
+from interlock.model import EventFilter
+from interlock_registry import paging
 from interlock_registry.domain import Action
 from interlock_registry.fleet import Vote
 from interlock_registry.registry import Registry
@@ -19,8 +21,8 @@ from interlock_registry.sql.writer import Writer
 
 from tests.breaking import Break, Proxy
 from tests.databases import POSTGRESQL, Cluster, Place, PostgresPlace
-from tests.unit.registry.builders import MODEL, Desk, attempt, heartbeat, new_version
-from tests.unit.registry.test_fleet import begun
+from tests.unit.registry.builders import MODEL, Desk, attempt, digest, heartbeat, new_version
+from tests.unit.registry.test_fleet import begun, rollout
 
 
 @pytest.fixture(params=[POSTGRESQL])
@@ -128,6 +130,43 @@ def test_a_commit_whose_connection_breaks_is_made_exactly_once(place: PostgresPl
         assert registry.verify_chain().is_whole
         assert registry.recall(attempt(Action.REGISTER, key="k", request_hash="h")) is not None
         registry.close()
+
+
+def test_what_leaves_no_event_is_noted_whole_though_the_answer_to_its_commit_is_lost(
+    desk: Desk, place: PostgresPlace
+) -> None:
+    desk.register()
+    with Proxy(place.server.port) as proxy:
+        registry = Registry.open(behind(proxy, place))
+        fleet = registry.fleet
+        fleet.beat(heartbeat("a"), None)
+        notes: tuple[Callable[[], object], ...] = (
+            lambda: fleet.beat(heartbeat("a", 1), frozenset()),
+            lambda: fleet.open(rollout()),
+            lambda: registry.blobs.hold("upload", [digest("weights")]),
+        )
+        for count, note in enumerate(notes, start=1):
+            proxy.arm(b"COMMIT", Break.AFTER)
+            note()
+            assert proxy.broken == count
+        (census,) = fleet.censuses(MODEL, (1,))
+        assert census.holders == {"a"}
+        assert [each.rollout for each in fleet.look().rollouts] == ["r1"]
+        assert registry.blobs.held([digest("weights")]) == {digest("weights")}
+        registry.close()
+
+
+def test_a_value_that_the_database_does_not_take_is_the_callers_fault_and_not_an_outage(desk: Desk) -> None:
+    desk.register()
+    for ask in (
+        lambda: desk.registry.recall(attempt(Action.PIN, version=1, key="a\0b")),
+        lambda: desk.registry.events(EventFilter(actor="a\0b")),
+        lambda: desk.registry.models(page_token=paging.page(["a\0b", ""], 1, str).next_page_token),
+    ):
+        with pytest.raises(InvalidArgument, match="NUL"):
+            ask()
+    desk.registry.refuse(attempt(Action.PIN, MODEL + "\0", key="a\0b"), InvalidArgument("no such name"))
+    assert desk.registry.events().items[0].model == MODEL + "?"
 
 
 def test_a_read_whose_connection_breaks_is_repeated(place: PostgresPlace) -> None:
