@@ -113,6 +113,8 @@ class LocalArtifactStore:
         except FileNotFoundError as error:
             raise _damaged(blob.digest, "its file is gone") from error
         except OSError as error:
+            if error.errno in disk.DAMAGED:
+                raise _damaged(blob.digest, f"the disk cannot read it ({error.strerror})") from error
             raise self._failure(error) from error
         if found != blob.digest:
             raise _damaged(blob.digest, f"its bytes have the sha256 {found}")
@@ -226,7 +228,12 @@ class LocalArtifactStore:
 
     def _is_whole(self, target: Path) -> bool:
         # A damaged blob is replaced by the whole bytes that are at hand; who has the old one mapped keeps it.
-        return target.is_file() and _hash(target)[0] == target.name
+        try:
+            return target.is_file() and _hash(target)[0] == target.name
+        except OSError as error:
+            if error.errno in disk.DAMAGED:
+                return False
+            raise
 
     def _check_source(self, source: Path, sha256: str) -> int:
         found, size = _hash(source)

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from interlock.errors import DataLoss
+from interlock.errors import DataLoss, Unavailable
 
 from interlock_registry import fsck
 from interlock_registry.artifacts import LocalArtifactStore
@@ -30,7 +30,8 @@ class Checker:
     def check(self, *, read_blobs: bool = True, pace: Callable[[int], None] = lambda count: None) -> Iterator[Finding]:
         """Yield what is not as it must be; without `read_blobs` the blobs' sizes are checked and not their bytes.
 
-        `pace` is called with the count of bytes of each piece that was read. Raises RegistryUnavailable, Unavailable.
+        `pace` is called with the count of bytes of each piece that was read. Raises RegistryUnavailable, and OSError
+        where the directory of the store cannot be read.
         """
         yield from self._registry.findings()
         files = tuple(self._store.files())
@@ -50,6 +51,9 @@ class Checker:
                 if users:  # else it was deleted and collected since the list was made
                     broken.add(blob.digest)
                     yield fsck.damaged(blob.digest, error.message, users, known=blob.digest in marked)
+            except Unavailable as error:
+                broken.add(blob.digest)
+                yield fsck.unread(blob.digest, error.message)
         needed = self._registry.blobs.referenced(list(sizes))
         for digest in marked:
             if digest in whole or (digest not in broken and digest not in needed):

@@ -9,6 +9,8 @@ from interlock.errors import InterlockError, StorageFull, Unavailable
 
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """No room on the disk, of a quota, or under a limit on the size of files."""
+DAMAGED: Final = frozenset({errno.EIO, errno.EBADMSG, errno.EUCLEAN, errno.ENODATA})
+"""The disk, or the filesystem by a checksum of its own, has lost the bytes of this one file."""
 MAKE_ROOM: Final = "make room there (`interlock gc` tells what nobody needs) and try again"
 
 

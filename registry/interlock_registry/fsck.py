@@ -192,6 +192,16 @@ def damaged(digest: str, why: str, users: Sequence[ModelRef], *, known: bool) ->
     )
 
 
+def unread(digest: str, why: str) -> Finding:
+    """Report a blob of which nobody knows whether it is whole."""
+    return Finding(
+        severity=Severity.ERROR,
+        subject=digest,
+        what=f"it was not checked: {why}",
+        remedy="let this user read that file, which is to be a file of its own, and check again",
+    )
+
+
 def stale_mark(digest: str) -> Finding:
     """Report a blob that is marked as damaged and is not."""
     return _note(

@@ -138,7 +138,9 @@ class Database:
             try:
                 return once()
             except DataError as error:
-                raise InvalidArgument(f"the registry cannot keep or find a value that was sent: {error.orig}") from error
+                raise InvalidArgument(
+                    f"the registry cannot keep or find a value that was sent: {error.orig}"
+                ) from error
             except SQLAlchemyError as error:
                 if not engines.is_transient(error) or attempt == _ATTEMPTS or time.monotonic() > give_up_at:
                     if isinstance(error, IntegrityError):

@@ -11,9 +11,10 @@ import logging
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
-from interlock.errors import InterlockError
+from interlock.errors import InterlockError, RegistryUnavailable
 from interlock.model import Alias, MutationOptions
 from interlock_registry.domain import Action, Attempt
 
@@ -30,7 +31,18 @@ log = logging.getLogger("interlock.caretaker")
 
 ACTOR: Final = "interlock"
 """Who moves an alias off a quarantined version."""
+_LOOK_EVERY_S: Final = 1.0
 _RETRY_S: Final = 1.0
+"""After a fallback that failed for the first time. Each is an event in the history, so the pause doubles each time."""
+_LONGEST_RETRY_S: Final = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """How often in a row an alias could not fall back, and when that is tried again."""
+
+    times: int
+    again_at: float
 
 
 class Caretaker:
@@ -51,6 +63,7 @@ class Caretaker:
         self._clock = clock
         self._judgement = Judgement()
         self._quarantined = asyncio.Event()
+        self._failed: dict[Alias, _Failed] = {}
         self._task: asyncio.Task[None] | None = None
 
     def start(self, switching: Switching, membership: Membership) -> None:
@@ -108,17 +121,29 @@ class Caretaker:
     async def _fall_back(self, switching: Switching, membership: Membership) -> None:
         while True:
             await self._quarantined.wait()
-            for key, alias in self._stranded():
+            now, stranded = self._clock(), self._stranded()
+            self._failed = {alias: self._failed[alias] for _, alias in stranded if alias in self._failed}
+            for key, alias in stranded:
+                if alias in self._failed and now < self._failed[alias].again_at:
+                    continue
                 try:
                     if await membership.gone_from_half(key):
                         await self._move(switching, alias)
+                except RegistryUnavailable as error:
+                    log.error("%s:%s stays at version %d: %s", alias.model, alias.alias, alias.version, error.message)
                 except InterlockError as error:
                     log.error("%s:%s stays at version %d: %s", alias.model, alias.alias, alias.version, error.message)
+                    self._failed[alias] = self._after(alias, now)
                 except Exception:
                     log.exception("%s:%s stays at version %d", alias.model, alias.alias, alias.version)
+                    self._failed[alias] = self._after(alias, now)
             if not self._judgement.quarantined:
                 self._quarantined.clear()
-            await asyncio.sleep(_RETRY_S)  # others may point an alias there, and a fleet may not agree yet
+            await asyncio.sleep(_LOOK_EVERY_S)  # others may point an alias there, and a fleet may not agree yet
+
+    def _after(self, alias: Alias, now: float) -> _Failed:
+        times = self._failed[alias].times + 1 if alias in self._failed else 1
+        return _Failed(times, now + min(_RETRY_S * 2.0 ** min(times - 1, 16), _LONGEST_RETRY_S))
 
     def _stranded(self) -> list[tuple[VersionKey, Alias]]:
         """Return the aliases whose live version is quarantined and that have another one to go to."""

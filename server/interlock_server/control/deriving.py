@@ -215,13 +215,11 @@ class Deriving:
             self._wake.clear()
             try:
                 await self._look_round()
-                while self._orders:
-                    _, self._making = self._orders.popitem(last=False)
-                    await self._make(self._making)
             except Exception:
                 log.exception("derived forms could not be looked after")
-            finally:
-                self._settle()
+            while self._orders:  # whatever that was: promotes wait for these
+                _, self._making = self._orders.popitem(last=False)
+                await self._make(self._making)
 
     async def _look_round(self) -> None:
         kept = {spec.key: spec for spec in self._replica.snapshot().keep}

@@ -69,11 +69,11 @@ class ControlMetrics:
 
         self._scrubbed = Counter(
             "interlock_scrub_blobs",
-            "Blobs that the background scrub has read; outcome is whole or damaged.",
+            "Blobs that the background scrub has read; outcome is whole, damaged or unread.",
             ["outcome"],
             registry=self._registry,
         )
-        for outcome in ("whole", "damaged"):
+        for outcome in ("whole", "damaged", "unread"):
             self._scrubbed.labels(outcome)
         self._scrubbed_bytes = Counter(
             "interlock_scrub_bytes", "Bytes that the background scrub has read.", registry=self._registry

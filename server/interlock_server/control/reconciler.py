@@ -125,9 +125,14 @@ class Reconciler:
         if (now.incarnation, now.epoch) != (self._replica.incarnation, self._replica.epoch) or (
             self._stale or self._replica.from_last_known_good
         ):
-            desired = await self._database.read(lambda registry: registry.desired())
-            self._stale = False
-            if self._replica.replace_all(desired):
+            stale, self._stale = self._stale, False  # before it is read: what changes from now on is read once more
+            taken = False
+            try:
+                desired = await self._database.read(lambda registry: registry.desired())
+                taken = self._replica.replace_all(desired)
+            finally:
+                self._stale |= stale and not taken  # a commit of ours may have come in between
+            if taken:
                 log.info("desired state taken over", extra={"epoch": desired.epoch, "models": len(desired.models)})
                 await self._workers.sync()
                 self.changed()

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from interlock.errors import DataLoss, InterlockError
+from interlock.errors import DataLoss, InterlockError, RegistryUnavailable, Unavailable
 from interlock_registry.artifacts import LocalArtifactStore
 from interlock_registry.manifest import Blob
 
@@ -26,6 +26,8 @@ _LOWEST_PRIORITY: Final = 19
 _PAGE: Final = 100
 _RETRY_S: Final = 60.0
 """After the registry or the store could not be read."""
+_MOST_UNREAD: Final = 10
+"""Blobs of one pass that could not be read: more are the store's trouble, and the pass begins anew."""
 
 
 class Scrubber:
@@ -82,9 +84,19 @@ class Scrubber:
         started, after, count = time.monotonic(), "", 0
         known = await self._database.read(lambda registry: dict(registry.blobs.damaged()))
         self._metrics.damaged(len(known))
+        unread = 0
         while page := await self._page(after):
             for blob in page:
-                await self._scrub(blob, known)
+                try:
+                    await self._scrub(blob, known)
+                except RegistryUnavailable:
+                    raise
+                except Unavailable as error:
+                    unread += 1
+                    if unread > _MOST_UNREAD:
+                        raise
+                    self._metrics.scrubbed("unread")
+                    log.error("blob %s was not checked: %s", blob.digest, error.message)
             count += len(page)
             after = page[-1].digest
         log.info(

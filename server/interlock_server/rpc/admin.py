@@ -28,7 +28,7 @@ from interlock_server.control.standing import Standing
 from interlock_server.control.switching import Switching
 from interlock_server.rpc.access import admitted
 from interlock_server.rpc.errors import Context, at_most, streaming, unary
-from interlock_server.rpc.signing import SigningServicer
+from interlock_server.rpc.signing import SigningServicer, first_of
 from interlock_server.trust.keeper import Trust
 
 DOWNLOAD_S: Final = 3600.0
@@ -77,7 +77,7 @@ class AdminServicer(SigningServicer):
         context: Context[AsyncIterator[admin_pb2.RegisterVersionRequest], admin_pb2.RegisterVersionResponse],
     ) -> admin_pb2.RegisterVersionResponse:
         """Receive an upload and make it a version."""
-        first = await anext(aiter(request), admin_pb2.RegisterVersionRequest())
+        first = await first_of(aiter(request), admin_pb2.RegisterVersionRequest())
         header = convert.from_header(first.header)
         attempt = await self._permitted(context, Action.REGISTER, first.header, header.model, header.options)
         if first.WhichOneof("part") != "header":

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import Final, TypeVar
 
 from interlock import convert, convert_signing
-from interlock.errors import Aborted, InvalidArgument
+from interlock.errors import Aborted, DeadlineExceeded, InvalidArgument
+from interlock.model import Version
 from interlock.statement import SignedStatement
 from interlock.types import ModelRef
 from interlock.v1 import admin_pb2, admin_pb2_grpc
@@ -20,6 +21,10 @@ from interlock_server.control.signing import Signing
 from interlock_server.rpc.attempting import Attempting
 from interlock_server.rpc.errors import Context, streaming, unary
 
+Part = TypeVar("Part")
+
+HEADER_WITHIN_S: Final = 60.0
+"""How long whoever has begun an upload may take to say what it is."""
 SIGN_WITHIN_S: Final = 60.0
 """How long the sender of an upload may take to sign what was made of it."""
 
@@ -40,7 +45,7 @@ class SigningServicer(Attempting, admin_pb2_grpc.AdminServiceServicer):
     ) -> AsyncIterator[admin_pb2.RegisterSignedResponse]:
         """Receive an upload, have its sender sign what was made of it, and make it a version."""
         parts = aiter(request)
-        first = await anext(parts, admin_pb2.RegisterSignedRequest())
+        first = await first_of(parts, admin_pb2.RegisterSignedRequest())
         header = convert.from_header(first.header.upload)
         attempt = await self._permitted(context, Action.REGISTER, first.header, header.model, header.options)
         if first.WhichOneof("part") != "header":
@@ -53,7 +58,7 @@ class SigningServicer(Attempting, admin_pb2_grpc.AdminServiceServicer):
             await asyncio.wait((task, asking.statement), return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
                 yield admin_pb2.RegisterSignedResponse(statement=asking.statement.result())
-                asking.answer(await anext(parts, admin_pb2.RegisterSignedRequest()))
+                await asking.answered(parts, task)
             version = await task
             yield admin_pb2.RegisterSignedResponse(version=convert.version(version))
         finally:
@@ -109,13 +114,39 @@ class _Asking:
             raise Aborted("the sender went away before it signed, and nothing was registered; register it again")
         return self._value.result()
 
-    def answer(self, message: admin_pb2.RegisterSignedRequest) -> None:
+    async def answered(
+        self, parts: AsyncIterator[admin_pb2.RegisterSignedRequest], asks: asyncio.Task[Version]
+    ) -> None:
+        """Wait for what the sender answers, or until nobody asks any more."""
+        answer = asyncio.create_task(_next(parts))
+        try:
+            await asyncio.wait((answer, asks), return_when=asyncio.FIRST_COMPLETED)
+            if answer.done():
+                self._take(answer.result())
+        finally:
+            answer.cancel()
+            await asyncio.gather(answer, return_exceptions=True)
+
+    def _take(self, message: admin_pb2.RegisterSignedRequest) -> None:
         if message.WhichOneof("part") == "value" and not self._value.done():
             self._value.set_result(message.value)
 
     def close(self) -> None:
         self.statement.cancel()
         self._value.cancel()
+
+
+async def first_of(parts: AsyncIterator[Part], nothing: Part) -> Part:
+    """Return the first message of an upload; raises DeadlineExceeded where its sender does not begin."""
+    try:
+        async with asyncio.timeout(HEADER_WITHIN_S):
+            return await anext(parts, nothing)
+    except TimeoutError as error:
+        raise DeadlineExceeded(f"nothing of the upload came within {HEADER_WITHIN_S:g} s; send it again") from error
+
+
+async def _next(parts: AsyncIterator[admin_pb2.RegisterSignedRequest]) -> admin_pb2.RegisterSignedRequest:
+    return await anext(parts, admin_pb2.RegisterSignedRequest())
 
 
 async def _chunks(parts: AsyncIterator[admin_pb2.RegisterSignedRequest]) -> AsyncIterator[bytes]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import mmap
 import os
@@ -9,6 +10,7 @@ import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,6 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from interlock.errors import DataLoss, InvalidArgument, StorageFull, Unavailable
+from interlock_registry import artifacts
 from interlock_registry.artifacts import LocalArtifactStore
 from interlock_registry.manifest import Blob
 
@@ -139,6 +142,24 @@ def test_a_truncated_and_a_missing_blob_are_found(store: LocalArtifactStore, sou
     assert not store.has(SHA256)
     with pytest.raises(DataLoss, match="its file is gone"):
         store.verify(blob)
+
+
+def test_a_blob_that_the_disk_cannot_read_is_damaged_and_mended_like_any_other(
+    store: LocalArtifactStore, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blob = store.add(source, sha256=SHA256)
+    bad, read = store.path(SHA256).stat().st_ino, artifacts._read
+
+    def failing(path: Path, take: Callable[[memoryview], None]) -> int:
+        if path.stat().st_ino == bad:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(path, take)
+
+    monkeypatch.setattr(artifacts, "_read", failing)
+    with pytest.raises(DataLoss, match=r"is damaged: the disk cannot read it \(Input/output error\)"):
+        store.verify(blob)
+    store.add(source, sha256=SHA256)
+    store.verify(blob)
 
 
 def test_registering_the_same_file_again_mends_a_damaged_blob(store: LocalArtifactStore, source: Path) -> None:

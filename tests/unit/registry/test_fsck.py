@@ -101,6 +101,13 @@ def test_what_is_broken_is_an_error_that_says_so(busy: Warehouse, damage: Break,
 
 
 def test_all_is_said_at_once(busy: Warehouse) -> None:
+    unread = busy.store.path(min(each.digest for each in busy.registry.blobs.live()))
+    unread.rename(busy.root / "elsewhere")
+    unread.symlink_to(busy.root / "elsewhere")
+    (said,) = errors(busy)
+    assert said.startswith(f"{unread.name}: it was not checked: the artifact store")
+    unread.unlink()
+    (busy.root / "elsewhere").rename(unread)
     sql("UPDATE versions SET state = 'RETIRED' WHERE version = 2")(busy)
     busy.spoil("head 1")
     busy.store.path(blob("head 2").digest).unlink()

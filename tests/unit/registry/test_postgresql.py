@@ -158,11 +158,12 @@ def test_what_leaves_no_event_is_noted_whole_though_the_answer_to_its_commit_is_
 
 def test_a_value_that_the_database_does_not_take_is_the_callers_fault_and_not_an_outage(desk: Desk) -> None:
     desk.register()
-    for ask in (
+    asks: tuple[Callable[[], object], ...] = (
         lambda: desk.registry.recall(attempt(Action.PIN, version=1, key="a\0b")),
         lambda: desk.registry.events(EventFilter(actor="a\0b")),
         lambda: desk.registry.models(page_token=paging.page(["a\0b", ""], 1, str).next_page_token),
-    ):
+    )
+    for ask in asks:
         with pytest.raises(InvalidArgument, match="NUL"):
             ask()
     desk.registry.refuse(attempt(Action.PIN, MODEL + "\0", key="a\0b"), InvalidArgument("no such name"))

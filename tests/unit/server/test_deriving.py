@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 from collections.abc import AsyncIterator
@@ -127,8 +128,18 @@ async def test_a_form_that_is_damaged_is_made_again(rig: Rig) -> None:
     for blob in before.form.own:
         (folder / blob.digest).chmod(0o600)
         (folder / blob.digest).write_bytes(bytes(blob.size_bytes))
+    drop = rig.deriving._store.drop
+
+    def fail(keys: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    rig.deriving._store.drop = fail  # type: ignore[method-assign]
     await rig.rollback(version=version)
     assert loaded_from(rig, version) is LoadedFrom.FALLBACK
+    async with asyncio.timeout(60):  # the disk, which does not let the damaged form go, holds no promote up
+        await rig.promote(await rig.add(content=content(3)), alias="other")
+    rig.deriving._store.drop = drop  # type: ignore[method-assign]
+    rig.deriving.look()
 
     def whole() -> bool:
         store = DerivedStore(rig.data.root)

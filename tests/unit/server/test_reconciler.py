@@ -11,7 +11,7 @@ from interlock.errors import DeadlineExceeded, PrepareFailed, RegistryUnavailabl
 from interlock.model import ServableState
 from interlock.types import ModelRef
 from interlock.v1 import worker_pb2, worker_pb2_grpc
-from interlock_registry.domain import Action
+from interlock_registry.domain import Action, Desired
 from interlock_registry.registry import Registry
 from interlock_server.control import database
 from interlock_server.control.last_known_good import LastKnownGood
@@ -90,6 +90,23 @@ async def test_polling_survives_what_nobody_expected(rig: Rig, caplog: pytest.Lo
     broken = False
     await asyncio.to_thread(promote_elsewhere, rig, 1)
     await eventually_async(lambda: rig.live() == 1, "it goes on")
+
+
+async def test_what_is_to_be_read_again_while_it_is_being_read_is_read_once_more(rig: Rig) -> None:
+    read, reads = rig.database.read, 0
+
+    async def counting(call: Callable[[Registry], object]) -> object:
+        nonlocal reads
+        found = await read(call)
+        if isinstance(found, Desired):
+            reads += 1
+            if reads == 1:
+                rig.reconciler.reread()  # a setting was changed, which this read did not know yet
+        return found
+
+    rig.database.read = counting  # type: ignore[method-assign, assignment]
+    rig.reconciler.reread()
+    await eventually_async(lambda: reads == 2, "it was read once more")
 
 
 async def test_probing_survives_what_nobody_expected(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:

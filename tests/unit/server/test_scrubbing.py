@@ -68,6 +68,21 @@ async def test_damage_is_found_told_and_forgotten_when_it_is_mended(stocked: War
     assert [each.action for each in stocked.registry.events().items] == ["mend", "damage", "register"]
 
 
+async def test_a_file_that_cannot_be_read_keeps_no_other_from_being_scrubbed(stocked: Warehouse) -> None:
+    digests = sorted(each.digest for each in stocked.registry.blobs.live())
+    first, last = (stocked.store.path(digest) for digest in (digests[0], digests[-1]))
+    first.rename(stocked.root / "elsewhere")
+    first.symlink_to(stocked.root / "elsewhere")
+    last.chmod(0o600)
+    last.write_bytes(bytes(last.stat().st_size))
+    metrics = ControlMetrics()
+    async with scrubbing(stocked, metrics):
+        await eventually_async(lambda: set(stocked.registry.blobs.damaged()) == {digests[-1]}, "it came to the last")
+        unread = 'interlock_scrub_blobs_total{outcome="unread"}'
+        await eventually_async(lambda: counted(metrics, unread) > 1, "another pass was due")
+    assert (stocked.root / "last-scrub").exists()
+
+
 async def test_a_pass_comes_when_it_is_due_and_not_at_each_start(stocked: Warehouse) -> None:
     stocked.spoil("backbone")
     (stocked.root / "last-scrub").touch()

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,13 +22,16 @@ from interlock.errors import (
     StorageFull,
     TooLarge,
 )
+from interlock.keys import SigningKey
 from interlock.model import FileRole, UploadFile, UploadHeader
 from interlock.status import from_wire
 from interlock.v1 import admin_pb2 as pb
 from interlock.v1 import admin_pb2_grpc
 from interlock_server.control.metrics import ControlMetrics
 from interlock_server.control.uploads import Uploads
+from interlock_server.rpc import signing
 from interlock_server.settings import Settings
+from interlock_server.trust.keys import TrustedKey, TrustedKeys
 from interlock_server.worker.engine import Engine
 
 from tests import models
@@ -157,6 +161,7 @@ async def test_uploads_that_are_not_what_they_announce_are_refused(rig: Rig, adm
         ([header(model, files=[])], InvalidArgument, "one model file"),
         ([header(model, model="a b")], InvalidName, "not a valid model name"),
         ([header(model, note="x" * 9000)], InvalidArgument, "note is over"),
+        ([header(model, note="a\0b")], InvalidArgument, "NUL character"),
         ([header(model, tags={str(n): "" for n in range(65)})], InvalidArgument, "at most 64 tags"),
         ([header(model, config={"max_queue_size": 0})], InvalidArgument, "max_queue_size is 0"),
         ([header(model, config={"max_batch_size": -1, "max_queue_size": 1})], InvalidArgument, "max_batch_size is -1"),
@@ -169,6 +174,44 @@ async def test_uploads_that_are_not_what_they_announce_are_refused(rig: Rig, adm
         assert why in found.message
     assert leftovers(rig) == []
     assert all(outcome != "ok" for _, outcome in await rig.events())
+
+
+async def test_whoever_begins_to_upload_and_never_says_what_is_told_so(
+    admin: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signing, "HEADER_WITHIN_S", 0.05)
+    answers: tuple[Awaitable[object], ...] = (admin.RegisterVersion(), admin.RegisterSigned().read())
+    for answer in answers:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await answer
+        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert "nothing of the upload came within 0.05 s" in (caught.value.details() or "")
+
+
+async def test_whoever_never_signs_what_he_has_uploaded_is_told_so(
+    engine: Engine, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signing, "SIGN_WITHIN_S", 0.05)
+    key = SigningKey.create(tmp_path / "key")
+    now = datetime.now(UTC)
+    trusted = TrustedKey(public=key.public, name="ada", models=("*",), added_at=now, added_by="local:ada")
+    path = tmp_path / "trusted-keys.json"
+    path.write_text(TrustedKeys((trusted,)).to_json())
+    async with (
+        running(engine, tmp_path / "signed", trusted_keys=str(path)) as rig,
+        grpc.aio.insecure_channel(rig.admin_address) as channel,
+    ):
+        call = Stub(channel).RegisterSigned()
+        said = pb.RegisterSignedRequest.Header(upload=header(model).header, key=key.public.id)
+        await call.write(pb.RegisterSignedRequest(header=said))
+        for each in chunks(model):
+            await call.write(pb.RegisterSignedRequest(chunk=each.chunk))
+        await call.write(pb.RegisterSignedRequest(complete=True))
+        asked = await call.read()
+        assert isinstance(asked, pb.RegisterSignedResponse) and asked.statement
+        with pytest.raises(grpc.aio.AioRpcError, match=r"no signature came within 0\.05 s"):
+            await call.read()
+        assert await rig.events() == [("register", "ABORTED")]
 
 
 async def test_what_is_no_model_is_refused_and_recorded(rig: Rig, admin: Stub, tmp_path: Path) -> None:

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import signal
+from itertools import count
+from pathlib import Path
+
+import pytest
+from interlock_server.control import caretaking
+from interlock_server.control.caretaking import Caretaker
+from interlock_server.process import deaths
+from interlock_server.process.deaths import Death
+from interlock_server.process.notes import Note
+from interlock_server.vitals import HealthLimits
+
+from tests.support import eventually_async
+from tests.unit.server.rig import Rig
+from tests.unit.server.test_reconciler import promote_elsewhere
+
+
+async def test_an_alias_that_cannot_fall_back_fills_the_history_with_no_event_a_second(
+    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = await rig.add(content=b"this can be loaded no more")
+    promote_elsewhere(rig, broken)
+    await eventually_async(lambda: rig.replica.aliases() != (), "it is taken over")
+    await rig.promote(await rig.add())
+    for request in (1, 2, 3):
+        note = Note("m@2", (request,), request)
+        deaths.write(str(tmp_path), Death(f"worker-{request}", request, -signal.SIGSEGV, 0.0, (note,)))
+    rounds = count()
+    monkeypatch.setattr(caretaking, "_LOOK_EVERY_S", 0.001)
+    caretaker = Caretaker(
+        str(tmp_path), rig.replica, lambda: HealthLimits(60.0, 60.0, 0), clock=lambda: float(next(rounds))
+    )
+    caretaker.start(rig.switching, rig.membership)
+    try:
+        await eventually_async(lambda: next(rounds) > 100, "it went on looking")
+    finally:
+        await caretaker.close()
+    tried = [outcome for action, outcome in await rig.events() if action == "rollback"]
+    assert 2 <= len(tried) <= 8, "a second after the first, 2 s after the second, 4 s after the third"
+    assert set(tried) == {"PREPARE_FAILED"}
