@@ -60,7 +60,7 @@ def test_one_port_cannot_be_two(tmp_path: Path) -> None:
         port = str(free.getsockname()[1])
     refusal = refused(tmp_path / "data", "--grpc-port", port, "--admin-port", port)
     assert refusal.status == 1
-    assert "--admin-port" in said(refusal)
+    assert "grpc_port and admin_port are both" in said(refusal)
 
 
 def test_a_data_directory_belongs_to_one_server(server: Server) -> None:
