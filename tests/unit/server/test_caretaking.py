@@ -1,7 +1,7 @@
 from __future__ import annotations
 
+import asyncio
 import signal
-from itertools import count
 from pathlib import Path
 
 import pytest
@@ -21,20 +21,24 @@ async def test_an_alias_that_cannot_fall_back_fills_the_history_with_no_event_a_
     rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = await rig.add(content=b"this can be loaded no more")
-    promote_elsewhere(rig, broken)
+    await asyncio.to_thread(promote_elsewhere, rig, broken)
     await eventually_async(lambda: rig.replica.aliases() != (), "it is taken over")
     await rig.promote(await rig.add())
     for request in (1, 2, 3):
         note = Note("m@2", (request,), request)
         deaths.write(str(tmp_path), Death(f"worker-{request}", request, -signal.SIGSEGV, 0.0, (note,)))
-    rounds = count()
     monkeypatch.setattr(caretaking, "_LOOK_EVERY_S", 0.001)
-    caretaker = Caretaker(
-        str(tmp_path), rig.replica, lambda: HealthLimits(60.0, 60.0, 0), clock=lambda: float(next(rounds))
-    )
+    seconds = 0.0
+
+    def clock() -> float:
+        nonlocal seconds
+        seconds += 1.0  # with each look, however long an attempt takes here
+        return seconds
+
+    caretaker = Caretaker(str(tmp_path), rig.replica, lambda: HealthLimits(60.0, 60.0, 0), clock=clock)
     caretaker.start(rig.switching, rig.membership)
     try:
-        await eventually_async(lambda: next(rounds) > 100, "it went on looking")
+        await eventually_async(lambda: seconds > 100, "it went on looking")
     finally:
         await caretaker.close()
     tried = [outcome for action, outcome in await rig.events() if action == "rollback"]
