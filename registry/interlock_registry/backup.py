@@ -7,6 +7,7 @@ was deleted and collected in between: then the copy is made anew.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import uuid
@@ -45,6 +46,8 @@ class BackupDocument:
     epoch: int
     blobs: int
     blob_bytes: int
+    trusted_keys: str = ""
+    """sha256 of the file of trusted keys, which has it in its name; "" without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,11 @@ class Backup:
         """Its blobs."""
         return LocalArtifactStore(self.folder / "blobs")
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether a backup into it was ever finished."""
+        return self._document.exists()
+
     def read(self) -> BackupDocument:
         """Return what it says of itself; raises StartupRefused where it is none, or none that was finished."""
         try:
@@ -87,6 +95,23 @@ class Backup:
             )
         return document
 
+    def trusted_keys(self) -> str | None:
+        """Return the text of the trusted keys, None where it has none; raises DataLoss, StartupRefused."""
+        digest = self.read().trusted_keys
+        if not digest:
+            return None
+        path = self._keys(digest)
+        try:
+            text = path.read_bytes()
+        except OSError as error:
+            raise DataLoss(f"the backup's trusted keys {str(path)!r} cannot be read: {error.strerror}") from error
+        if hashlib.sha256(text).hexdigest() != digest:
+            raise DataLoss(f"the backup's trusted keys {str(path)!r} are damaged: their sha256 is not the name's")
+        return text.decode()
+
+    def _keys(self, digest: str) -> Path:
+        return self.folder / f"trusted-keys-{digest}.json"
+
     def check_free(self) -> None:
         """Refuse a directory that holds something else; raises StartupRefused."""
         if self._document.exists() or self._begun.exists():
@@ -94,9 +119,18 @@ class Backup:
         if self.folder.exists() and any(self.folder.iterdir()):
             raise StartupRefused(f"{str(self.folder)!r} is not empty and holds no backup; name another directory")
 
-    def save(self, registry: Registry, url: str, source: LocalArtifactStore, *, program: str) -> Transfer:
+    def save(
+        self,
+        registry: Registry,
+        url: str,
+        source: LocalArtifactStore,
+        *,
+        program: str,
+        trusted_keys: str | None = None,
+    ) -> Transfer:
         """Copy a registry and its blobs; a server may be running on them. Raises RegistryUnavailable, StorageFull.
 
+        `trusted_keys` is the text of that file, None where there is none.
         Of a database that is no file only the blobs are copied; it must have been dumped before. What fails half-way
         leaves an earlier backup as it was, and is finished by the next. Raises StartupRefused where another one is
         being written there.
@@ -104,11 +138,13 @@ class Backup:
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with self._alone():
-                return self._save(registry, url, source, program=program)
+                return self._save(registry, url, source, program=program, trusted_keys=trusted_keys)
         except OSError as error:
             raise disk.failure(error, f"the backup {self.folder}") from error
 
-    def _save(self, registry: Registry, url: str, source: LocalArtifactStore, *, program: str) -> Transfer:
+    def _save(
+        self, registry: Registry, url: str, source: LocalArtifactStore, *, program: str, trusted_keys: str | None
+    ) -> Transfer:
         target = self.store
         with self._moment(registry, url) as frozen:
             state, blobs = frozen.registry.state(), frozen.blobs
@@ -130,12 +166,14 @@ class Backup:
             epoch=state.epoch,
             blobs=len(blobs) - len(lost),
             blob_bytes=sum(each.size_bytes for each in blobs if each.digest not in lost),
+            trusted_keys="" if trusted_keys is None else hashlib.sha256(trusted_keys.encode()).hexdigest(),
         )
-        new = self._document.with_suffix(".new")
-        new.write_text(json.dumps(asdict(document), indent=2) + "\n")
-        copying.sync(new)
-        new.replace(self._document)
-        copying.sync(self._document)
+        if trusted_keys is not None:
+            _replace(self._keys(document.trusted_keys), trusted_keys)
+        _replace(self._document, json.dumps(asdict(document), indent=2) + "\n")
+        for path in self.folder.glob("trusted-keys-*"):  # of the backup that was here before
+            if path != self._keys(document.trusted_keys):
+                path.unlink()
         return Transfer(document, lost)
 
     @contextmanager
@@ -239,6 +277,14 @@ def _opened(url: str) -> Iterator[Registry]:
         yield registry
     finally:
         registry.close()
+
+
+def _replace(path: Path, text: str) -> None:
+    new = path.with_suffix(".new")
+    new.write_text(text)
+    copying.sync(new)
+    new.replace(path)
+    copying.sync(path)
 
 
 def _url(path: Path) -> str:

@@ -207,7 +207,7 @@ def _check_signatures(place: Place) -> Iterator[Finding]:
             severity=Severity.ERROR,
             subject="trusted keys",
             what=error.message,
-            remedy="restore that file from a backup",
+            remedy="put a good copy in its place: a backup of the data directory has it as trusted-keys-SHA256.json",
         )
         return
     yield from examine(place.registry, keys)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 from interlock.errors import DataLoss, StartupRefused
+from interlock.keys import PublicKey
 from interlock_registry import backup as saving
 from interlock_registry.registry import Registry
 from interlock_server.control.last_known_good import LastKnownGood
 from interlock_server.process.datadir import DataDir, DataLock
 from interlock_server.snapshot import Snapshot
+from interlock_server.trust import keys as trusted
+from interlock_server.trust.keys import TrustedKey, TrustedKeys
 from interlock_server.upkeep.commands import fsck
 from interlock_server.upkeep.saving import backup, restore
 
@@ -204,3 +208,68 @@ def test_two_backups_into_one_directory_do_not_meet(
     assert save(data, tmp_path / "backup")["lost"] == [] and met
     put_back(tmp_path / "backup", tmp_path / "new")
     assert check(tmp_path / "new") == []
+
+
+def trusting(*names: str) -> TrustedKeys:
+    return TrustedKeys(
+        tuple(
+            TrustedKey(
+                public=PublicKey(name.ljust(32).encode()),
+                name=name,
+                models=("*",),
+                added_at=datetime(2026, 1, 2, tzinfo=UTC),
+                added_by="local:ann",
+            )
+            for name in names
+        )
+    )
+
+
+def test_the_trusted_keys_come_back_and_never_over_newer_ones(
+    data: DataDir, stocked: Warehouse, tmp_path: Path
+) -> None:
+    folder, file = tmp_path / "backup", data.root / "trusted-keys.json"
+    assert save(data, folder)["trusted_keys"] == ""
+    trusted.write(file, trusting("one"))
+    save(data, folder)
+    trusted.write(file, trusting("one", "two"))
+    assert save(data, folder)["keys_moved"] == 2
+    assert len(list(folder.glob("trusted-keys-*"))) == 1
+    assert put_back(folder, tmp_path / "new")["keys_moved"] == 2
+    restored = tmp_path / "new" / "trusted-keys.json"
+    assert trusted.read(restored) == trusting("one", "two") and restored.stat().st_mode & 0o077 == 0
+    stocked.registry.close()
+    data.database.unlink()
+    trusted.write(file, trusting("one"))
+    assert "was left as it is" in put_back(folder, data.root)["keys_remark"]
+    assert trusted.read(file) == trusting("one")
+
+
+def test_trusted_keys_that_are_damaged_are_told_and_do_not_replace_good_ones(
+    data: DataDir, stocked: Warehouse, tmp_path: Path
+) -> None:
+    folder, file = tmp_path / "backup", data.root / "trusted-keys.json"
+    trusted.write(file, trusting("one"))
+    save(data, folder)
+    file.write_text("{")
+    told = save(data, folder, status=1)["keys_remark"]
+    assert "cannot be used" in told and told.endswith("; the backup keeps those that it had")
+    file.unlink()
+    assert "are gone; the backup keeps" in save(data, folder, status=1)["keys_remark"]
+    put_back(folder, tmp_path / "new")
+    assert trusted.read(tmp_path / "new" / "trusted-keys.json") == trusting("one")
+    next(folder.glob("trusted-keys-*")).write_text(trusting("two").to_json())
+    with pytest.raises(DataLoss, match=r"trusted-keys-.*are damaged.*nothing was changed. --partial restores"):
+        put_back(folder, tmp_path / "another")
+    assert not (tmp_path / "another" / "registry.db").exists()
+    assert "are damaged" in put_back(folder, tmp_path / "another", "--partial", status=1)["keys_remark"]
+    assert not (tmp_path / "another" / "trusted-keys.json").exists()
+
+
+def test_trusted_keys_that_are_kept_elsewhere_stay_there(
+    data: DataDir, stocked: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trusted.write(tmp_path / "keys.json", trusting("one"))
+    monkeypatch.setenv("INTERLOCK_TRUSTED_KEYS", str(tmp_path / "keys.json"))
+    made = save(data, tmp_path / "backup")
+    assert made["trusted_keys"] == "" and "lie outside of the data directory" in made["keys_remark"]
