@@ -214,8 +214,8 @@ def test_signatures_come_back_from_a_backup_and_are_looked_at_without_the_regist
     desk.command("backup", str(tmp_path / "backup"), "--data", str(desk.server.data))
     back = tmp_path / "back"
     desk.command("restore", str(tmp_path / "backup"), "--data", str(back))
-    keys = desk.server.data / "trusted-keys.json"
-    flags = {"INTERLOCK_REQUIRE_SIGNED": "fraud-*", "INTERLOCK_TRUSTED_KEYS": str(keys)}
+    keys = back / "trusted-keys.json"
+    flags = {"INTERLOCK_REQUIRE_SIGNED": "fraud-*"}
     with Server(back, env=flags) as server, server.admin() as restored, server.client() as client:
         assert restored.verify("fraud-s", str(desk.key("release"))).signed_by == admin.show("fraud-s").signed_by
         assert client.infer("fraud-s", X).version == 1
