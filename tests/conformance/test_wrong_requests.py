@@ -159,7 +159,7 @@ TABLE = {
     "ten thousand inputs": (
         request("m", *[(f"x{number}", "FP32", [1, 2]) for number in range(10_000)], raw=[ONE_RAW] * 10_000),
         INVALID,
-        "does not exist",
+        "has 10000 inputs",
     ),
     # refs
     "a name of 10 KB": (request("n" * 10_000, INPUT, raw=[ONE_RAW]), StatusCode.NOT_FOUND, "nnn"),
