@@ -6,10 +6,11 @@ was decided upon. Refusals leave no trace but the event that `refuse` writes.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Set
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from interlock.chain import OK
 from interlock.errors import (
@@ -56,6 +57,12 @@ KEYS_KEPT_S: Final = 7 * 24 * 3600.0
 """How long answers are kept under their idempotency keys."""
 
 
+_GRANTED_KEPT: Final = 1024
+"""Granted attempts that are known as such; whoever made one may still be at work after its transaction."""
+
+Granted = TypeVar("Granted", Committed, Registered)
+
+
 def _now() -> datetime:
     return datetime.now(UTC)
 
@@ -66,6 +73,7 @@ class Registry(RegistryReader):
     def __init__(self, database: Database, *, keep_depth: int, clock: Callable[[], datetime]) -> None:
         super().__init__(database, keep_depth=keep_depth)
         self._clock = clock
+        self._granted: deque[Attempt] = deque(maxlen=_GRANTED_KEPT)
         self.fleet = Fleet(database, clock)
         """What the replicas on this registry tell each other."""
         self.credentials = Credentials(database, clock)
@@ -142,7 +150,7 @@ class Registry(RegistryReader):
             committed = self._committed(writer, attempt, epoch)
             return Registered(writer.version(new.model, number), committed)
 
-        return self._database.write(work)
+        return self._grant(attempt, work)
 
     def retire(self, attempt: Attempt) -> Committed:
         """Take a version out of use for good; raises VersionInUse, VersionNotFound, FailedPrecondition."""
@@ -156,7 +164,7 @@ class Registry(RegistryReader):
             epoch = recording.record(writer, attempt, now, to_version=version.version, answer=_answer(version))
             return self._committed(writer, attempt, epoch)
 
-        return self._database.write(work)
+        return self._grant(attempt, work)
 
     def sign(self, attempt: Attempt, signed: SignedStatement) -> Committed:
         """Keep what somebody has signed of a version; raises VersionNotFound, FailedPrecondition (it was deleted)."""
@@ -177,7 +185,7 @@ class Registry(RegistryReader):
             )
             return self._committed(writer, attempt, epoch)
 
-        return self._database.write(work)
+        return self._grant(attempt, work)
 
     def delete(self, attempt: Attempt) -> Committed:
         """Turn a retired version into a tombstone that keeps its number.
@@ -191,7 +199,7 @@ class Registry(RegistryReader):
             epoch = recording.record(writer, attempt, now, to_version=version.version, answer=_answer(version))
             return self._committed(writer, attempt, epoch)
 
-        return self._database.write(work)
+        return self._grant(attempt, work)
 
     # --- aliases ---
 
@@ -223,7 +231,7 @@ class Registry(RegistryReader):
             epoch = record_move(writer, attempt, now, move, record, answer=answer)
             return self._committed(writer, attempt, epoch)
 
-        return self._database.write(work)
+        return self._grant(attempt, work)
 
     def roll_back(
         self,
@@ -256,7 +264,10 @@ class Registry(RegistryReader):
             now = self._clock()
             return Moved(move, record_move(writer, attempt, now, move, record, answer=answer(move)), now)
 
-        return self._database.write(work)
+        found = self._database.write(work)
+        if isinstance(found, Moved):
+            self._granted.append(attempt)
+        return found
 
     def rehearse(self) -> bool:
         """Do some rollback and undo it, so that the next is quick; False where there is none to do."""
@@ -276,7 +287,7 @@ class Registry(RegistryReader):
             epoch = recording.record(writer, attempt, now, from_version=record.version, answer="{}")
             return self._committed(writer, attempt, epoch)
 
-        return self._database.write(work)
+        return self._grant(attempt, work)
 
     # --- pins ---
 
@@ -297,7 +308,7 @@ class Registry(RegistryReader):
             )
             return self._committed(writer, attempt, epoch)
 
-        return self._database.write(work)
+        return self._grant(attempt, work)
 
     def unpin(self, attempt: Attempt) -> Committed:
         """Stop keeping a version for its own sake; raises NotFound where it is not pinned."""
@@ -314,12 +325,17 @@ class Registry(RegistryReader):
             epoch = recording.record(writer, attempt, now, to_version=version.version, answer=_answer(version))
             return self._committed(writer, attempt, epoch)
 
-        return self._database.write(work)
+        return self._grant(attempt, work)
 
     # --- refusals and housekeeping ---
 
-    def refuse(self, attempt: Attempt, error: InterlockError) -> None:
-        """Write the one event of an attempt that was refused, and keep a refusal by the domain under its key."""
+    def refuse(self, attempt: Attempt, error: InterlockError) -> bool:
+        """Write the one event of an attempt that was refused, and keep a refusal by the domain under its key.
+
+        False where it was granted here before: what goes wrong after its transaction refuses nothing.
+        """
+        if any(each is attempt for each in self._granted):
+            return False
 
         def work(writer: Writer) -> None:
             now = self._clock()
@@ -332,6 +348,7 @@ class Registry(RegistryReader):
             )
 
         self._database.write(work)
+        return True
 
     def remark(self, attempt: Attempt, detail: str) -> None:
         """Write the event of a change that was made outside of the registry."""
@@ -352,6 +369,12 @@ class Registry(RegistryReader):
         return self._database.write(lambda writer: writer.forget(before=before), durable=False)
 
     # --- inside ---
+
+    def _grant(self, attempt: Attempt, work: Callable[[Writer], Granted]) -> Granted:
+        """Run the transaction that grants an attempt."""
+        done = self._database.write(work)
+        self._granted.append(attempt)
+        return done
 
     def _begin(self, writer: Writer, attempt: Attempt) -> datetime:
         keys.check_fresh(writer, attempt)

@@ -140,10 +140,6 @@ class Mutations:
         return answer
 
     async def _refuse(self, attempt: Attempt, error: InterlockError) -> None:
-        self._metrics.mutation(attempt.action.value, codes_of(error).grpc.name)
-        log.warning("%s refused: %s", attempt.action.value, error.message, extra={"actor": attempt.actor})
-        if isinstance(error, RegistryUnavailable):
-            return  # there is nowhere to write it
         # As a task of its own: a caller that goes away now must not take its event with it.
         recording = asyncio.create_task(self._record(attempt, error))
         self._recordings.add(recording)
@@ -151,10 +147,19 @@ class Mutations:
         await asyncio.shield(recording)
 
     async def _record(self, attempt: Attempt, error: InterlockError) -> None:
+        action, refused = attempt.action.value, True
         try:
-            await self._database.write(lambda registry: registry.refuse(attempt, error))
+            if not isinstance(error, RegistryUnavailable):  # else there is nowhere to write it
+                # After any transaction of the attempt's own that is still under way: writes go one after the other.
+                refused = await self._database.write(lambda registry: registry.refuse(attempt, error))
         except InterlockError as second:  # the caller is told the first
             log.error("the refusal could not be recorded: %s", second.message)
+        if refused:
+            self._metrics.mutation(action, codes_of(error).grpc.name)
+            log.warning("%s refused: %s", action, error.message, extra={"actor": attempt.actor})
+        else:
+            self._metrics.mutation(action, "OK")
+            log.warning("%s was granted, and not seen to its end: %s", action, error.message)
 
     async def close(self, grace_s: float) -> None:
         """Wait for running changes, then cancel them. Idempotent."""

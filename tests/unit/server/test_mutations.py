@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from dataclasses import replace
 
 import pytest
@@ -12,9 +13,10 @@ from interlock.errors import (
     RegistryUnavailable,
 )
 from interlock.model import MutationOptions
-from interlock_registry.domain import Action
+from interlock_registry.domain import Action, Committed
 from interlock_registry.registry import Registry
 
+from tests.support import eventually_async
 from tests.unit.server.rig import Rig, attempt, preparing, with_key
 
 OK = "ok"
@@ -102,6 +104,36 @@ async def test_closing_cancels_what_outlasts_the_grace_and_records_it(rig: Rig) 
         await task
     assert await rig.events() == [("pin", "CANCELLED")]
     await rig.mutations.close(0.01)
+
+
+@pytest.mark.parametrize("when", ["while it commits", "after its commit"])
+async def test_what_was_granted_is_not_recorded_as_refused_when_the_server_stops(rig: Rig, when: str) -> None:
+    await rig.add()
+    made = attempt(Action.PIN, version=1)
+    entered, go_on = threading.Event(), threading.Event()
+
+    def pin(registry: Registry) -> Committed:
+        entered.set()
+        assert when == "after its commit" or go_on.wait(60)
+        return registry.pin(made)
+
+    async def work() -> str:
+        await rig.database.write(pin)
+        await asyncio.Event().wait()
+        return "{}"
+
+    task = asyncio.create_task(rig.mutations.run(made, work))
+    await eventually_async(entered.is_set, "its transaction is under way")
+    if when == "after its commit":
+        await rig.database.write(lambda registry: None)
+    closing = asyncio.create_task(rig.mutations.close(0.0))
+    await eventually_async(lambda: bool(rig.mutations._recordings) or task.done(), "it was told to end")
+    go_on.set()
+    await closing
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await rig.events() == [("register", OK), ("pin", OK)]
+    assert 'interlock_mutations_total{action="pin",code="OK"} 1.0' in rig.metrics.text().decode()
 
 
 async def test_a_registry_that_is_gone_is_an_outage_and_not_a_refusal(rig: Rig) -> None:
