@@ -134,12 +134,8 @@ class Deriving:
             return
         await self._order_missing([self._replica.spec(found)])
 
-    async def prepare(self, spec: VersionSpec, *, make: bool) -> Prepared:
-        """Have every worker load and prove a version, from its form if there is one; raises as Workers.prepare.
-
-        With `make` an absent form is made first.
-        """
-        await self.ensure(spec, make=make)
+    async def prepare(self, spec: VersionSpec) -> Prepared:
+        """Have every worker load and prove a version, from its form if there is one; raises as Workers.prepare."""
         return await self._workers.prepare(self._forms.with_form(spec))
 
     async def ensure(self, spec: VersionSpec, *, make: bool) -> None:

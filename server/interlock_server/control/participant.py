@@ -71,8 +71,10 @@ class Participant:
             spec = await self._spec(rollout)
             if spec.distrust:
                 raise NotTrusted(spec.distrust)
-            with self._replica.preparing(spec):
-                await self._vote(rollout, await self._prepare(spec, make=rollout.action != Action.ROLLBACK.value))
+            await self._worker_answers()
+            await self._deriving.ensure(spec, make=rollout.action != Action.ROLLBACK.value)
+            with self._replica.preparing(spec):  # no sooner: a worker that it is shown to would not wait for its form
+                await self._vote(rollout, await self._prepare(spec))
                 await asyncio.get_running_loop().create_future()  # until the rollout ends
         except InterlockError as error:
             await self._vote(rollout, self._failed(error.message))
@@ -84,13 +86,15 @@ class Participant:
         target = await self._database.read(lambda registry: registry.desired_version(rollout.model, rollout.version))
         return self._replica.spec(target)
 
-    async def _prepare(self, spec: VersionSpec, *, make: bool) -> Vote:
+    async def _worker_answers(self) -> None:
         for _ in range(_TRIES):
             if self._workers.reported.any_reachable:
-                break
+                return
             await asyncio.sleep(_TRY_AGAIN_S)
+
+    async def _prepare(self, spec: VersionSpec) -> Vote:
         try:
-            await self._deriving.prepare(spec, make=make)
+            await self._deriving.prepare(spec)
         except PrepareFailed as error:
             return self._failed(error.why)
         log.info("prepared for a rollout", extra={"version": str(spec.key)})

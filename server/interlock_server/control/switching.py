@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
@@ -227,14 +227,16 @@ class Switching:
         key = _key(move)
         is_resident = self._kept(key) is not None and self._workers.resident(key)
         try:
-            with self._replica.preparing(spec):
-                if is_resident and not self._membership.shared:
-                    yield _Ready(replace(planned, resident=True))
-                    return
+            with ExitStack() as held:
+                if is_resident:
+                    held.enter_context(self._replica.preparing(spec))
+                    if not self._membership.shared:
+                        yield _Ready(replace(planned, resident=True))
+                        return
                 started = time.monotonic()
                 async with self._leading(attempt, move) as lead:
                     prepared = await self._overtaking.until_overtaken(
-                        move, self._prepare_everywhere(attempt.action, spec, lead)
+                        move, self._prepare_everywhere(attempt.action, spec, lead, held)
                     )
                     took_s = time.monotonic() - started
                     yield _Ready(replace(planned, resident=prepared.resident, prepare_s=took_s), lead)
@@ -251,9 +253,10 @@ class Switching:
         async with self._rollouts.leading(attempt, move) as lead:
             yield lead
 
-    async def _prepare_everywhere(self, action: Action, spec: VersionSpec, lead: Lead | None) -> Prepared:
-        # A rollback does not wait for a form to be made: it is to be quick, and the artifact can be loaded as well.
-        preparing = self._deriving.prepare(spec, make=action is not Action.ROLLBACK)
+    async def _prepare_everywhere(
+        self, action: Action, spec: VersionSpec, lead: Lead | None, held: ExitStack
+    ) -> Prepared:
+        preparing = self._prepare_here(action, spec, held)
         if lead is None:
             return await preparing
         here = asyncio.create_task(preparing)
@@ -267,6 +270,13 @@ class Switching:
             here.cancel()
             there.cancel()
             await asyncio.gather(here, there, return_exceptions=True)
+
+    async def _prepare_here(self, action: Action, spec: VersionSpec, held: ExitStack) -> Prepared:
+        # A rollback does not wait for a form to be made: it is to be quick, and the artifact can be loaded as well.
+        await self._deriving.ensure(spec, make=action is not Action.ROLLBACK)
+        # Not before: the workers load what is wanted with whatever is switched meanwhile, and would not wait for the form.
+        held.enter_context(self._replica.preparing(spec))
+        return await self._deriving.prepare(spec)
 
     async def _trusted(self, move: Move) -> VersionSpec:
         """Return what is needed to load a move's target; raises NotTrusted where policy refuses its signatures."""

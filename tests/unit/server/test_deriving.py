@@ -68,6 +68,15 @@ async def test_a_promote_makes_the_form_and_loads_from_it(rig: Rig) -> None:
     assert loaded_from(rig, 2) is LoadedFrom.DERIVED
 
 
+async def test_a_promote_waits_for_its_form_whatever_is_switched_meanwhile(rig: Rig) -> None:
+    version = await rig.add(content=content(1))
+    promote = asyncio.create_task(rig.promote(version))
+    await eventually_async(lambda: rig.deriving._making is not None, "its form is being made")
+    await rig.workers.sync()
+    await promote
+    assert loaded_from(rig, version) is LoadedFrom.DERIVED
+
+
 async def test_a_small_model_is_loaded_as_it_is(rig: Rig) -> None:
     version = await rig.add()
     await rig.promote(version)
