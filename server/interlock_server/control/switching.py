@@ -274,7 +274,7 @@ class Switching:
     async def _prepare_here(self, action: Action, spec: VersionSpec, held: ExitStack) -> Prepared:
         # A rollback does not wait for a form to be made: it is to be quick, and the artifact can be loaded as well.
         await self._deriving.ensure(spec, make=action is not Action.ROLLBACK)
-        # Not before: the workers load what is wanted with whatever is switched meanwhile, and would not wait for the form.
+        # No sooner: the workers load all they are shown, and would not wait for the form.
         held.enter_context(self._replica.preparing(spec))
         return await self._deriving.prepare(spec)
 
