@@ -66,6 +66,7 @@ class _Guide:
     def __init__(self, dial: Dial, headers: Headers) -> None:
         self._dial: Final = dial
         self._headers: Final = headers
+        self._who: Final = dial.metadata
         self._closed = False
 
     @property
@@ -74,7 +75,7 @@ class _Guide:
         return self._dial.target
 
     def _metadata(self) -> tuple[tuple[str, str], ...]:
-        return (*self._dial.metadata, *self._headers())
+        return (*self._who, *self._headers())
 
     def _check_open(self) -> None:
         if self._closed:

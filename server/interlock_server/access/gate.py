@@ -7,7 +7,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 
 from interlock.access import PERMISSIONS, Permission, Powers, Proof, token_key
@@ -22,6 +23,12 @@ _SCHEME: Final = "bearer "
 _MAX_TOKEN: Final = 512
 _BURST_S: Final = 2.0
 _MINUTE_S: Final = 60.0
+_TOKEN: Final = Proof.TOKEN
+_ON_SOME: Final = frozenset({Scope.SOME, Scope.HANDLER, Scope.VISIBLE, Scope.HEALTH})
+_ON_MODEL: Final = Scope.MODEL
+_ON_HEALTH: Final = Scope.HEALTH
+_IN_HANDLER: Final = Scope.HANDLER
+# Members of enums, looked up once: in Python 3.11 that takes a call each time.
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +99,31 @@ class Manners:
 class _Known:
     """A holder, ready to be met."""
 
-    key: str
+    key: bytes
     expires_at: float
     caller: Caller
+
+    @property
+    def is_current(self) -> bool:
+        """Whether it has not expired."""
+        return not self.expires_at or time.time() < self.expires_at
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """Everybody who is known at a time: by the hash of a token, by a name in a certificate."""
+
+    holders: tuple[Holder, ...]
+    tokens: Mapping[str, _Known]
+    certificates: Mapping[str, _Known]
+
+    def find(self, proof: Proof, key: str) -> _Known | None:
+        """Return who is known by something, if that has not expired."""
+        found = (self.tokens if proof is Proof.TOKEN else self.certificates).get(key)
+        # The look-up is by a hash that nobody can choose; the comparison takes as long wherever two keys differ.
+        if found is None or not hmac.compare_digest(found.key, key.encode()):
+            return None
+        return found if found.is_current else None
 
 
 class Gate:
@@ -119,8 +148,7 @@ class Gate:
         callers, addresses = (None, None) if boards is None else (boards.callers, boards.addresses)
         self._rates = Rates(per_s, max(1.0, _BURST_S * per_s), board=callers) if per_s else None
         self._failures = Rates(per_minute / _MINUTE_S, max(1.0, per_minute), board=addresses) if per_minute else None
-        self._seen: tuple[Holder, ...] = ()
-        self._known: Mapping[tuple[Proof, str], _Known] = {}
+        self._picture = _Picture((), {}, {})
         self._lock = threading.Lock()
         self._refused: Counter[str] = Counter()
 
@@ -139,7 +167,7 @@ class Gate:
         """
         try:
             caller = self._greet(rule, authorization, certificate)
-            if rule is not None and rule.scope is not Scope.HANDLER:
+            if rule is not None and rule.scope is not _IN_HANDLER:
                 caller.count()
             admit(caller, rule, named())
         except Unauthenticated as error:
@@ -196,21 +224,21 @@ class Gate:
 
         `certificate` reads the names in one, which takes longer than all the rest: it is asked only without a header.
         """
-        known = self._look()
+        picture = self._look()
         if authorization is not None:
             if authorization[: len(_SCHEME)].lower() != _SCHEME or len(authorization) > _MAX_TOKEN:
                 raise Unauthenticated("the authorization is not of the form 'Bearer TOKEN'")
-            found = _open(known, Proof.TOKEN, token_key(authorization[len(_SCHEME) :].strip()))
+            found = picture.find(_TOKEN, token_key(authorization[len(_SCHEME) :].strip()))
             if found is None:
                 raise Unauthenticated(
                     "the token is not known here, has expired or was revoked; `interlock token create` makes one"
                 )
-            return found
+            return found.caller
         names = tuple(certificate())
         for name in names:
-            found = _open(known, Proof.CERTIFICATE, name)
+            found = picture.find(Proof.CERTIFICATE, name)
             if found is not None:
-                return found
+                return found.caller
         if names:
             raise Unauthenticated(
                 f"nobody is known by the certificate's names ({', '.join(names)[:300]}) and there is no token; "
@@ -221,21 +249,34 @@ class Gate:
             "(INTERLOCK_TOKEN_FILE or INTERLOCK_TOKEN for the interlock command and the SDK)"
         )
 
-    def _caller(self, holder: Holder) -> Caller:
-        def still_known() -> bool:
-            return _open(self._look(), holder.proof, holder.key) is not None
+    def _look(self) -> _Picture:
+        holders, picture = self._source(), self._picture
+        if holders is not picture.holders:
+            # An equal one is no reason to prepare everything anew.
+            same = holders == picture.holders
+            picture = self._picture = replace(picture, holders=holders) if same else self._prepare(holders)
+        return picture
 
-        return Caller(f"{holder.proof.value}:{holder.name}", Powers(holder.grants), still_known, self._rates)
+    def _prepare(self, holders: tuple[Holder, ...]) -> _Picture:
+        tokens: dict[str, _Known] = {}
+        certificates: dict[str, _Known] = {}
+        for each in holders:
+            by = tokens if each.proof is Proof.TOKEN else certificates
+            caller = Caller(
+                f"{each.proof.value}:{each.name}",
+                Powers(each.grants),
+                partial(self._still_knows, by, each),
+                self._rates,
+            )
+            by[each.key] = _Known(each.key.encode(), each.expires_at, caller)
+        return _Picture(holders, tokens, certificates)
 
-    def _look(self) -> Mapping[tuple[Proof, str], _Known]:
-        holders = self._source()
-        if holders is not self._seen:
-            if holders != self._seen:
-                self._known = {
-                    (each.proof, each.key): _Known(each.key, each.expires_at, self._caller(each)) for each in holders
-                }
-            self._seen = holders
-        return self._known
+    def _still_knows(self, among: Mapping[str, _Known], holder: Holder) -> bool:
+        now = self._look()
+        # Nearly always the picture is still the one that the call began under.
+        if now.tokens is among or now.certificates is among:
+            return not holder.expires_at or time.time() < holder.expires_at
+        return now.find(holder.proof, holder.key) is not None
 
 
 def admit(caller: Caller, rule: Rule | None, model: str = "") -> None:
@@ -246,15 +287,15 @@ def admit(caller: Caller, rule: Rule | None, model: str = "") -> None:
     if rule is None:
         raise PermissionDenied("nobody may call this: the server has no rule for it", facts={"caller": caller.name})
     needed, powers, scope = rule.permission, caller.powers, rule.scope
-    if scope is Scope.HEALTH and model.startswith(MODEL_HEALTH):
+    if scope is _ON_HEALTH and model.startswith(MODEL_HEALTH):
         needed, scope, model = Permission.DESCRIBE, Scope.MODEL, model.removeprefix(MODEL_HEALTH)
     if caller is ANYBODY:
         if scope is Scope.MODEL:
             raise Unauthenticated("how a model is, is told to whom the server knows: send a token")
         return
-    if scope in (Scope.SOME, Scope.HANDLER, Scope.VISIBLE, Scope.HEALTH):
+    if scope in _ON_SOME:
         allowed = powers.somewhere(needed)
-    elif scope is Scope.MODEL and model:
+    elif scope is _ON_MODEL and model:
         allowed = powers.on(needed, model_of(model))
     else:
         allowed = powers.everywhere(needed)
@@ -271,13 +312,3 @@ def denied(caller: Caller, permission: Permission, model: str, scope: Scope = Sc
         f"{caller.name} may not {permission.value}{on}: that takes one of the roles {roles}{' on' if on else ''}{on}",
         facts={"caller": caller.name, "permission": permission.value, "model": model, "roles": roles},
     )
-
-
-def _open(known: Mapping[tuple[Proof, str], _Known], proof: Proof, key: str) -> Caller | None:
-    found = known.get((proof, key))
-    # The look-up is by a hash that nobody can choose; the comparison takes the same time wherever two keys differ.
-    if found is None or not hmac.compare_digest(found.key.encode(), key.encode()):
-        return None
-    if found.expires_at and time.time() >= found.expires_at:
-        return None
-    return found.caller

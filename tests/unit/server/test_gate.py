@@ -88,6 +88,26 @@ def test_a_call_that_outlives_what_opened_it_is_refused_what_it_asks_next() -> N
         caller.need(Permission.PUBLISH, "m")
 
 
+def test_a_call_that_outlives_the_time_of_what_opened_it_is_refused_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time()
+    caller = gate(replace(BY_TOKEN, expires_at=now + 60)).meet(f"Bearer {TOKEN}")
+    caller.need(Permission.PUBLISH, "m")
+    monkeypatch.setattr(time, "time", lambda: now + 60)
+    with pytest.raises(Unauthenticated, match="has expired"):
+        caller.need(Permission.PUBLISH, "m")
+
+
+def test_a_call_outlives_a_change_of_the_others_but_not_an_end_of_its_own() -> None:
+    known: list[tuple[Holder, ...]] = [(BY_TOKEN,)]
+    caller = Gate(lambda: known[0]).meet(f"Bearer {TOKEN}")
+    for others in ((replace(BY_TOKEN),), (BY_TOKEN, BY_CERTIFICATE), (replace(BY_TOKEN, expires_at=time.time() + 60),)):
+        known[0] = others
+        caller.need(Permission.PUBLISH, "m")
+    known[0] = (replace(BY_TOKEN, expires_at=time.time() - 1), BY_CERTIFICATE)
+    with pytest.raises(Unauthenticated):
+        caller.need(Permission.PUBLISH, "m")
+
+
 def test_tokens_are_random_and_long() -> None:
     made = {new_token() for _ in range(100)}
     assert len(made) == 100

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from interlock.access import PERMISSIONS, Grant, Permission, Powers, Role
 from interlock.errors import InvalidArgument, PermissionDenied
 from interlock.protocols.pool import POOL
@@ -109,6 +112,16 @@ def test_a_call_is_admitted_by_a_grant_of_its_permission_for_its_model(
     with pytest.raises(PermissionDenied) as refused:
         admit(caller(*grants), rule, model)
     assert refused.value.facts["caller"] == "token:t"
+
+
+@given(
+    st.lists(st.text("ab.*?-", min_size=1, max_size=5), min_size=1, max_size=4),
+    st.text("abAB.-|$\n", max_size=6),
+)
+def test_several_grants_cover_what_one_of_their_globs_matches(globs: list[str], model: str) -> None:
+    powers = Powers(tuple(Grant(Role.VIEWER, each) for each in globs))
+    assert powers.on(Permission.SEE, model) == any(fnmatchcase(model, each) for each in globs)
+    assert not powers.on(Permission.ASK, model)
 
 
 def test_a_refusal_says_who_may_not_do_what_and_which_roles_may() -> None:
