@@ -116,6 +116,8 @@ class _Picture:
     holders: tuple[Holder, ...]
     tokens: Mapping[str, _Known]
     certificates: Mapping[str, _Known]
+    sign: object
+    """Its own, as long as nothing has changed."""
 
     def find(self, proof: Proof, key: str) -> _Known | None:
         """Return who is known by something, if that has not expired."""
@@ -148,7 +150,7 @@ class Gate:
         callers, addresses = (None, None) if boards is None else (boards.callers, boards.addresses)
         self._rates = Rates(per_s, max(1.0, _BURST_S * per_s), board=callers) if per_s else None
         self._failures = Rates(per_minute / _MINUTE_S, max(1.0, per_minute), board=addresses) if per_minute else None
-        self._picture = _Picture((), {}, {})
+        self._picture = _Picture((), {}, {}, object())
         self._lock = threading.Lock()
         self._refused: Counter[str] = Counter()
 
@@ -260,21 +262,22 @@ class Gate:
     def _prepare(self, holders: tuple[Holder, ...]) -> _Picture:
         tokens: dict[str, _Known] = {}
         certificates: dict[str, _Known] = {}
+        sign = object()
         for each in holders:
             by = tokens if each.proof is Proof.TOKEN else certificates
             caller = Caller(
                 f"{each.proof.value}:{each.name}",
                 Powers(each.grants),
-                partial(self._still_knows, by, each),
+                partial(self._still_knows, sign, each),
                 self._rates,
             )
             by[each.key] = _Known(each.key.encode(), each.expires_at, caller)
-        return _Picture(holders, tokens, certificates)
+        return _Picture(holders, tokens, certificates, sign)
 
-    def _still_knows(self, among: Mapping[str, _Known], holder: Holder) -> bool:
+    def _still_knows(self, sign: object, holder: Holder) -> bool:
         now = self._look()
         # Nearly always the picture is still the one that the call began under.
-        if now.tokens is among or now.certificates is among:
+        if now.sign is sign:
             return not holder.expires_at or time.time() < holder.expires_at
         return now.find(holder.proof, holder.key) is not None
 
