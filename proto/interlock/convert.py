@@ -369,6 +369,8 @@ def worker(value: m.WorkerStatus) -> admin_pb2.WorkerStatus:
             )
             for each in value.servables
         ],
+        threads=value.threads,
+        threads_reason=value.threads_reason,
     )
 
 
@@ -406,6 +408,8 @@ def from_worker(message: admin_pb2.WorkerStatus) -> m.WorkerStatus:
             )
             for each in message.servables
         ),
+        threads=message.threads,
+        threads_reason=message.threads_reason,
     )
 
 

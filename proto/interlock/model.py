@@ -254,6 +254,9 @@ class WorkerStatus:
     provider: str
     front: str
     servables: tuple[ServableStatus, ...] = ()
+    threads: int = 0
+    """How many the runs of a version have, which its instances share out; 0 where the worker did not say."""
+    threads_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What ONNX Runtime is told of GPUs: from settings to its options, and which session runs where. Pure; needs no GPU."""
+"""What ONNX Runtime is told of GPUs: from settings to its options. Pure; needs no GPU."""
 
 from __future__ import annotations
 
@@ -45,18 +45,6 @@ class Provider:
 
     name: str
     options: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """One session of a version."""
-
-    device: int
-    """The GPU; on the CPU it means nothing."""
-    lanes: int
-    """How many runs it may have at the same time."""
-    alone: bool = False
-    """Whether it is for runs beside which there is no other: on the CPU such a run has all cores."""
 
 
 def chain(gpu: GpuOptions, device: int, digest: str) -> Sequence[Provider]:
@@ -112,14 +100,6 @@ def environment(gpu: GpuOptions) -> Mapping[str, str]:
     TensorRT and what it calls have no option of ONNX Runtime's for TF32.
     """
     return {} if gpu.tf32 else {_TF32_SWITCH: "0"}
-
-
-def placements(instances: int, gpu: GpuOptions) -> Sequence[Placement]:
-    """Return the sessions of a version with so many instances on GPUs.
-
-    A session's runs go one after the other there, so each instance has its own, on the devices in turn.
-    """
-    return tuple(Placement(gpu.devices[index % len(gpu.devices)], 1) for index in range(instances))
 
 
 def sizes_follow(signature: Signature, inputs: Sequence[tuple[int, ...]], outputs: Sequence[tuple[int, ...]]) -> bool:

@@ -242,7 +242,8 @@ class Settings(BaseSettings):
     intra_op_threads: int = Field(
         0,
         ge=0,
-        description="Threads for a version's runs, shared out among its instances; 0: the cores over the workers.",
+        description="Threads for a version's runs, shared out among its instances; 0: the cores that affinity and the "
+        "container's CPU quota (rounded down) give, over the workers.",
     )
     poll_s: float = Field(1.0, gt=0, description="How often the registry and the workers are looked at.")
 
@@ -348,10 +349,6 @@ class Settings(BaseSettings):
             return self.data / "registry.db"
         kind, separator, path = self.db.partition(":///")
         return Path(unquote(path.partition("?")[0])) if separator and kind.startswith("sqlite") else None
-
-    def threads_per_worker(self, cores: int) -> int:
-        """Return how many threads each worker's ONNX Runtime has."""
-        return self.intra_op_threads or max(1, cores // self.workers)
 
     @property
     def gpu(self) -> GpuOptions:

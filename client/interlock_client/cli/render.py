@@ -298,6 +298,12 @@ def chain(report: ChainReport) -> RenderableType:
     )
 
 
+def _threads(found: ReplicaStatus) -> str:
+    """Say how many threads the workers' runs have; once where all have the same."""
+    said = (f"{worker.threads} ({worker.threads_reason})" for worker in found.workers if worker.threads)
+    return "; ".join(dict.fromkeys(said)) or "not known"
+
+
 def status(found: ReplicaStatus) -> Sequence[RenderableType]:
     """Return a replica's status: facts, servables, aliases."""
     facts = _pairs(
@@ -306,6 +312,7 @@ def status(found: ReplicaStatus) -> Sequence[RenderableType]:
             ("state", "ready" if found.ready else "NOT READY"),
             ("degraded", "; ".join(found.degraded) or "no"),
             ("epoch", found.epoch),
+            ("threads", _threads(found)),
             ("inference", found.inference_address),
             ("http", found.http_address),
             ("admin", found.admin_address),

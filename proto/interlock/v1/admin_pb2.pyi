@@ -1933,6 +1933,8 @@ class WorkerStatus(_message.Message):
     PROVIDER_FIELD_NUMBER: _builtins.int
     FRONT_FIELD_NUMBER: _builtins.int
     SERVABLES_FIELD_NUMBER: _builtins.int
+    THREADS_FIELD_NUMBER: _builtins.int
+    THREADS_REASON_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     pid: _builtins.int
     reachable: _builtins.bool
@@ -1940,6 +1942,10 @@ class WorkerStatus(_message.Message):
     epoch: _builtins.int
     provider: _builtins.str
     front: _builtins.str
+    threads: _builtins.int
+    """How many threads the runs of a version have, which its instances share out; 0 where the worker did not say."""
+    threads_reason: _builtins.str
+    """Why so many: "8 cores, of whose time the CPU quota gives 2"."""
     @_builtins.property
     def servables(self) -> _containers.RepeatedCompositeFieldContainer[Global___ServableStatus]: ...
     def __init__(
@@ -1952,10 +1958,12 @@ class WorkerStatus(_message.Message):
         provider: _builtins.str = ...,
         front: _builtins.str = ...,
         servables: _abc.Iterable[Global___ServableStatus] | None = ...,
+        threads: _builtins.int = ...,
+        threads_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "front", b"front", "index", b"index", "pid", b"pid", "provider", b"provider", "reachable", b"reachable", "servables", b"servables"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "front", b"front", "index", b"index", "pid", b"pid", "provider", b"provider", "reachable", b"reachable", "servables", b"servables", "threads", b"threads", "threads_reason", b"threads_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from interlock_server.placing import on_cpu
+
 _MEMINFO: Final = Path("/proc/meminfo")
 _CGROUP: Final = Path("/sys/fs/cgroup")
 _MIB: Final = 1 << 20
@@ -32,9 +34,9 @@ class Holding:
     resident_bytes: int
 
 
-def sessions_of(instances: int, *, on_cpu: bool) -> int:
-    """Return how many sessions of a version take main memory: beside instances there is one for runs that are alone."""
-    return 2 if on_cpu and instances > 1 else 1
+def sessions_of(instances: int, threads: int, *, cpu: bool) -> int:
+    """Return how many sessions of a version take main memory in a worker whose runs have so many threads."""
+    return len(on_cpu(instances, threads)) if cpu else 1
 
 
 def why_not(session_bytes: int, sessions: int, holdings: Sequence[Holding], room: Room) -> str:

@@ -43,6 +43,11 @@ class Reported:
         return next((report.status.provider for report in self._answered), "")
 
     @property
+    def threads(self) -> int:
+        """How many threads the workers' runs have; 0 before the first report."""
+        return next((report.status.threads for report in self._answered), 0)
+
+    @property
     def any_reachable(self) -> bool:
         """Whether a worker answers."""
         return bool(self._answered)

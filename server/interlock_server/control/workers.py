@@ -215,7 +215,7 @@ class Workers:
                 for worker in self._workers
                 if worker.report is not None
             ]
-            sessions = sessions_of(spec.config.instances, on_cpu=self.reported.provider == "CPU")
+            sessions = sessions_of(spec.config.instances, self.reported.threads, cpu=self.reported.provider == "CPU")
             why = why_not(spec.memory_bytes, sessions, holdings, self._room())
             if why:
                 raise PrepareFailed(spec.model, spec.version, why)

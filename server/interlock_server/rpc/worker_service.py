@@ -15,6 +15,7 @@ from interlock import convert
 from interlock.model import ServableState, WorkerStatus
 from interlock.v1 import admin_pb2, worker_pb2, worker_pb2_grpc
 
+from interlock_server.cores import Threads
 from interlock_server.front.aio import AioFront
 from interlock_server.front.core import CoreFront
 from interlock_server.front.limits import WALL
@@ -45,6 +46,7 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
         *,
         index: int,
         provider: str,
+        threads: Threads,
         front: str,
         address: str,
         prepare_timeout_s: float,
@@ -58,6 +60,7 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
         self._alone = alone
         self._index = index
         self._provider = provider
+        self._threads = threads
         self.front: Final = front
         self._address = address
         self._prepare_timeout_s = prepare_timeout_s
@@ -138,6 +141,8 @@ class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
             provider=self._provider,
             front=self.front,
             servables=tuple(servable.status() for servable in self._catalog.servables()),
+            threads=self._threads.count,
+            threads_reason=self._threads.reason,
         )
         return worker_pb2.ReportResponse(
             status=convert.worker(status),

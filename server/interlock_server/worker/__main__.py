@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import resource
 import signal
 import sys
@@ -15,6 +14,7 @@ from interlock_server.access.board import Boards
 from interlock_server.access.gate import Gate
 from interlock_server.access.guard import GuardedHandler
 from interlock_server.certificates import Certificates
+from interlock_server.cores import Threads, threads, usable
 from interlock_server.front.aio import AioFront
 from interlock_server.front.choice import choose
 from interlock_server.process import logs
@@ -53,7 +53,7 @@ from interlock_server.worker.vitality import take_vitals
 log = logging.getLogger("interlock.worker")
 
 
-async def run(boot: Boot, settings: Settings, engine: Engine) -> int:
+async def run(boot: Boot, settings: Settings, engine: Engine, taken: Threads) -> int:
     """Serve until SIGTERM or SIGINT, then drain: health first, then the port, then the versions; return the status."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -84,6 +84,7 @@ async def run(boot: Boot, settings: Settings, engine: Engine) -> int:
         handler.alone,
         index=boot.worker,
         provider=engine.choice.provider,
+        threads=taken,
         front=front.name,
         address=boot.inference_address,
         prepare_timeout_s=settings.prepare_timeout_s,
@@ -186,14 +187,15 @@ def main() -> int:
     if settings.max_data_bytes:
         resource.setrlimit(resource.RLIMIT_DATA, (settings.max_data_bytes, settings.max_data_bytes))
     try:
-        threads = settings.threads_per_worker(len(os.sched_getaffinity(0)))
-        engine = Engine(settings.providers, threads, settings.gpu)
+        taken = threads(usable(), settings.workers, settings.intra_op_threads)
+        engine = Engine(settings.providers, taken.count, settings.gpu)
         _check_provider(engine, settings.workers)
     except StartupRefused as error:
         return refuse(error.message)
     log.info("execution provider %s (%s)", engine.choice.provider, engine.choice.reason)
+    log.info("threads of a version's runs: %d (%s)", taken.count, taken.reason)
     freeze_heap()
-    return asyncio.run(run(boot, settings, engine))
+    return asyncio.run(run(boot, settings, engine, taken))
 
 
 if __name__ == "__main__":

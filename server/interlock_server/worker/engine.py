@@ -21,14 +21,13 @@ from interlock_server.gpu import (
     CUDA_PROVIDER,
     TENSORRT_PROVIDER,
     GpuOptions,
-    Placement,
     Provider,
     cache_of,
     chain,
     environment,
-    placements,
     sizes_follow,
 )
+from interlock_server.placing import Placement, on_cpu, on_gpus, share
 from interlock_server.worker.allocator import keep_for_requests
 
 CPU: Final = "CPU"
@@ -257,20 +256,6 @@ def for_engine(spec: TensorSpec, array: Array) -> Array:
     return texts.reshape(array.shape)
 
 
-def on_cpu(instances: int, threads: int) -> Sequence[Placement]:
-    """Return the sessions of a version with so many instances on the CPU, where a session has any number of runs.
-
-    Instances share out the threads. A run beside which there is no other has them all, in a session of its own.
-    """
-    shared = Placement(0, instances)
-    return (shared,) if share(threads, instances) == threads else (shared, Placement(0, 1, alone=True))
-
-
-def share(threads: int, lanes: int) -> int:
-    """Return how many threads a run has where so many take place at a time: more would only be in each other's way."""
-    return max(1, threads // lanes)
-
-
 class Engine:
     """Loads graphs on the provider that was chosen at start."""
 
@@ -288,7 +273,7 @@ class Engine:
         """Return the sessions that a version with so many instances has."""
         if self.choice.provider == CPU:
             return on_cpu(instances, self._threads)
-        return placements(instances, self._gpu)
+        return on_gpus(instances, self._gpu.devices)
 
     def load(
         self,

@@ -21,7 +21,7 @@ from interlock_registry.derived import Form
 from interlock_registry.derived_store import files_of, graph_of, root_of
 from interlock_registry.manifest import Manifest
 
-from interlock_server.gpu import Placement
+from interlock_server.placing import Placement
 from interlock_server.process.notes import Notes
 from interlock_server.snapshot import VersionSpec
 from interlock_server.worker.allocator import give_back_memory, give_back_once_freed

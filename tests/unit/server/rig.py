@@ -47,6 +47,7 @@ from interlock_server.control.standing import Addresses, Standing
 from interlock_server.control.switching import Switching
 from interlock_server.control.uploads import Uploads
 from interlock_server.control.workers import Workers
+from interlock_server.cores import Threads
 from interlock_server.levers import LeverFrame
 from interlock_server.process.datadir import DataDir
 from interlock_server.rpc import worker_service
@@ -199,6 +200,7 @@ async def running(
                 lambda method, request: b"",
                 index=0,
                 provider="CPU",
+                threads=Threads(2, "2 cores"),
                 front="aio",
                 address="127.0.0.1:1",
                 prepare_timeout_s=settings.prepare_timeout_s,

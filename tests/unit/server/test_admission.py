@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from interlock_registry.documents import read_memory
 from interlock_server.control.admission import Holding, Room, available_bytes, sessions_of, why_not
+from interlock_server.placing import on_cpu
 
 MIB = 1 << 20
 ONE = (Holding("worker-0", 100 * MIB),)
@@ -33,11 +34,14 @@ def test_what_was_measured_decides_whether_a_version_fits(
     assert (said in found) if said else (found == ""), found
 
 
-@pytest.mark.parametrize(("instances", "on_cpu", "sessions"), [(1, True, 1), (2, True, 2), (9, True, 2), (2, False, 1)])
-def test_several_instances_on_the_cpu_have_a_session_more_for_runs_that_are_alone(
-    instances: int, on_cpu: bool, sessions: int
-) -> None:
-    assert sessions_of(instances, on_cpu=on_cpu) == sessions
+@pytest.mark.parametrize(
+    ("instances", "threads", "cpu", "sessions"),
+    [(1, 2, True, 1), (2, 2, True, 2), (9, 2, True, 2), (2, 2, False, 1), (1, 1, True, 1), (2, 1, True, 1)],
+)
+def test_sessions_are_counted_as_they_are_made(instances: int, threads: int, cpu: bool, sessions: int) -> None:
+    assert sessions_of(instances, threads, cpu=cpu) == sessions
+    if cpu:
+        assert sessions == len(on_cpu(instances, threads))
 
 
 def test_each_session_takes_memory() -> None:

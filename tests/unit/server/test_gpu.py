@@ -13,14 +13,13 @@ from interlock.model import ServingConfig
 from interlock.types import Array, Dim, DType, Signature, TensorSpec
 from interlock_server.gpu import (
     GpuOptions,
-    Placement,
     Provider,
     cache_of,
     chain,
     environment,
-    placements,
     sizes_follow,
 )
+from interlock_server.placing import Placement, on_gpus
 from interlock_server.settings import Settings
 from interlock_server.worker.describe import model_config
 from interlock_server.worker.engine import MOST_RECORDED, RecordedSession, Run
@@ -99,7 +98,7 @@ def test_tf32_is_off_for_every_library_unless_it_is_allowed(tf32: bool, set_: Ma
 def test_each_instance_has_a_session_on_the_gpus_in_turn(
     instances: int, devices: tuple[int, ...], expected: Sequence[Placement]
 ) -> None:
-    assert list(placements(instances, GpuOptions(devices=devices))) == expected
+    assert list(on_gpus(instances, devices)) == expected
 
 
 def spec(name: str, *shape: Dim, dtype: DType = DType.FP32) -> TensorSpec:

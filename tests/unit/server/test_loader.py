@@ -13,7 +13,8 @@ from interlock.errors import InternalError, StartupRefused
 from interlock.golden import Tolerance
 from interlock.model import ServableState, ServingConfig
 from interlock.types import Array, DType, Signature, TensorSpec
-from interlock_server.gpu import GpuOptions, Placement, placements
+from interlock_server.gpu import GpuOptions
+from interlock_server.placing import Placement, on_gpus
 from interlock_server.snapshot import VersionSpec
 from interlock_server.worker import engine as engines
 from interlock_server.worker.engine import Engine, Run, RunTerminated, Session
@@ -215,7 +216,7 @@ class TwoDevices(Engine):
         self.asked: list[tuple[int, str]] = []
 
     def placements(self, instances: int) -> Sequence[Placement]:
-        return placements(instances, GpuOptions(devices=(0, 1)))
+        return on_gpus(instances, (0, 1))
 
     def load(
         self,

@@ -15,6 +15,7 @@ import grpc
 import grpc.aio
 import pytest
 from interlock.model import ServableState
+from interlock_server.cores import Threads
 from interlock_server.process.boot import switch_socket
 from interlock_server.rpc.worker_link import WorkerLink
 from interlock_server.rpc.worker_service import WorkerServer, WorkerServicer
@@ -46,6 +47,7 @@ async def link(request: pytest.FixtureRequest, catalog: Catalog, path: str) -> A
         lambda method, request: request,
         index=0,
         provider="CPU",
+        threads=Threads(2, "2 cores"),
         front=request.param,
         address="127.0.0.1:1",
         prepare_timeout_s=10.0,
@@ -64,6 +66,7 @@ async def test_a_snapshot_is_taken_and_answered_with_a_report(
 ) -> None:
     report = await link.apply(snapshot(version_spec(tmp_path, 1), epoch=7), 10.0)
     assert (report.incarnation, report.status.epoch) == ("one", 7)
+    assert (report.status.threads, report.status.threads_reason) == (2, "2 cores")
     await eventually_async(
         lambda: [each.state for each in catalog.servables()] == [ServableState.READY], "version 1 is loaded"
     )

@@ -72,6 +72,8 @@ STATUS = ReplicaStatus(
             "CPU",
             "aio",
             (ServableStatus("digits", 3, ServableState.READY, "", "CPU", 2, 0.012, LoadedFrom.DERIVED),),
+            2,
+            "8 cores, of whose time the CPU quota gives 2",
         ),
         WorkerStatus(1, 43, False, 8, "CPU", "aio"),
     ),
@@ -220,6 +222,8 @@ STATUS_JSON = {
                     "loaded_from": "DERIVED",
                 }
             ],
+            "threads": 2,
+            "threads_reason": "8 cores, of whose time the CPU quota gives 2",
         },
         {
             "index": 1,
@@ -229,6 +233,8 @@ STATUS_JSON = {
             "provider": "CPU",
             "front": "aio",
             "servables": [],
+            "threads": 0,
+            "threads_reason": "",
         },
     ],
     "aliases": [ALIAS_JSON],

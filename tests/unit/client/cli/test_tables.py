@@ -45,7 +45,18 @@ from tests.unit.client.scripted import ScriptedServer, a_version
                 "`interlock rollback digits` goes back to version 2",
             ],
         ),
-        (["status"], ["ready", "digits@3", "READY", "12 ms", "worker 1 (pid 43) has nothing loaded", "2 1"]),
+        (
+            ["status"],
+            [
+                "ready",
+                "2 (8 cores, of whose",
+                "digits@3",
+                "READY",
+                "12 ms",
+                "worker 1 (pid 43) has nothing loaded",
+                "2 1",
+            ],
+        ),
         (
             ["infer", "digits", "--input", "x=[[1, 2]]"],
             ["answered by digits@3 (stable), run in 1.50 ms", "[[3. 6.]]", "float32"],
