@@ -164,7 +164,9 @@ class Settings(BaseSettings):
 
     max_message_bytes: int = Field(64 * MIB, ge=MIB, description="Largest inference request or answer.")
     max_in_flight_bytes: int = Field(
-        1024 * MIB, ge=MIB, description="Bytes of all inference messages over 64 KiB that are here at a time."
+        1024 * MIB,
+        ge=MIB,
+        description="Bytes of all inference messages and shared-memory inputs over 64 KiB that are here at a time.",
     )
     max_connections: int = Field(
         4096, ge=1, le=1_000_000, description="Inference connections at a time, of each worker; one more is closed."

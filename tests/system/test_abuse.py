@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tritonclient.grpc as triton
+import tritonclient.utils.shared_memory as shm
 from interlock.errors import InterlockError
 from interlock.model import ServingConfig
 from interlock.protocols import open_inference_pb2 as pb
@@ -20,6 +22,7 @@ from interlock.types import DType
 from interlock_client import Client
 from interlock_client.cli.entry import run
 from onnx import helper
+from tritonclient.utils import InferenceServerException
 
 from tests import models
 from tests.load import Load
@@ -37,6 +40,7 @@ ENVIRONMENT = {
     "INTERLOCK_MAX_ADMIN_CONNECTIONS": "30",
     "INTERLOCK_MAX_STREAMS": "128",
     "INTERLOCK_DEFAULT_DEADLINE_S": "2",
+    "INTERLOCK_SHARED_MEMORY": "true",
 }
 
 
@@ -155,25 +159,27 @@ def test_requests_that_are_never_finished_end_with_the_deadline_and_hold_nobody_
 
 def test_answers_that_nobody_reads_are_bounded_and_let_go_at_the_deadline(running: Server) -> None:
     only_core(running)
-    with running.client() as client:
+    with running.client() as client, region(running) as shared_memory:
+        assert "100000 rows" in _refusal(shared_memory)
         before = resident(running)
         for _ in range(5):
             with RawConnection(running.grpc, window=0) as reader:
-                refused = _fill_with_answers(reader, client)
+                refused = _fill_with_answers(reader, client, shared_memory)
                 assert resident(running) - before < 150 * MIB
                 eventually(lambda reader=reader: _ended(reader) == 100, "the deadline ends the rest")  # type: ignore[misc]
             eventually(lambda: len(_try_wide(client)) == ANSWER_BYTES // 4, "there is room again")
-            if refused:
-                assert "max_in_flight_bytes" in refused
+            if all("max_in_flight_bytes" in each for each in refused):
                 break
         else:
-            pytest.fail("nobody was refused")
+            pytest.fail(f"not everybody was refused: {refused}")
 
 
-def _fill_with_answers(reader: RawConnection, client: Client) -> str:
-    """Ask for more than there is room for, read none of it, and return how one more caller is refused.
+def _fill_with_answers(
+    reader: RawConnection, client: Client, shared_memory: triton.InferenceServerClient
+) -> tuple[str, str]:
+    """Ask for more than there is room for, read none of it, and return how more is refused, sent and in shared memory.
 
-    Returns "" where it is not: on a machine that stands still the deadline of those before it may have passed.
+    What is not refused is "": on a machine that stands still the deadline of those before it may have passed.
     """
     data = question("wide", 1)
     for _ in range(100):
@@ -181,11 +187,32 @@ def _fill_with_answers(reader: RawConnection, client: Client) -> str:
     # 20 MiB hold 26 of the answers; what is over is refused, so those streams end at once.
     eventually(lambda: _ended(reader) >= 60, "what is over the limit is refused")
     assert answered(client)
+    shared = _refusal(shared_memory)
     try:
         client.infer("wide", {"x": [[1]]})
     except InterlockError as error:
-        return error.message
-    return ""
+        return error.message, shared
+    return "", shared
+
+
+@contextmanager
+def region(server: Server) -> Iterator[triton.InferenceServerClient]:
+    """Yield a client with a region of 800,000 bytes."""
+    with triton.InferenceServerClient(server.grpc) as client:
+        handle = shm.create_shared_memory_region("region", "/interlock-test-abuse", 800_000)
+        client.register_system_shared_memory("region", "/interlock-test-abuse", 800_000)
+        yield client
+        client.unregister_system_shared_memory("region")
+        shm.destroy_shared_memory_region(handle)
+
+
+def _refusal(client: triton.InferenceServerClient) -> str:
+    """Return how an input in the region is refused: there are too many rows in it anyway."""
+    x = triton.InferInput("x", [100_000, 2], "FP32")
+    x.set_shared_memory("region", 800_000)
+    with pytest.raises(InferenceServerException) as caught:
+        client.infer("m", [x])
+    return str(caught.value)
 
 
 def _ended(reader: RawConnection) -> int:

@@ -206,11 +206,12 @@ class AioFront:
 
     name: Final = "aio"
 
-    def __init__(self, limits: Limits, certificates: Certificates | None = None) -> None:
+    def __init__(self, limits: Limits, certificates: Certificates | None = None, room: Room | None = None) -> None:
+        """Take what large messages are counted in, where others count there too."""
         self._limits = limits
         self._certificates = certificates
         self._server: grpc.aio.Server | None = None
-        self._room: Final = Room(limits.max_in_flight_bytes)
+        self._room: Final = room or Room(limits.max_in_flight_bytes)
         self._large = ThreadPoolExecutor(LARGE_AT_ONCE, thread_name_prefix="large requests")
 
     @property

@@ -18,6 +18,7 @@ from interlock_server.certificates import Certificates
 from interlock_server.front import completion, native
 from interlock_server.front.aio import AioFront
 from interlock_server.front.core import CoreFront
+from interlock_server.front.limits import Room
 from interlock_server.front.seam import Arity, Call, Conversation, Front, Limits
 
 log = logging.getLogger("interlock.front")
@@ -54,22 +55,26 @@ class _NoLimits:
     min_ping_interval_s: float = 10.0
 
 
-async def choose(name: str, limits: Limits, certificates: Certificates | None = None) -> Front:
+async def choose(
+    name: str, limits: Limits, certificates: Certificates | None = None, room: Room | None = None
+) -> Front:
     """Return the front of that name, not yet started; `auto` is core unless something is wrong with it.
+
+    `room` is what large messages are counted in, where others count there too.
 
     Raises StartupRefused where core or native was asked for by name and does not work here.
     """
     if name == "aio":
-        return AioFront(limits, certificates)
+        return AioFront(limits, certificates, room)
     wrong = await self_check()
     if name == "native":
-        return await _native(limits, CoreFront(limits) if not wrong else AioFront(limits))
+        return await _native(limits, CoreFront(limits, room=room) if not wrong else AioFront(limits, room=room))
     if not wrong:
-        return CoreFront(limits, certificates)
+        return CoreFront(limits, certificates, room)
     if name == "core":
         raise StartupRefused(f"the front core does not work here: {wrong}; leave --front at auto, or say aio")
     log.warning("the front core does not work here and aio is taken: %s", wrong)
-    return AioFront(limits, certificates)
+    return AioFront(limits, certificates, room)
 
 
 async def _native(limits: Limits, other: Front) -> Front:

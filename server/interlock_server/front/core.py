@@ -58,8 +58,10 @@ class CoreFront:
 
     name: Final = "core"
 
-    def __init__(self, limits: Limits, certificates: Certificates | None = None) -> None:
+    def __init__(self, limits: Limits, certificates: Certificates | None = None, room: Room | None = None) -> None:
+        """Take what large messages are counted in, where others count there too."""
         self._limits = limits
+        self._room: Final = room or Room(limits.max_in_flight_bytes)
         self._certificates = certificates
         self._handler: Handler | None = None
         self._server: CompletionServer | None = None
@@ -98,7 +100,7 @@ class CoreFront:
             alarms,
             Patience(alarms),
             self._limits.max_message_bytes,
-            Room(self._limits.max_in_flight_bytes),
+            self._room,
             self._turnstile,
         )
         self._server = server

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from typing import Final
 
 from interlock.errors import ResourceExhausted, TooLarge
@@ -73,17 +74,23 @@ class Parked:
 
 
 class Room:
-    """Bytes of the longer messages, requests and answers, that are here at a time. Thread-safe."""
+    """Bytes of the longer messages, requests and answers, and of inputs in shared memory that are here at a time.
+
+    Thread-safe.
+    """
 
     def __init__(self, most: int) -> None:
         self._most: Final = most
         self._held = 0
         self._lock = threading.Lock()
+        self._given: deque[int] = deque()
 
     @property
     def held(self) -> int:
         """Bytes that are held now."""
-        return self._held
+        with self._lock:
+            self._collect()
+            return self._held
 
     def take(self, count: int) -> None:
         """Count so many bytes more; raises ResourceExhausted where there is no room for them.
@@ -91,10 +98,11 @@ class Room:
         A single message is always taken: it has its own limit.
         """
         with self._lock:
+            self._collect()
             if self._held and self._held + count > self._most:
                 raise ResourceExhausted(
-                    f"messages that are being answered or read hold {self._held} bytes, and {count} more are over the "
-                    f"limit of {self._most}; try again, or raise the server's setting max_in_flight_bytes",
+                    f"messages and inputs that are being answered or read hold {self._held} bytes, and {count} more "
+                    f"are over the limit of {self._most}; try again, or raise the server's setting max_in_flight_bytes",
                     facts={"held": str(self._held), "size": str(count), "limit": str(self._most)},
                     retry_after_s=_RETRY_AFTER_S,
                 )
@@ -104,3 +112,11 @@ class Room:
         """Give bytes back."""
         with self._lock:
             self._held -= count
+
+    def give_by_finalizer(self, count: int) -> None:
+        """Give bytes back from where the garbage collector may call: in the midst of this object's other methods."""
+        self._given.append(count)
+
+    def _collect(self) -> None:
+        while self._given:
+            self._held -= self._given.popleft()

@@ -17,6 +17,7 @@ from interlock_server.certificates import Certificates
 from interlock_server.cores import Threads, threads, usable
 from interlock_server.front.aio import AioFront
 from interlock_server.front.choice import choose
+from interlock_server.front.limits import Room
 from interlock_server.process import logs
 from interlock_server.process.boot import (
     Boot,
@@ -61,16 +62,17 @@ async def run(boot: Boot, settings: Settings, engine: Engine, taken: Threads) ->
         loop.add_signal_handler(number, stop.set)
     reloader = Reloader(boot, settings)
 
+    room = Room(settings.max_in_flight_bytes)
     try:
         certificates = Certificates(settings.certificates) if settings.certificates else None
-        front = await choose(settings.front, settings, certificates)
+        front = await choose(settings.front, settings, certificates, room)
     except StartupRefused as error:
         return refuse(error.message)
     notes = Notes(notes_path(boot.runtime_dir, f"worker-{boot.worker}"))
     catalog = Catalog(Loader(engine, notes, settings.max_queue_wait_s), settings.drain_grace_s)
     health = Health(catalog)
     metrics = WorkerMetrics(catalog)
-    shared = _shared_memory(settings, engine)
+    shared = _shared_memory(settings, engine, room)
     control = ControlLink(control_socket(boot.runtime_dir))
     others = [index for index in range(settings.workers) if index != boot.worker]
     peers = Peers([WorkerLink(f"worker-{index}", worker_socket(boot.runtime_dir, index)) for index in others])
@@ -168,7 +170,7 @@ def _check_provider(engine: Engine, workers: int) -> None:
         )
 
 
-def _shared_memory(settings: Settings, engine: Engine) -> SharedMemory:
+def _shared_memory(settings: Settings, engine: Engine, room: Room) -> SharedMemory:
     """Return the regions of callers' memory, on GPUs too where the engine uses them."""
     cuda = None
     if engine.choice.provider == CUDA:
@@ -176,7 +178,7 @@ def _shared_memory(settings: Settings, engine: Engine) -> SharedMemory:
             cuda = CudaMemory(load(), settings.gpu.devices)
         except CudaFault as error:
             log.warning("callers cannot pass tensors through CUDA memory: %s", error)
-    return SharedMemory(enabled=settings.shared_memory, cuda=cuda, most=settings.max_message_bytes)
+    return SharedMemory(enabled=settings.shared_memory, cuda=cuda, most=settings.max_message_bytes, room=room)
 
 
 def main() -> int:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from interlock.errors import InternalError, InvalidArgument, Violation
+from interlock.types import Array
 
 if TYPE_CHECKING:
     from ctypes import _CDataType, _NamedFuncPointer
@@ -84,12 +85,12 @@ class CudaRuntime:
         self._check("cudaSetDevice", self._set_device(device))
         self._check("cudaIpcCloseMemHandle", self._close(address))
 
-    def read(self, device: int, address: int, size: int) -> memoryview:
+    def read(self, device: int, address: int, size: int) -> Array:
         """Copy bytes out of a device; raises CudaFault."""
         here = np.empty(size, np.uint8)
         self._check("cudaSetDevice", self._set_device(device))
         self._check("cudaMemcpy", self._copy(here.ctypes.data, address, size, _FROM_DEVICE))
-        return here.data
+        return here
 
     def write(self, device: int, address: int, data: memoryview) -> None:
         """Copy bytes into a device, and return when they are there; raises CudaFault."""
@@ -125,7 +126,7 @@ class DeviceMemory:
         self._region = region
         self._address = address
 
-    def read(self, start: int, size: int) -> memoryview:
+    def read(self, start: int, size: int) -> Array:
         """Copy bytes out; raises InternalError."""
         try:
             return self._runtime.read(self._region.device, self._address + start, size)

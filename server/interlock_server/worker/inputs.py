@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -78,6 +79,7 @@ def _array(
         raise _refuse(spec, f"is {spec.dtype.value}, the request has {tensor.datatype or 'no datatype'}")
     shape = tuple(tensor.shape)
     _check_shape(spec, shape)
+    shared = isinstance(data, SharedSlice)
     if isinstance(data, SharedSlice):
         # Before it is copied: a region may be larger than all memory.
         tensors.raw_count(spec.name, spec.dtype, shape, data.byte_size)
@@ -86,7 +88,15 @@ def _array(
         array = tensors.decode_raw(spec.name, spec.dtype, shape, data)
     else:
         array = tensors.decode_typed(spec.name, spec.dtype, shape, tensor.contents)
-    return _text(spec, array)
+    array = _text(spec, array)
+    if shared and spec.dtype is DType.BYTES:
+        # Its strings are copies: as long as they are here, what they were made of counts as here.
+        weakref.finalize(array, _let_go, data).atexit = False
+    return array
+
+
+def _let_go(data: Buffer | None) -> None:
+    """Do nothing: whoever may call this held the data until now."""
 
 
 def _rows(arrays: Sequence[Array]) -> int | None:

@@ -11,11 +11,13 @@ import os
 import re
 import stat
 import threading
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
+import numpy as np
 from interlock.errors import (
     AlreadyExists,
     InvalidArgument,
@@ -26,7 +28,9 @@ from interlock.errors import (
     Violation,
 )
 from interlock.tensors import Buffer
+from interlock.types import Array
 
+from interlock_server.front.limits import COUNTED, Room
 from interlock_server.worker.cuda_memory import CudaMemory, DeviceRegion
 from interlock_server.worker.parameters import SharedSlice
 
@@ -50,7 +54,7 @@ class Region:
 class _Place(Protocol):
     """The bytes of a region."""
 
-    def read(self, start: int, size: int) -> Buffer: ...
+    def read(self, start: int, size: int) -> Array: ...
 
     def write(self, start: int, data: memoryview) -> None: ...
 
@@ -64,16 +68,15 @@ class _File:
         self._name: Final = name
         self._descriptor: Final = descriptor
 
-    def read(self, start: int, size: int) -> bytes:
-        pieces: list[bytes] = []
-        missing = size
-        while missing:
-            piece = os.pread(self._descriptor, missing, start + size - missing)
-            if not piece:
+    def read(self, start: int, size: int) -> Array:
+        here = np.empty(size, np.uint8)
+        done = 0
+        while done < size:
+            count = os.preadv(self._descriptor, [here[done:]], start + done)
+            if not count:
                 raise self._shorter()
-            pieces.append(piece)
-            missing -= len(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            done += count
+        return here
 
     def write(self, start: int, data: memoryview) -> None:
         if os.fstat(self._descriptor).st_size < start + len(data):
@@ -103,11 +106,20 @@ class _Open:
 class SharedMemory:
     """The regions by name, which both kinds share. Thread-safe."""
 
-    def __init__(self, *, enabled: bool, cuda: CudaMemory | None = None, most: int = _MAX_OFFSET) -> None:
+    def __init__(
+        self,
+        *,
+        enabled: bool,
+        cuda: CudaMemory | None = None,
+        most: int = _MAX_OFFSET,
+        room: Room | None = None,
+    ) -> None:
         """Take whether callers may register regions at all, and what opens CUDA's; None where there are no GPUs.
 
-        `most` is how many bytes of a region one input may have: it is copied.
+        `most` is how many bytes of a region one input may have: it is copied. `room` is what copies are counted in
+        while they are here.
         """
+        self._room: Final = room or Room(_MAX_OFFSET)
         self.enabled: Final = enabled
         self._cuda: Final = cuda
         self._most: Final = most
@@ -186,12 +198,25 @@ class SharedMemory:
         return tuple(each for each in found if isinstance(each, DeviceRegion))
 
     def read(self, where: str, part: SharedSlice) -> Buffer:
-        """Copy a part of a region; raises NotFound, InvalidArgument, TooLarge. `where` is the input that it is for."""
+        """Copy a part of a region; `where` is the input that it is for.
+
+        Raises NotFound, InvalidArgument, TooLarge, and ResourceExhausted where too many bytes are here.
+        """
         found = self._find(part.region)
         start = _start(where, found.region, part)
         if part.byte_size > self._most:
             raise TooLarge(where, part.byte_size, self._most, "max_message_bytes")
-        return found.place.read(start, part.byte_size)
+        if part.byte_size <= COUNTED:
+            return found.place.read(start, part.byte_size).data
+        self._room.take(part.byte_size)
+        try:
+            copy = found.place.read(start, part.byte_size)
+        except BaseException:
+            self._room.give(part.byte_size)
+            raise
+        # Exact, whoever has it when: the queue, a run that its caller no longer waits for.
+        weakref.finalize(copy, self._room.give_by_finalizer, part.byte_size).atexit = False
+        return copy.data
 
     def write(self, where: str, part: SharedSlice, data: Buffer) -> None:
         """Copy an output into a region; raises NotFound, InvalidArgument where it does not fit."""

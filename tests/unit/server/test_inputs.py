@@ -12,6 +12,7 @@ from interlock.envelope import whole_request
 from interlock.errors import InvalidInput, TooLarge
 from interlock.protocols.open_inference_pb2 import ModelInferRequest
 from interlock.types import Array, DType, Signature, TensorSpec
+from interlock_server.front.limits import Room
 from interlock_server.worker.inputs import read_inputs, read_outputs
 from interlock_server.worker.shared_memory import Region, SharedMemory
 
@@ -184,8 +185,25 @@ def test_an_input_in_shared_memory_is_copied_only_if_it_is_as_large_as_its_shape
         object_.unlink()
 
 
-def in_region(shape: list[int], size: int) -> ModelInferRequest:
-    tensor = Tensor(name="x", datatype="FP32", shape=shape)
+def test_strings_from_shared_memory_count_as_long_as_they_are_here() -> None:
+    object_, room = Path("/dev/shm") / f"interlock-test-strings-{os.getpid()}", Room(1 << 20)
+    shared = SharedMemory(enabled=True, room=room)
+    signature = Signature((TensorSpec("x", DType.BYTES, ("batch", 25_000)),), ())
+    try:
+        object_.write_bytes(b"\0\0\0\0" * 25_000)
+        shared.register(Region("r", object_.name, 0, 100_000))
+        read = read_inputs(whole_request(in_region([1, 25_000], 100_000, "BYTES")), signature, True, shared.read)
+        assert room.held == 100_000
+        assert read.arrays[0].shape == (1, 25_000)
+        del read
+        assert room.held == 0
+    finally:
+        shared.close()
+        object_.unlink()
+
+
+def in_region(shape: list[int], size: int, datatype: str = "FP32") -> ModelInferRequest:
+    tensor = Tensor(name="x", datatype=datatype, shape=shape)
     tensor.parameters["shared_memory_region"].string_param = "r"
     tensor.parameters["shared_memory_byte_size"].int64_param = size
     return ModelInferRequest(inputs=[tensor])

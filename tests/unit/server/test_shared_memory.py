@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from interlock.errors import (
     AlreadyExists,
@@ -14,6 +15,7 @@ from interlock.errors import (
     PermissionDenied,
     ResourceExhausted,
 )
+from interlock_server.front.limits import Room
 from interlock_server.worker import shared_memory
 from interlock_server.worker.parameters import SharedSlice
 from interlock_server.worker.shared_memory import Region, SharedMemory
@@ -172,3 +174,36 @@ def test_descriptors_are_closed_with_their_regions(memory: SharedMemory) -> None
         with pytest.raises(InvalidArgument):
             memory.register(replace(WHOLE, byte_size=65))
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_copies_count_towards_what_may_be_here_until_nobody_has_them(memory: SharedMemory) -> None:
+    room = Room(250_000)
+    counting = SharedMemory(enabled=True, room=room)
+    os.truncate(FILE, 100_000)
+    counting.register(replace(WHOLE, byte_size=100_000))
+    whole = SharedSlice("r", 0, 100_000)
+    first = np.frombuffer(counting.read("input 'x'", whole), np.uint8)[10:]
+    assert room.held == 100_000
+    second = counting.read("input 'x'", whole)
+    with pytest.raises(ResourceExhausted, match=r"hold 200000 bytes, and 100000 more .* max_in_flight_bytes") as caught:
+        counting.read("input 'x'", whole)
+    assert caught.value.retry_after_s
+    assert len(counting.read("input 'x'", SharedSlice("r", 0, 64))) == 64  # short ones are not counted
+    del first
+    assert room.held == 100_000
+    del second
+    assert room.held == 0
+    os.truncate(FILE, 10)
+    with pytest.raises(InvalidArgument, match="shorter now"):
+        counting.read("input 'x'", whole)
+    assert room.held == 0
+    counting.close()
+
+
+def test_what_the_collector_gives_back_in_the_midst_of_a_count_is_counted() -> None:
+    room = Room(100)
+    room.take(60)
+    with room._lock:
+        room.give_by_finalizer(60)
+    room.take(100)
+    assert room.held == 100
