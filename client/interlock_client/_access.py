@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import grpc
 from interlock.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    import grpc
 
 ON: Final = "INTERLOCK_TLS"
 CA: Final = "INTERLOCK_TLS_CA"
@@ -38,6 +40,8 @@ class Tls:
             raise InvalidArgument(
                 "a caller's certificate and its key go together: --tls-cert and --tls-key, cert= and key="
             )
+        import grpc
+
         return grpc.ssl_channel_credentials(_read(self.ca), _read(self.key), _read(self.cert))
 
 

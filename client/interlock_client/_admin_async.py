@@ -22,8 +22,9 @@ from interlock.types import STABLE, ModelRef
 
 from interlock_client import _admin, _audit, _history, _quantize, _signing
 from interlock_client._access import Tls
+from interlock_client._address import ADMIN
 from interlock_client._admin import DEFAULT_LIMIT, DIFF_TIMEOUT_S, REGISTER_TIMEOUT_S, SWITCH_TIMEOUT_S
-from interlock_client._channel import ADMIN, DEFAULT_RETRIES, DEFAULT_TIMEOUT_S, Option, dial, seconds
+from interlock_client._channel import DEFAULT_RETRIES, DEFAULT_TIMEOUT_S, Option, dial, seconds
 from interlock_client._connection import AsyncConnection
 from interlock_client._download import Pulled, Receiver
 from interlock_client._history import VERIFY_TIMEOUT_S

@@ -12,7 +12,8 @@ from interlock.types import ModelRef
 
 from interlock_client import _inference
 from interlock_client._access import Tls
-from interlock_client._channel import DEFAULT_RETRIES, DEFAULT_TIMEOUT_S, INFERENCE, Option, dial, seconds
+from interlock_client._address import INFERENCE
+from interlock_client._channel import DEFAULT_RETRIES, DEFAULT_TIMEOUT_S, Option, dial, seconds
 from interlock_client._connection import SyncConnection
 from interlock_client._infer import InferResult, Inputs, ModelMetadata, Parameters, ServerMetadata
 

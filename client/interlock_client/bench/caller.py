@@ -17,7 +17,8 @@ import grpc
 from google.protobuf.message import DecodeError
 from interlock.protocols import open_inference_pb2 as pb
 
-from interlock_client._channel import INFERENCE, dial
+from interlock_client._address import INFERENCE
+from interlock_client._channel import dial
 from interlock_client._infer import QUEUE_KEY, RUN_KEY
 from interlock_client.bench.plan import Order, Turn, due
 from interlock_client.bench.tally import NOT_SENT, UNREADABLE, Tally

@@ -15,7 +15,8 @@ from interlock.types import ModelRef
 
 from interlock_client import _inference
 from interlock_client._access import Tls
-from interlock_client._channel import DEFAULT_RETRIES, INFERENCE, dial
+from interlock_client._address import INFERENCE
+from interlock_client._channel import DEFAULT_RETRIES, dial
 from interlock_client._connection import SyncConnection
 from interlock_client._flow import Call, Flow
 from interlock_client._infer import infer_result

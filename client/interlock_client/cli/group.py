@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -80,6 +81,7 @@ class CommandGroup(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """Import a command; one whose package lacks a dependency becomes a command that says what to install."""
         if name in _COMMANDS:
+            _quieten()
             found: object = getattr(import_module(f"interlock_client.cli.{_COMMANDS[name].module}"), name)
         else:
             entry = _added().get(name)
@@ -105,6 +107,14 @@ class CommandGroup(click.Group):
                 raise
             meant = " or ".join(repr(name) for name in near)
             raise click.UsageError(f"{error.message.rstrip('.')}: did you mean {meant}?", ctx) from error
+
+
+def _quieten() -> None:
+    """Keep gRPC's own notes (a connection that a server ended) off the terminal; an error is reported by us.
+
+    It looks once, when it is imported.
+    """
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 
 def _added() -> Mapping[str, EntryPoint]:

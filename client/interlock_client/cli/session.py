@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 from interlock.errors import InterlockError
 
-from interlock_client import Admin, Client, Tls
-from interlock_client._access import CA, CERT, KEY, NAME, ON, TOKEN_FILE, from_environment, read_token
-from interlock_client._channel import ADMIN, INFERENCE, Port
+from interlock_client._access import CA, CERT, KEY, NAME, ON, TOKEN_FILE, Tls, from_environment, read_token
+from interlock_client._address import ADMIN, INFERENCE, Port
+
+if TYPE_CHECKING:
+    from interlock_client import Admin, Client
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -35,16 +36,20 @@ class Session:
 
     def open_client(self) -> Client:
         """Open a client of the inference port."""
-        _quieten()
+        from interlock_client import Client
+
         return Client(self.server, tls=self.tls_in_use(), token=self.token())
 
     def open_admin(self) -> Admin:
         """Open a client of the admin port."""
-        _quieten()
+        from interlock_client import Admin
+
         return Admin(self.admin, tls=self.tls_in_use(), token=self.token())
 
     def like(self, model: str) -> str:
         """Return the registered model whose name is most like one that is not there; "" without such, or an answer."""
+        from interlock_client import Admin
+
         try:
             with Admin(self.admin, timeout=_HINT_S, retries=0, tls=self.tls_in_use(), token=self.token()) as admin:
                 return next(iter(get_close_matches(model, [each.name for each in admin.models()], n=1)), "")
@@ -67,11 +72,6 @@ class Session:
             self.tls_key or known.key,
             self.tls_name or known.name,
         )
-
-
-def _quieten() -> None:
-    """Keep gRPC's own notes (a connection that a server ended) off the terminal; an error is reported by us."""
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 
 def _address(port: Port, field: str) -> Callable[[F], F]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 import subprocess
@@ -55,6 +56,36 @@ def test_every_error_that_a_client_can_meet_is_exported() -> None:
         if isinstance(found, type) and issubclass(found, errors.InterlockError)
     }
     assert tree - set(interlock_client.__all__) == {"StartupRefused"}
+
+
+def test_what_is_imported_when_it_is_asked_for_is_what_type_checkers_see() -> None:
+    [checked] = [
+        node
+        for node in ast.parse(inspect.getsource(interlock_client)).body
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+    ]
+    seen = {
+        alias.name: node.module for node in checked.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    assert seen == interlock_client._HOMES
+    assert {*seen, "__version__"} == set(interlock_client.__all__)
+
+
+def test_a_name_that_is_not_there_is_an_error_and_those_that_are_can_be_listed() -> None:
+    assert set(interlock_client.__all__) < set(dir(interlock_client))
+    with pytest.raises(AttributeError, match="module 'interlock_client' has no attribute 'Clyent'"):
+        interlock_client.Clyent  # type: ignore[attr-defined]  # noqa: B018 - a type checker finds it, too
+    everything: dict[str, object] = {}
+    exec("from interlock_client import *", everything)
+    assert set(interlock_client.__all__) < set(everything)
+
+
+def test_help_waits_for_neither_grpc_nor_numpy() -> None:
+    code = (
+        "import sys; from interlock_client.cli.entry import run; run(['--help']); "
+        "print(sorted({'grpc', 'numpy', 'google.protobuf'} & set(sys.modules)))"
+    )
+    assert run(code).splitlines()[-1] == "[]"
 
 
 def run(code: str) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from interlock.errors import InvalidArgument
 from interlock_client import Admin, Client
-from interlock_client._channel import ADMIN, INFERENCE, Option, dial, seconds, service_config
+from interlock_client._address import ADMIN, INFERENCE
+from interlock_client._channel import Option, dial, seconds, service_config
 
 
 def options(target: str = "10.0.0.1:1", retries: int = 3, more: Sequence[Option] = ()) -> dict[str, str | int]:
