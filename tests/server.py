@@ -18,7 +18,7 @@ from interlock.model import ReplicaStatus, Version
 from interlock_client import Admin, Client
 from interlock_registry.manifest import Manifest
 
-from tests import databases
+from tests import databases, tied
 from tests.support import eventually
 
 _READY = re.compile(r"interlock ready grpc=(\S+) http=(\S+) admin=(\S+)\n")
@@ -85,6 +85,7 @@ class Server:
                 env=self._env,
                 start_new_session=True,
             )
+        tied.tie(self.process)
         assert self.process.stdout is not None
         seen = b""
         deadline = time.monotonic() + timeout_s

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests import tied
 from tests.databases import Place
 from tests.races.arena import Result
 from tests.support import eventually
@@ -39,6 +40,7 @@ def collecting(warehouse: Warehouse) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         text=True,
     )
+    tied.tie(process)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     return process

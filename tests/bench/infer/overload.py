@@ -13,7 +13,7 @@ import numpy as np
 from interlock.model import ServingConfig
 from interlock_client.bench.plan import Load
 
-from tests import models
+from tests import models, tied
 from tests.bench.infer.drive import Driven, processes_of, request, together
 from tests.bench.infer.line import Line
 from tests.bench.infer.parts import Model, line, serving
@@ -116,6 +116,7 @@ def _flooded(
 def _neighbour() -> Iterator[None]:
     """Keep a core busy with something else, as it is with refusals and with their callers during a flood."""
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as process:
+        tied.tie(process)
         try:
             yield
         finally:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests import environments
+from tests import environments, tied
 from tests.bench.infer.drive import Driven
 from tests.bench.machine import Busy, busy, cpu_s, others_cores
 
@@ -89,6 +89,7 @@ def analyze(
     ) as process:
         assert process.stdout is not None
         mine = [*pids, process.pid]
+        tied.tie(process)
         try:
             for text in process.stdout:
                 lines.append(text)
