@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -23,6 +24,7 @@ from interlock_client import Admin
 
 from tests import models
 from tests.chaos.arena import Arena
+from tests.progress import progress
 from tests.support import eventually
 from tests.system.stories import control_pid, pid_or_zero
 
@@ -63,8 +65,9 @@ class Report:
 class Soak:
     """One server, and somebody who does things to it at random."""
 
-    def __init__(self, arena: Arena, dice: random.Random) -> None:
+    def __init__(self, arena: Arena, dice: random.Random, tell: Callable[[int], None]) -> None:
         self._arena = arena
+        self._tell = tell
         self._dice = dice
         self.report = Report()
         self._uploads = 0
@@ -77,6 +80,7 @@ class Soak:
         began = time.monotonic()
         warm = False
         while (spent := time.monotonic() - began) < seconds:
+            self._tell(round(spent))
             if not warm and spent >= seconds / 10:
                 report.start, warm = self._settled(), True
             self._do(self._dice.choices([*_WEIGHTS], [*_WEIGHTS.values()])[0])
@@ -153,8 +157,8 @@ class Soak:
 
 def soak(folder: Path, seconds: float, seed: int) -> Report:
     """Run a soak in a folder of its own."""
-    with Arena(folder) as arena:
-        return Soak(arena, random.Random(seed)).run(seconds)
+    with Arena(folder) as arena, progress("soak", round(seconds), "s") as tell:
+        return Soak(arena, random.Random(seed), tell).run(seconds)
 
 
 @click.command()

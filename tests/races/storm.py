@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import threading
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -24,6 +25,7 @@ from interlock_registry.registry import Registry
 
 from tests import databases
 from tests.load import Load
+from tests.progress import progress
 from tests.server import Server
 from tests.support import eventually
 from tests.system.stories import SCALES, register
@@ -67,6 +69,7 @@ class Storm:
         self._weather = Weather()
         self._lock = threading.Lock()
         self._changes = 0
+        self._tell: Callable[[int], None] = lambda done: None
         with server.admin() as admin:
             register(admin, folder, _VERSIONS, MODEL)
             for version in (1, 2):
@@ -85,6 +88,7 @@ class Storm:
         """Have each thread do so many things at random; returns when all is calm again."""
         weather = self._weather
         with (
+            progress("storm", threads * rounds, "deeds") as self._tell,
             Load(self._server.grpc, MODEL, SCALES, clients=1) as routed,
             Load(self._server.grpc, f"{MODEL}@{_ALWAYS}", SCALES, clients=1) as numbered,
         ):
@@ -146,6 +150,7 @@ class Storm:
     def _note(self, deed: str, ending: str) -> None:
         with self._lock:
             self._weather.asked += 1
+            self._tell(self._weather.asked)
             self._weather.endings[f"{deed}: {ending}"] += 1
             self._changes += deed not in ("load", "unload")
             if ending not in _ENDINGS[deed]:
