@@ -8,13 +8,17 @@ import socket
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from interlock_client.cli.entry import run
 
 from tests.server import Refusal, Server, clean_environment, refused, serve_command
 
 NVIDIA = any(Path("/dev").glob("nvidia[0-9]*"))
+
+Serve = Callable[..., Refusal]
 
 
 def said(refusal: Refusal) -> str:
@@ -23,6 +27,25 @@ def said(refusal: Refusal) -> str:
     lines = [line for line in refusal.stderr.splitlines() if line.startswith("interlock: ")]
     assert len(lines) == 1, refusal.stderr
     return lines[0]
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Serve]:
+    """Run the command in this process: what it refuses before it makes way for the supervisor."""
+    for name in [name for name in os.environ if name.startswith("INTERLOCK_")]:
+        monkeypatch.delenv(name)
+
+    def no_exec(*words: object) -> None:
+        raise AssertionError(f"it was to be refused, and would run {words}")
+
+    def command(data: Path, *flags: str) -> Refusal:
+        status = run(serve_command(data, flags)[1:])
+        return Refusal(status, capsys.readouterr().err)
+
+    monkeypatch.setattr(os, "execv", no_exec)
+    mask = os.umask(0o022)
+    yield command
+    os.umask(mask)
 
 
 @pytest.mark.parametrize("flag", ["--grpc-port", "--http-port", "--admin-port"])
@@ -54,11 +77,11 @@ def test_the_ports_of_a_running_server_are_in_use(server: Server, tmp_path: Path
         assert "is in use" in said(refusal)
 
 
-def test_one_port_cannot_be_two(tmp_path: Path) -> None:
+def test_one_port_cannot_be_two(serve: Serve, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    refusal = refused(tmp_path / "data", "--grpc-port", port, "--admin-port", port)
+    refusal = serve(tmp_path / "data", "--grpc-port", port, "--admin-port", port)
     assert refusal.status == 1
     assert "grpc_port and admin_port are both" in said(refusal)
 
@@ -133,9 +156,9 @@ def test_cuda_without_a_gpu_is_refused_with_the_reason(tmp_path: Path) -> None:
     ],
 )
 def test_settings_that_cannot_be_used_are_named_with_their_value(
-    tmp_path: Path, flags: list[str], mentioned: list[str]
+    serve: Serve, tmp_path: Path, flags: list[str], mentioned: list[str]
 ) -> None:
-    refusal = refused(tmp_path / "data", *flags)
+    refusal = serve(tmp_path / "data", *flags)
     assert refusal.status == 1
     for word in mentioned:
         assert word in said(refusal)
@@ -157,25 +180,25 @@ def test_a_host_that_does_not_resolve_is_named(tmp_path: Path) -> None:
         ("this is not = = TOML\n", ["TOML"]),
     ],
 )
-def test_a_bad_settings_file_is_refused(tmp_path: Path, text: str, mentioned: list[str]) -> None:
+def test_a_bad_settings_file_is_refused(serve: Serve, tmp_path: Path, text: str, mentioned: list[str]) -> None:
     config = tmp_path / "interlock.toml"
     config.write_text(text)
-    refusal = refused(tmp_path / "data", "--config", str(config))
+    refusal = serve(tmp_path / "data", "--config", str(config))
     assert refusal.status == 1
     for word in mentioned:
         assert word in said(refusal)
 
 
-def test_a_settings_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    refusal = refused(tmp_path / "data", "--config", str(tmp_path / "absent.toml"))
+def test_a_settings_file_that_is_not_there_is_refused(serve: Serve, tmp_path: Path) -> None:
+    refusal = serve(tmp_path / "data", "--config", str(tmp_path / "absent.toml"))
     assert refusal.status == 1
     assert "absent.toml" in said(refusal)
 
 
-def test_a_settings_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+def test_a_settings_file_that_is_no_text_is_refused(serve: Serve, tmp_path: Path) -> None:
     config = tmp_path / "interlock.toml"
     config.write_bytes(b"\xff\xfe\x00")
-    refusal = refused(tmp_path / "data", "--config", str(config))
+    refusal = serve(tmp_path / "data", "--config", str(config))
     assert refusal.status == 1
     assert "interlock.toml" in said(refusal)
 
@@ -189,8 +212,8 @@ def test_a_bad_variable_is_refused_with_its_value(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "flags", [["--no-such-flag"], ["--providers", "tpu"], ["--front", "carrier-pigeon"], ["--grpc-port", "eighty"]]
 )
-def test_wrong_usage_exits_with_2(tmp_path: Path, flags: list[str]) -> None:
-    refusal = refused(tmp_path / "data", *flags)
+def test_wrong_usage_exits_with_2(serve: Serve, tmp_path: Path, flags: list[str]) -> None:
+    refusal = serve(tmp_path / "data", *flags)
     assert refusal.status == 2
     assert "Traceback" not in refusal.stderr
 
