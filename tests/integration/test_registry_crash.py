@@ -86,19 +86,19 @@ def whole_lines(text: str) -> list[str]:
 
 
 def test_a_kill_at_any_moment_leaves_the_old_alias_or_the_new(prepared: SqlitePlace) -> None:
-    kill_often(prepared)
+    kill_often(prepared, times=6)
 
 
 def test_a_kill_at_any_moment_leaves_the_old_alias_or_the_new_in_postgresql(cluster: Cluster) -> None:
     place = cluster.new()
     prepare(place)
-    kill_often(place)
+    kill_often(place, times=4)
     place.server.drop(place.name)
 
 
-def kill_often(place: Place) -> None:
+def kill_often(place: Place, times: int) -> None:
     dice = random.Random(7)
-    for _ in range(8):
+    for _ in range(times):
         child = subprocess.Popen([sys.executable, "-c", MOVER, place.url, "100000"], stdout=subprocess.PIPE, text=True)
         assert child.stdout is not None
         found = child.stdout.readline()

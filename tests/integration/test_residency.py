@@ -144,12 +144,12 @@ def resident_bytes(server: Server) -> int:
     return int(line.split()[1]) * 1024
 
 
-@pytest.mark.parametrize("cycles", [8, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cycles", [4, pytest.param(50, marks=pytest.mark.slow)])
 def test_memory_does_not_grow_with_the_number_of_switches(server: Server, tmp_path: Path, cycles: int) -> None:
     size = 0
     with server.admin() as admin:
         for seed in (1, 2, 3):
-            file = models.write(tmp_path / "big.onnx", models.mlp(width=64, hidden=2560, layers=3, seed=seed))
+            file = models.write(tmp_path / "big.onnx", models.mlp(width=64, hidden=1792, layers=3, seed=seed))
             size = file.stat().st_size
             admin.register("big", file, config=ServingConfig(max_batch_size=4))
         admin.promote("big", 1)

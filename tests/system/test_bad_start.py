@@ -29,6 +29,12 @@ def said(refusal: Refusal) -> str:
     return lines[0]
 
 
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with Server(tmp_path_factory.mktemp("running") / "data") as server:
+        yield server
+
+
 @pytest.fixture
 def serve(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Serve]:
     """Run the command in this process: what it refuses before it makes way for the supervisor."""
@@ -70,8 +76,8 @@ def test_a_port_that_another_server_shares_readily_is_in_use_all_the_same(tmp_pa
     assert "is in use" in said(refusal)
 
 
-def test_the_ports_of_a_running_server_are_in_use(server: Server, tmp_path: Path) -> None:
-    for flag, address in (("--grpc-port", server.grpc), ("--admin-port", server.admin_address)):
+def test_the_ports_of_a_running_server_are_in_use(running: Server, tmp_path: Path) -> None:
+    for flag, address in (("--grpc-port", running.grpc), ("--admin-port", running.admin_address)):
         refusal = refused(tmp_path / "other", flag, address.rpartition(":")[2])
         assert refusal.status == 1
         assert "is in use" in said(refusal)
@@ -86,12 +92,12 @@ def test_one_port_cannot_be_two(serve: Serve, tmp_path: Path) -> None:
     assert "grpc_port and admin_port are both" in said(refusal)
 
 
-def test_a_data_directory_belongs_to_one_server(server: Server) -> None:
-    refusal = refused(server.data)
-    assert server.process is not None
+def test_a_data_directory_belongs_to_one_server(running: Server) -> None:
+    refusal = refused(running.data)
+    assert running.process is not None
     assert refusal.status == 1
-    assert "in use" in said(refusal) and str(server.process.pid) in said(refusal) and "--data" in said(refusal)
-    assert server.status().ready, "the first one does not notice"
+    assert "in use" in said(refusal) and str(running.process.pid) in said(refusal) and "--data" in said(refusal)
+    assert running.status().ready, "the first one does not notice"
 
 
 def test_a_data_directory_that_cannot_be_made_is_refused(tmp_path: Path) -> None:

@@ -29,4 +29,4 @@ def test_no_request_fails_and_none_is_answered_wrongly_while_versions_switch(tmp
         figures = outcome[load]
         assert figures["answered"] > 0, done.stderr
         assert [figures[name] for name in ("failed", "wrong", "stale", "lagging")] == [0, 0, 0, 0], done.stderr
-        assert (figures["promotes"], figures["rollbacks"], figures["not_resident"]) == (2, 2, 0)
+        assert (figures["promotes"], figures["rollbacks"], figures["not_resident"]) == (1, 1, 0)

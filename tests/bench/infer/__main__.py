@@ -55,9 +55,12 @@ _BY_NAME: Final[Mapping[str, Callable[[Path, float], list[Line]]]] = {"perf-anal
 @click.option("--seconds", default=3.0, show_default=True, help="Length of one measurement.")
 @click.option("--quick", is_flag=True, help="A moment of tiny at 8 in flight: a check that it works, no measurement.")
 @click.option(
+    "--front", "fronts", type=click.Choice(tiny.FRONTS), multiple=True, help="Of tiny, only this; may be repeated."
+)
+@click.option(
     "--out", default="bench-out", show_default=True, type=click.Path(path_type=Path), help="Folder for the results."
 )
-def main(only: Sequence[str], rounds: int, seconds: float, quick: bool, out: Path) -> None:
+def main(only: Sequence[str], rounds: int, seconds: float, quick: bool, fronts: Sequence[str], out: Path) -> None:
     """Measure the inference path beside bare servers and loops; exit 1 if a request of tiny failed or was wrong."""
     os.environ["GRPC_VERBOSITY"] = "NONE"
     machine = this_machine()
@@ -73,7 +76,7 @@ def main(only: Sequence[str], rounds: int, seconds: float, quick: bool, out: Pat
             if part == _TINY:
                 if left_out := native.missing():
                     wide.print(f"the front native is left out: {left_out}")
-                every_round = tiny.measure(depths, rounds, seconds, Path(folder))
+                every_round = tiny.measure(depths, rounds, seconds, Path(folder), fronts or tiny.FRONTS)
                 measured = tiny.medians(every_round)
                 found = tiny.lines(measured)
             else:

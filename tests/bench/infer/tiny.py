@@ -23,6 +23,7 @@ from tests.bench.load.client import METHOD
 from tests.bench.load.questions import Questions, WrongAnswer
 
 IN_FLIGHT: Final = (1, 8, 32, 64)
+FRONTS: Final = ("core", "aio", "native")
 _WIDTH: Final = 10
 _HIDDEN: Final = 20
 _ON_ONE_CONNECTION: Final = 6
@@ -67,14 +68,16 @@ class Ratios:
     """The same model behind 20 lines of grpc.aio."""
 
 
-def measure(depths: Sequence[int], rounds: int, seconds: float, folder: Path) -> list[Measured]:
+def measure(
+    depths: Sequence[int], rounds: int, seconds: float, folder: Path, fronts: Sequence[str] = FRONTS
+) -> list[Measured]:
     """Measure every server at every depth, in turns, so that a change of the machine's mood meets all of them."""
     model = models.write(folder / "tiny.onnx", models.mlp(_WIDTH, _HIDDEN, 10, 1))
     asked = questions.make({1: model}, _WIDTH)
     requests = asked.requests(targets.MODEL)
     found: list[Measured] = []
     with ExitStack() as stack:
-        running = [stack.enter_context(server) for server in _servers(folder, model)]
+        running = [stack.enter_context(server) for server in _servers(folder, model, fronts)]
         wrong = {target.name: _wrong(target, asked) if target.checked else 0 for target in running}
         for _ in range(rounds):
             for in_flight in depths:
@@ -106,9 +109,9 @@ def measure(depths: Sequence[int], rounds: int, seconds: float, folder: Path) ->
     return found
 
 
-def _servers(folder: Path, model: Path) -> list[targets.Starting]:
+def _servers(folder: Path, model: Path, fronts: Sequence[str]) -> list[targets.Starting]:
     """Return every server, not yet started; the front native where its package is."""
-    fronts = ["core", "aio"] + ([] if native.missing() else ["native"])
+    fronts = [front for front in fronts if front != "native" or not native.missing()]
     return [
         *(targets.interlock(folder, model, front) for front in fronts),
         *(targets.front_echo(front) for front in fronts),
