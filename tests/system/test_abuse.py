@@ -161,7 +161,7 @@ def test_answers_that_nobody_reads_are_bounded_and_let_go_at_the_deadline(runnin
     only_core(running)
     with running.client() as client, region(running) as shared_memory:
         assert "100000 rows" in _refusal(shared_memory)
-        before = resident(running)
+        before, refused = resident(running), ("", "")
         for _ in range(5):
             with RawConnection(running.grpc, window=0) as reader:
                 refused = _fill_with_answers(reader, client, shared_memory)

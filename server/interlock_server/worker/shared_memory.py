@@ -72,7 +72,7 @@ class _File:
         here = np.empty(size, np.uint8)
         done = 0
         while done < size:
-            count = os.preadv(self._descriptor, [here[done:]], start + done)
+            count = os.preadv(self._descriptor, [here.data[done:]], start + done)
             if not count:
                 raise self._shorter()
             done += count
