@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Final
 
 _M_TRIM_THRESHOLD: Final = -1
@@ -41,12 +42,18 @@ def give_back_once_freed() -> Iterator[None]:
 
 def give_back_memory() -> None:
     """Return freed memory to the system: without this RSS does not fall after a session is dropped."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    trim = getattr(_c_library(), "malloc_trim", None)
     if trim is not None:
         trim(0)
 
 
 def _set(which: int, size: int) -> None:
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = getattr(_c_library(), "mallopt", None)
     if mallopt is not None:
         mallopt(which, size)
+
+
+@cache
+def _c_library() -> ctypes.CDLL:
+    """Return the C library: ctypes makes a class each time it is asked, with the interpreter's lock held."""
+    return ctypes.CDLL(None)

@@ -7,8 +7,8 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -46,6 +46,7 @@ class _Proven:
 
     session: Session
     shortest_run_s: float
+    manifest: Manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,8 @@ class Loader:
             raise NotTrusted(spec.distrust)
         if spec.quarantine:
             raise FailedPrecondition(spec.quarantine)
-        return self._open_derived(servable, place) or self._open_artifact(servable, place)
+        manifest = self._manifest(spec)
+        return self._open_derived(servable, place, manifest) or self._open_artifact(servable, place, manifest)
 
     def _watch(self, spec: VersionSpec) -> Watch:
         slot = self._notes.slot(str(spec.key)) if self._notes is not None else None
@@ -144,14 +146,12 @@ class Loader:
 
     def _pace(self, spec: VersionSpec, proven: _Proven) -> Pace:
         """Measure whether the version's runs are quick, where that can be told at all."""
-        self._verify_blob(spec.manifest_path, spec.digest)
-        manifest = Manifest.from_json(_read(spec.manifest_path, spec.digest).decode())
-        pace = Pace(may_be_quick=not spec.suspect and depends_on_sizes_alone(manifest.operators))
+        pace = Pace(may_be_quick=not spec.suspect and depends_on_sizes_alone(proven.manifest.operators))
         if proven.shortest_run_s < _SLOW_S:
             measure(spec, proven.session, pace)
         return pace
 
-    def _open_derived(self, servable: Servable, place: Placement) -> _Proven | None:
+    def _open_derived(self, servable: Servable, place: Placement, manifest: Manifest) -> _Proven | None:
         """Return a proven session of the derived form; None where there is none or it is of no use."""
         spec = servable.spec
         # What a version is suspected of, its form may have done.
@@ -165,7 +165,7 @@ class Loader:
             # Kernels packed their weights anew, found them equal to the file's, and freed them.
             give_back_memory()
             servable.loaded_from = LoadedFrom.DERIVED
-            return _Proven(session, shortest_run_s)
+            return _Proven(session, shortest_run_s, manifest)
         # It is a cache of the artifact, which is there: whatever is wrong with it must not fail the load.
         except InterlockError as error:
             why = error.message
@@ -177,32 +177,39 @@ class Loader:
         servable.fell_back = f"its derived form is not used: {why}"
         return None
 
-    def _open_artifact(self, servable: Servable, place: Placement) -> _Proven:
+    def _open_artifact(self, servable: Servable, place: Placement, manifest: Manifest) -> _Proven:
         spec = servable.spec
-        self._verify_artifact(spec)
+        self._verify_artifact(spec, manifest)
         session = self._make(spec.graph_path, spec, place, optimised=False)
         servable.advance(ServableState.LOADING, ServableState.WARMING)
         shortest_run_s = self._prove(spec, session)
         servable.loaded_from = servable.loaded_from or LoadedFrom.ARTIFACT
-        return _Proven(session, shortest_run_s)
+        return _Proven(session, shortest_run_s, manifest)
 
     def _make(self, path: str, spec: VersionSpec, place: Placement, *, optimised: bool) -> Session:
-        return self._maker.submit(self._make_on_a_new_thread, path, spec, place, optimised).result()
+        made: Future[Session] = Future()
 
-    def _make_on_a_new_thread(self, path: str, spec: VersionSpec, place: Placement, optimised: bool) -> Session:
-        def load() -> Session:
-            return self._engine.load(
-                path,
-                spec.signature,
-                optimised=optimised,
-                then=low_priority_thread,
-                device=place.device,
-                lanes=place.lanes,
-                digest=spec.digest,
-            )
+        def make() -> None:
+            try:
+                session = self._engine.load(
+                    path,
+                    spec.signature,
+                    optimised=optimised,
+                    then=low_priority_thread,
+                    device=place.device,
+                    lanes=place.lanes,
+                    digest=spec.digest,
+                )
+            except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
+                made.set_exception(error)
+            else:
+                made.set_result(session)
 
-        with ThreadPoolExecutor(1, thread_name_prefix="session") as once:
-            return once.submit(load).result()
+        thread = self._maker.submit(_started, make).result()
+        try:
+            return made.result()
+        finally:
+            thread.join()
 
     def close(self) -> None:
         """End the thread that makes sessions. Idempotent."""
@@ -214,9 +221,11 @@ class Loader:
         servable.transition(ServableState.FAILED, error.message)
         log.error("not loaded: %s", error.message, extra={"version": str(servable.spec.key)})
 
-    def _verify_artifact(self, spec: VersionSpec) -> None:
+    def _manifest(self, spec: VersionSpec) -> Manifest:
         self._verify_blob(spec.manifest_path, spec.digest)
-        manifest = Manifest.from_json(_read(spec.manifest_path, spec.digest).decode())
+        return Manifest.from_json(_read(spec.manifest_path, spec.digest).decode())
+
+    def _verify_artifact(self, spec: VersionSpec, manifest: Manifest) -> None:
         if manifest.graph.digest != spec.graph_sha256:
             raise DataLoss(f"artifact {spec.digest} has another graph than {spec.graph_sha256}; restore a backup")
         self._verify_blob(spec.graph_path, spec.graph_sha256)
@@ -262,6 +271,13 @@ class Loader:
         for _ in range(session.proofs):
             check_golden(samples, spec, timed, tolerance)
         return timed.shortest_s
+
+
+def _started(work: Callable[[], None]) -> threading.Thread:
+    """Have a new thread of the calling one's priority do some work."""
+    thread = threading.Thread(target=work, name="session", daemon=True)
+    thread.start()
+    return thread
 
 
 def _read(path: str, digest: str) -> bytes:
