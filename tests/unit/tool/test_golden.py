@@ -74,3 +74,13 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path: Path, data: bytes) -> No
     path.write_bytes(data)
     with pytest.raises(InvalidGolden, match=r"^g.npz is not a golden file"):
         golden.read(path)
+
+
+@pytest.mark.parametrize(("offset", "value"), [(8, 1), (10, 99)], ids=["encrypted", "compressed in an unknown way"])
+def test_an_entry_that_cannot_be_unpacked_is_refused(tmp_path: Path, offset: int, value: int) -> None:
+    path = golden_file(tmp_path / "g.npz", npy(np.zeros(1, np.float32)))
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\x01\x02") + offset] = value  # in the directory at the end
+    path.write_bytes(data)
+    with pytest.raises(InvalidGolden, match=r"^g.npz is not a golden file"):
+        golden.read(path)
