@@ -274,8 +274,8 @@ class Loader:
 
 
 def _started(work: Callable[[], None]) -> threading.Thread:
-    """Have a new thread of the calling one's priority do some work."""
-    thread = threading.Thread(target=work, name="session", daemon=True)
+    """Have a new thread of the calling one's priority do some work; a process that ends waits for it."""
+    thread = threading.Thread(target=work, name="session", daemon=False)
     thread.start()
     return thread
 
