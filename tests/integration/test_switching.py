@@ -68,6 +68,24 @@ def stable(admin: Admin, model: str) -> tuple[int, int, tuple[int, ...]]:
     return alias.version, alias.generation, alias.stack
 
 
+def test_a_rollback_brings_the_first_version_back(running: Server, admin: Admin, tmp_path: Path) -> None:
+    for scale in (2.0, 3.0):
+        file = models.write(tmp_path / "m.onnx", models.affine(scale=scale))
+        admin.register("story", file, golden=models.affine_golden(tmp_path / "m.npz", scale=scale))
+    x = np.ones((1, 2), np.float32)
+    with running.client() as client:
+        admin.promote("story", 1)
+        first = client.infer("story", {"x": x})
+        admin.promote("story", 2)
+        second = client.infer("story", {"x": x})
+        switch = admin.rollback("story", reason="worse")
+        third = client.infer("story", {"x": x})
+    assert (first.version, second.version, third.version) == (1, 2, 1)
+    for answer, scale in ((first, 2.0), (second, 3.0), (third, 2.0)):
+        np.testing.assert_array_equal(answer["y"], scale * x)
+    assert switch.resident and switch.lagging == ()
+
+
 # --- moves under load ---
 
 

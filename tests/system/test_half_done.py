@@ -26,7 +26,20 @@ from tests import databases, models, stalling
 from tests.load import Load, X
 from tests.server import Server
 from tests.support import eventually
-from tests.system.stories import SCALES, control_pid, register, serve_two, worker_pid
+from tests.system.stories import SCALES, Servers, control_pid, register, worker_pid
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    made = Servers(tmp_path_factory.mktemp("half"), tests_of_one=3)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def serving(servers: Servers) -> Server:
+    """A server whose version 2 of `m` is live, with version 1 under it."""
+    return servers.next()
 
 
 def litter(server: Server) -> list[str]:
@@ -63,15 +76,17 @@ class HalfUpload:
         self._channel.close()
 
 
-def test_an_upload_that_a_kill_interrupts_is_swept_at_the_next_start(server: Server, tmp_path: Path) -> None:
-    upload = HalfUpload(server)
-    server.kill_everything()
+def test_an_upload_that_a_kill_interrupts_is_swept_at_the_next_start(serving: Server, tmp_path: Path) -> None:
+    upload = HalfUpload(serving)
+    serving.kill_everything()
     upload.close()
-    assert litter(server) != []
-    (server.data / "blobs" / ".incoming-of-a-crash").write_bytes(b"x")
-    server.start()
-    eventually(lambda: litter(server) == [], "it is swept")
-    serve_two(server, tmp_path)
+    assert litter(serving) != []
+    (serving.data / "blobs" / ".incoming-of-a-crash").write_bytes(b"x")
+    serving.start()
+    eventually(lambda: litter(serving) == [], "it is swept")
+    with serving.admin() as admin:
+        register(admin, tmp_path, 1, model="whole")
+        admin.promote("whole", 1)
 
 
 def test_an_upload_that_a_stop_interrupts_holds_it_up_for_the_grace_only(tmp_path: Path) -> None:
@@ -116,11 +131,10 @@ def test_a_stop_in_the_middle_of_a_promote_leaves_no_half_of_it(server: Server, 
         assert admin.log("heavy")[0].action == "promote"
 
 
-def test_a_rollback_does_not_wait_for_a_worker_that_hangs(server: Server, tmp_path: Path) -> None:
-    serve_two(server, tmp_path)
-    with Load(server.grpc, "m", SCALES, timeout_s=1.0) as load, server.admin() as admin:
+def test_a_rollback_does_not_wait_for_a_worker_that_hangs(serving: Server) -> None:
+    with Load(serving.grpc, "m", SCALES, timeout_s=1.0) as load, serving.admin() as admin:
         load.more(20)
-        os.kill(worker_pid(server), signal.SIGSTOP)
+        os.kill(worker_pid(serving), signal.SIGSTOP)
         began = time.monotonic()
         back = admin.rollback("m", reason="it hangs")
         took = time.monotonic() - began
@@ -174,18 +188,17 @@ def alias_version(server: Server) -> int:
         return 0
 
 
-def test_a_version_that_rotted_harms_only_itself(server: Server, tmp_path: Path) -> None:
-    serve_two(server, tmp_path)
-    with server.admin() as admin:
+def test_a_version_that_rotted_harms_only_itself(serving: Server, tmp_path: Path) -> None:
+    with serving.admin() as admin:
         register(admin, tmp_path, 1, model="other")
         admin.promote("other", 1)
-        graph = server.graph(admin.show("m@1"))
-    assert server.stop() == 0
+        graph = serving.graph(admin.show("m@1"))
+    assert serving.stop() == 0
     rot(graph)  # the way back of m, and the same bytes as other's only version
-    server.start()
-    with server.admin() as admin, server.client() as client, Load(server.grpc, "m", SCALES) as load:
+    serving.start()
+    with serving.admin() as admin, serving.client() as client, Load(serving.grpc, "m", SCALES) as load:
         load.more(20)
-        status = server.status()
+        status = serving.status()
         assert status.ready and client.server_ready(), "one failed version is not the replica's failure"
         assert any("m@1 failed" in reason for reason in status.degraded), status.degraded
         assert not client.model_ready("other")
@@ -195,7 +208,7 @@ def test_a_version_that_rotted_harms_only_itself(server: Server, tmp_path: Path)
             admin.rollback("m")
         assert admin.show("m").version == 2
         # The same file once more mends the blob, and the way back is open again.
-        admin.register("m", tmp_path / "m-1.onnx")
+        admin.register("m", serving.data.with_name("m-1.onnx"))
         assert admin.rollback("m").to_version == 1
         load.until_version(1)
     load.check(at_least=20)

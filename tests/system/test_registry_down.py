@@ -9,6 +9,7 @@ import sqlite3
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from interlock_registry.registry import Registry
 from tests.load import Load
 from tests.server import Server
 from tests.support import eventually
-from tests.system.stories import SCALES, control_pid, pid_or_zero, serve_two
+from tests.system.stories import SCALES, Servers, control_pid, pid_or_zero
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,18 @@ def readyz(server: Server) -> Readiness:
         with error:
             code, body = error.code, json.load(error)
     return Readiness(code, body["ready"], body["degraded"])
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    made = Servers(tmp_path_factory.mktemp("registry"), tests_of_one=10)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def server(servers: Servers) -> Server:
+    return servers.next()
 
 
 def spoil(database: Path) -> bytes:
@@ -57,8 +70,7 @@ def spoil(database: Path) -> bytes:
         pytest.param("truncated in the middle", marks=pytest.mark.slow),
     ],
 )
-def test_a_restart_with_a_broken_registry_serves_the_last_known_good(server: Server, tmp_path: Path, harm: str) -> None:
-    serve_two(server, tmp_path)
+def test_a_restart_with_a_broken_registry_serves_the_last_known_good(server: Server, harm: str) -> None:
     eventually(lambda: (server.data / "state" / "last-known-good").exists(), "last-known-good is written")
     assert server.stop() == 0
     database = server.data / "registry.db"
@@ -102,7 +114,6 @@ def test_a_restart_with_a_broken_registry_serves_the_last_known_good(server: Ser
 
 @pytest.mark.sqlite
 def test_a_registry_that_was_deleted_does_not_take_the_models_with_it(server: Server, tmp_path: Path) -> None:
-    serve_two(server, tmp_path)
     eventually(lambda: (server.data / "state" / "last-known-good").exists(), "last-known-good is written")
     assert server.stop() == 0
     database = server.data / "registry.db"
@@ -121,8 +132,7 @@ def test_a_registry_that_was_deleted_does_not_take_the_models_with_it(server: Se
 
 
 @pytest.mark.sqlite
-def test_a_locked_registry_fails_changes_in_bounded_time_and_nothing_else(server: Server, tmp_path: Path) -> None:
-    serve_two(server, tmp_path)
+def test_a_locked_registry_fails_changes_in_bounded_time_and_nothing_else(server: Server) -> None:
     other = sqlite3.connect(server.data / "registry.db", isolation_level=None)
     try:
         with Load(server.grpc, "m", SCALES) as load, server.admin() as admin:
@@ -151,8 +161,7 @@ def test_a_locked_registry_fails_changes_in_bounded_time_and_nothing_else(server
 
 @pytest.mark.sqlite
 @pytest.mark.slow
-def test_a_restart_of_control_on_a_locked_registry_serves_and_recovers(server: Server, tmp_path: Path) -> None:
-    serve_two(server, tmp_path)
+def test_a_restart_of_control_on_a_locked_registry_serves_and_recovers(server: Server) -> None:
     other = sqlite3.connect(server.data / "registry.db", isolation_level=None)
     try:
         other.execute("BEGIN IMMEDIATE")
@@ -179,8 +188,7 @@ def test_a_restart_of_control_on_a_locked_registry_serves_and_recovers(server: S
 
 
 @pytest.mark.sqlite
-def test_a_damaged_last_known_good_falls_back_to_the_one_before(server: Server, tmp_path: Path) -> None:
-    serve_two(server, tmp_path)
+def test_a_damaged_last_known_good_falls_back_to_the_one_before(server: Server, servers: Servers) -> None:
     newest = server.data / "state" / "last-known-good"
     assert server.stop() == 0  # which writes what is behind
     before = newest.read_bytes()
@@ -197,3 +205,4 @@ def test_a_damaged_last_known_good_falls_back_to_the_one_before(server: Server, 
         load.more(20)
     load.check(at_least=20)
     assert load.versions == {2}, "where it was before the rollback that the damaged one held"
+    servers.close()  # whose registry is lost
