@@ -20,6 +20,7 @@ from interlock_server.access.rates import Rates
 from interlock_server.access.rules import MODEL_HEALTH, Rule, Scope, model_of
 
 _SCHEME: Final = "bearer "
+_USUAL: Final = "Bearer "
 _MAX_TOKEN: Final = 512
 _BURST_S: Final = 2.0
 _MINUTE_S: Final = 60.0
@@ -179,6 +180,28 @@ class Gate:
             return Refused(error)
         return caller
 
+    def usual(self, rule: Rule | None, authorization: str | None) -> Caller | None:
+        """Let in who asks for an inference with a token, in few steps; None where `enter` has to look more closely.
+
+        It lets in nobody whom `enter` would not. Between two small requests the caches have other things to hold, so
+        each function that is spared counts for several times what it takes in a loop.
+        """
+        if rule is None or authorization is None or rule.scope is not _IN_HANDLER or self._rates is not None:
+            return None
+        picture = self._picture
+        if self._source() is not picture.holders:
+            return None
+        if authorization[: len(_USUAL)] != _USUAL or len(authorization) > _MAX_TOKEN:
+            return None
+        found = picture.tokens.get(token_key(authorization[len(_USUAL) :]))
+        if (
+            found is None
+            or (found.expires_at and not found.is_current)
+            or not found.caller.powers.somewhere(rule.permission)
+        ):
+            return None
+        return found.caller
+
     def is_stranger(
         self, rule: Rule | None, authorization: str | None, certificate: Callable[[], Iterable[str]]
     ) -> bool:
@@ -275,10 +298,11 @@ class Gate:
         return _Picture(holders, tokens, certificates, sign)
 
     def _still_knows(self, sign: object, holder: Holder) -> bool:
-        now = self._look()
-        # Nearly always the picture is still the one that the call began under.
-        if now.sign is sign:
+        picture = self._picture
+        # Nearly always it is still the one that the call began under.
+        if picture.sign is sign and self._source() is picture.holders:
             return not holder.expires_at or time.time() < holder.expires_at
+        now = self._look()
         return now.find(holder.proof, holder.key) is not None
 
 

@@ -44,10 +44,14 @@ class GuardedHandler:
         self._handler.settle()
 
     def _admitted(self, call: Call) -> bool:
+        rule, authorization = RPCS.get(call.method), call.metadata.get("authorization")
+        call.caller = self._gate.usual(rule, authorization)
+        if call.caller is not None:
+            return True
         found = self._gate.enter(
-            RPCS.get(call.method),
+            rule,
             lambda: self._model(call),
-            authorization=call.metadata.get("authorization"),
+            authorization=authorization,
             certificate=call.identities,
             address=call.origin,
         )

@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 from interlock.access import Grant, Permission, Proof, Role, new_token, token_key
 from interlock.errors import Unauthenticated
-from interlock_server.access.gate import Gate
+from interlock_server.access.gate import Caller, Gate, Manners, Refused
 from interlock_server.access.holder import Holder
+from interlock_server.access.rules import Rule, Scope
 
 TOKEN = new_token()
 BY_TOKEN = Holder(Proof.TOKEN, "ci", token_key(TOKEN), (Grant(Role.PUBLISHER),))
@@ -106,6 +107,58 @@ def test_a_call_outlives_a_change_of_the_others_but_not_an_end_of_its_own() -> N
     known[0] = (replace(BY_TOKEN, expires_at=time.time() - 1), BY_CERTIFICATE)
     with pytest.raises(Unauthenticated):
         caller.need(Permission.PUBLISH, "m")
+
+
+ASK = Rule(Permission.ASK, Scope.HANDLER)
+INVOKER = replace(BY_TOKEN, grants=(Grant(Role.INVOKER, "m*"),))
+USUAL = [
+    ("its token", INVOKER, ASK, f"Bearer {TOKEN}", True),
+    ("one that expires later", replace(INVOKER, expires_at=time.time() + 3600), ASK, f"Bearer {TOKEN}", True),
+    ("one that has expired", replace(INVOKER, expires_at=time.time() - 1), ASK, f"Bearer {TOKEN}", False),
+    ("another token", INVOKER, ASK, f"Bearer {TOKEN}x", False),
+    ("no token", INVOKER, ASK, None, False),
+    ("its hash", INVOKER, ASK, f"Bearer {token_key(TOKEN)}", False),
+    ("a longer one", INVOKER, ASK, "Bearer " + "x" * 1000, False),
+    ("no permission", BY_TOKEN, ASK, f"Bearer {TOKEN}", False),
+    ("a certificate of that name", replace(INVOKER, proof=Proof.CERTIFICATE), ASK, f"Bearer {TOKEN}", False),
+    ("no rule", INVOKER, None, f"Bearer {TOKEN}", False),
+]
+
+
+@pytest.mark.parametrize(("what", "holder", "rule", "authorization", "known"), USUAL, ids=[each[0] for each in USUAL])
+def test_the_short_way_in_lets_in_whom_the_long_one_does_and_nobody_else(
+    what: str, holder: Holder, rule: Rule | None, authorization: str | None, known: bool
+) -> None:
+    found = gate(holder)
+
+    def enter() -> Caller | Refused:
+        return found.enter(
+            rule, lambda: "", authorization=authorization, certificate=lambda: (), address=lambda: "10.0.0.1"
+        )
+
+    assert found.usual(rule, authorization) is None, "who is known was not looked at yet"
+    entered = enter()
+    assert isinstance(entered, Caller) is known
+    assert found.usual(rule, authorization) is (entered if known else None)
+
+
+def test_the_short_way_in_is_closed_at_once_to_a_token_that_is_revoked() -> None:
+    known: list[tuple[Holder, ...]] = [(INVOKER,)]
+    found = Gate(lambda: known[0])
+    found.meet(f"Bearer {TOKEN}")
+    assert found.usual(ASK, f"Bearer {TOKEN}") is not None
+    known[0] = ()
+    assert found.usual(ASK, f"Bearer {TOKEN}") is None
+
+
+def test_who_may_ask_so_often_only_and_what_names_a_model_take_the_long_way_in() -> None:
+    known = (INVOKER,)
+    counted, free = Gate(lambda: known, Manners(requests_per_s=1.0)), Gate(lambda: known)
+    for each in (counted, free):
+        each.meet(f"Bearer {TOKEN}")
+    assert counted.usual(ASK, f"Bearer {TOKEN}") is None
+    assert free.usual(Rule(Permission.DESCRIBE, Scope.MODEL, "name"), f"Bearer {TOKEN}") is None
+    assert free.usual(ASK, f"Bearer {TOKEN}") is not None
 
 
 def test_tokens_are_random_and_long() -> None:
