@@ -20,6 +20,7 @@ from interlock.model import Version, VersionState
 from interlock_registry import attempts, keys, paging
 from interlock_registry.documents import ApprovalAnswer
 from interlock_registry.domain import AliasRecord, Attempt, GivenApproval, Page
+from interlock_registry.granting import Granting
 from interlock_registry.sql.database import Database
 from interlock_registry.sql.reader import Reader
 from interlock_registry.sql.writer import Writer
@@ -38,9 +39,10 @@ class Consent:
 class Approvals:
     """Gives, takes back and lists. Any thread may use it; every call blocks."""
 
-    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+    def __init__(self, database: Database, clock: Callable[[], datetime], granting: Granting) -> None:
         self._database = database
         self._clock = clock
+        self._granting = granting
 
     def give(self, attempt: Attempt, *, lifetime_s: float) -> str:
         """Approve, as the attempt's actor, that its alias may move on to its version; returns the answer (JSON).
@@ -76,7 +78,7 @@ class Approvals:
             writer.approvals.insert(new)
             return self._remember(writer, attempt, new.seq, now)
 
-        return self._database.write(work)
+        return self._granting.run(attempt, work)
 
     def withdraw(self, attempt: Attempt) -> str:
         """Take back what the attempt's actor has approved; returns the answer (JSON). Raises NotFound."""
@@ -99,7 +101,7 @@ class Approvals:
             self._note(writer, attempt, now, f"given by event {', '.join(str(each.seq) for each in own)}")
             return self._remember(writer, attempt, own[-1].seq, now)
 
-        return self._database.write(work)
+        return self._granting.run(attempt, work)
 
     def one(self, seq: int) -> Approval:
         """Return the approval that an event gave; raises NotFound."""

@@ -6,11 +6,10 @@ was decided upon. Refusals leave no trace but the event that `refuse` writes.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Set
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 from interlock.chain import OK
 from interlock.errors import (
@@ -46,6 +45,7 @@ from interlock_registry.domain import (
 from interlock_registry.examining import examine
 from interlock_registry.fleet_registry import Fence, Fleet, guard
 from interlock_registry.fsck import Finding
+from interlock_registry.granting import Granting
 from interlock_registry.inventory import HELD_S, Inventory
 from interlock_registry.keys import recalled
 from interlock_registry.reading import RegistryReader, plan
@@ -55,12 +55,6 @@ from interlock_registry.sql.writer import Writer
 
 KEYS_KEPT_S: Final = 7 * 24 * 3600.0
 """How long answers are kept under their idempotency keys."""
-
-
-_GRANTED_KEPT: Final = 1024
-"""Granted attempts that are known as such; whoever made one may still be at work after its transaction."""
-
-Granted = TypeVar("Granted", Committed, Registered)
 
 
 def _now() -> datetime:
@@ -73,12 +67,12 @@ class Registry(RegistryReader):
     def __init__(self, database: Database, *, keep_depth: int, clock: Callable[[], datetime]) -> None:
         super().__init__(database, keep_depth=keep_depth)
         self._clock = clock
-        self._granted: deque[Attempt] = deque(maxlen=_GRANTED_KEPT)
+        self._granting = Granting(database)
         self.fleet = Fleet(database, clock)
         """What the replicas on this registry tell each other."""
         self.credentials = Credentials(database, clock)
         """Who is known to the servers on this registry."""
-        self.approvals = Approvals(database, clock)
+        self.approvals = Approvals(database, clock, self._granting)
         """Who has approved which moves of aliases."""
         self.blobs = Inventory(database, clock)
         """What is known of blobs: who needs them, which are damaged."""
@@ -150,7 +144,7 @@ class Registry(RegistryReader):
             committed = self._committed(writer, attempt, epoch)
             return Registered(writer.version(new.model, number), committed)
 
-        return self._grant(attempt, work)
+        return self._granting.run(attempt, work)
 
     def retire(self, attempt: Attempt) -> Committed:
         """Take a version out of use for good; raises VersionInUse, VersionNotFound, FailedPrecondition."""
@@ -164,7 +158,7 @@ class Registry(RegistryReader):
             epoch = recording.record(writer, attempt, now, to_version=version.version, answer=_answer(version))
             return self._committed(writer, attempt, epoch)
 
-        return self._grant(attempt, work)
+        return self._granting.run(attempt, work)
 
     def sign(self, attempt: Attempt, signed: SignedStatement) -> Committed:
         """Keep what somebody has signed of a version; raises VersionNotFound, FailedPrecondition (it was deleted)."""
@@ -185,7 +179,7 @@ class Registry(RegistryReader):
             )
             return self._committed(writer, attempt, epoch)
 
-        return self._grant(attempt, work)
+        return self._granting.run(attempt, work)
 
     def delete(self, attempt: Attempt) -> Committed:
         """Turn a retired version into a tombstone that keeps its number.
@@ -199,7 +193,7 @@ class Registry(RegistryReader):
             epoch = recording.record(writer, attempt, now, to_version=version.version, answer=_answer(version))
             return self._committed(writer, attempt, epoch)
 
-        return self._grant(attempt, work)
+        return self._granting.run(attempt, work)
 
     # --- aliases ---
 
@@ -231,7 +225,7 @@ class Registry(RegistryReader):
             epoch = record_move(writer, attempt, now, move, record, answer=answer)
             return self._committed(writer, attempt, epoch)
 
-        return self._grant(attempt, work)
+        return self._granting.run(attempt, work)
 
     def roll_back(
         self,
@@ -266,7 +260,7 @@ class Registry(RegistryReader):
 
         found = self._database.write(work)
         if isinstance(found, Moved):
-            self._granted.append(attempt)
+            self._granting.note(attempt)
         return found
 
     def rehearse(self) -> bool:
@@ -287,7 +281,7 @@ class Registry(RegistryReader):
             epoch = recording.record(writer, attempt, now, from_version=record.version, answer="{}")
             return self._committed(writer, attempt, epoch)
 
-        return self._grant(attempt, work)
+        return self._granting.run(attempt, work)
 
     # --- pins ---
 
@@ -308,7 +302,7 @@ class Registry(RegistryReader):
             )
             return self._committed(writer, attempt, epoch)
 
-        return self._grant(attempt, work)
+        return self._granting.run(attempt, work)
 
     def unpin(self, attempt: Attempt) -> Committed:
         """Stop keeping a version for its own sake; raises NotFound where it is not pinned."""
@@ -325,7 +319,7 @@ class Registry(RegistryReader):
             epoch = recording.record(writer, attempt, now, to_version=version.version, answer=_answer(version))
             return self._committed(writer, attempt, epoch)
 
-        return self._grant(attempt, work)
+        return self._granting.run(attempt, work)
 
     # --- refusals and housekeeping ---
 
@@ -334,7 +328,7 @@ class Registry(RegistryReader):
 
         False where it was granted here before: what goes wrong after its transaction refuses nothing.
         """
-        if any(each is attempt for each in self._granted):
+        if self._granting.granted(attempt):
             return False
 
         def work(writer: Writer) -> None:
@@ -369,12 +363,6 @@ class Registry(RegistryReader):
         return self._database.write(lambda writer: writer.forget(before=before), durable=False)
 
     # --- inside ---
-
-    def _grant(self, attempt: Attempt, work: Callable[[Writer], Granted]) -> Granted:
-        """Run the transaction that grants an attempt."""
-        done = self._database.write(work)
-        self._granted.append(attempt)
-        return done
 
     def _begin(self, writer: Writer, attempt: Attempt) -> datetime:
         keys.check_fresh(writer, attempt)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,6 +11,7 @@ from interlock.access import Grant, Proof
 from interlock.approval import ApprovalRule, ApprovalState, needed, parse_rules
 from interlock.errors import (
     ApprovalRequired,
+    Cancelled,
     InvalidArgument,
     NotFound,
     PermissionDenied,
@@ -215,3 +217,15 @@ def test_a_rule_is_written_as_it_is_read() -> None:
 def test_what_is_no_rule_is_refused(text: str) -> None:
     with pytest.raises(InvalidArgument, match="is no rule of approvals"):
         ApprovalRule.parse(text)
+
+
+def test_an_approval_that_was_given_or_taken_back_is_not_recorded_as_refused_after_it(desk: Desk) -> None:
+    given = attempt(Action.APPROVE, MODEL, 2, "stable", actor="token:ann")
+    desk.registry.approvals.give(given, lifetime_s=WEEK_S)
+    taken = attempt(Action.WITHDRAW, MODEL, 2, "stable", actor="token:ann")
+    desk.registry.approvals.withdraw(taken)
+    events = desk.registry.events()
+    assert not desk.registry.refuse(given, Cancelled("the server stops"))
+    assert not desk.registry.refuse(taken, Cancelled("the server stops"))
+    assert desk.registry.events() == events
+    assert desk.registry.refuse(replace(given), Cancelled("an equal one is another"))
