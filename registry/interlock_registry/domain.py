@@ -159,6 +159,8 @@ class DesiredModel:
     """What should be served of one model; aliases, routes, pins and versions are sorted."""
 
     name: str
+    newest: int
+    """The highest version number that was given out."""
     aliases: tuple[Alias, ...]
     routes: tuple[Route, ...]
     pins: tuple[int, ...]

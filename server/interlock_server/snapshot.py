@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import repeat
 
 from interlock.golden import Tolerance
 from interlock.model import ServingConfig
@@ -93,11 +94,18 @@ class Snapshot:
     keep: tuple[VersionSpec, ...]
     models: tuple[str, ...] = ()
     """Every registered model, also one of which nothing is kept."""
+    newest: tuple[int, ...] = ()
+    """The highest version number that was given out of each of the models; none at all where they are not known."""
     holders: tuple[Holder, ...] = ()
     """Everybody who is known."""
     ways_back: tuple[WayBack, ...] = ()
     levers: str = ""
     """Where the levers can be looked at; "" where there are none."""
+
+    @property
+    def known(self) -> Mapping[str, int]:
+        """Every registered model with the highest version number that was given out of it, or 0."""
+        return dict(zip(self.models, self.newest or repeat(0), strict=False))
 
     def way_back(self, model: str, alias: str) -> WayBack | None:
         """Return where a rollback of an alias would lead; None where that is not kept loaded."""

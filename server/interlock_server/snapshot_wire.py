@@ -141,6 +141,7 @@ def snapshot_message(snapshot: Snapshot) -> worker_pb2.Snapshot:
         routes=map(_route_message, snapshot.routes),
         keep=map(spec_message, snapshot.keep),
         models=snapshot.models,
+        newest=snapshot.newest,
         holders=[
             worker_pb2.Holder(
                 proof=each.proof.value,
@@ -174,6 +175,7 @@ def snapshot_value(message: worker_pb2.Snapshot) -> Snapshot:
         routes=tuple(map(_route_value, message.routes)),
         keep=tuple(map(spec_value, message.keep)),
         models=tuple(message.models),
+        newest=tuple(message.newest),
         holders=tuple(
             Holder(
                 proof=Proof(each.proof),

@@ -116,7 +116,7 @@ def test_only_the_requested_outputs_come_each_in_its_form(http: httpx.Client) ->
         ("m/versions/0", ONES, 400, "INVALID_REF", "'0'"),
         ("m/versions/Stable", ONES, 400, "INVALID_NAME", "Stable"),
         ("m/versions/beta", ONES, 404, "ALIAS_NOT_FOUND", "beta"),
-        ("m/versions/99", ONES, 412, "VERSION_NOT_LOADED", "pin m 99"),
+        ("m/versions/99", ONES, 404, "VERSION_NOT_FOUND", "versions m"),
         ("nobody", ONES, 404, "MODEL_NOT_FOUND", "nobody"),
         ("unserved", ONES, 404, "ALIAS_NOT_FOUND", "promote unserved"),
         ("..%2Fm", ONES, 404, "NOT_FOUND", "there is no"),
@@ -137,7 +137,7 @@ def test_a_wrong_request_gets_the_status_of_the_table(
 
 def test_metadata_and_readiness_of_what_is_not_there(http: httpx.Client) -> None:
     assert http.get("/v2/models/nobody").status_code == 404
-    assert http.get("/v2/models/m/versions/99").status_code == 412
+    assert http.get("/v2/models/m/versions/99").status_code == 404
     assert http.get("/v2/models/m/infer").status_code == 405
     for path in ("nobody", "unserved", "m/versions/99"):
         answer = http.get(f"/v2/models/{path}/ready")

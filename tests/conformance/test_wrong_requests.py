@@ -169,11 +169,7 @@ TABLE = {
     "no model": (request("", INPUT, raw=[ONE_RAW]), StatusCode.NOT_FOUND, "model"),
     "a name with a path in it": (request("../m", INPUT, raw=[ONE_RAW]), StatusCode.NOT_FOUND, "../m"),
     "a name with a ref in it": (request("m@1", INPUT, raw=[ONE_RAW]), StatusCode.NOT_FOUND, "m@1"),
-    "an unknown version": (
-        request("m", INPUT, raw=[ONE_RAW], version="99"),
-        StatusCode.FAILED_PRECONDITION,
-        "pin m 99",
-    ),
+    "an unknown version": (request("m", INPUT, raw=[ONE_RAW], version="99"), StatusCode.NOT_FOUND, "no version 99"),
     "an unknown alias": (request("m", INPUT, raw=[ONE_RAW], version="beta"), StatusCode.NOT_FOUND, "beta"),
     "version 0": (request("m", INPUT, raw=[ONE_RAW], version="0"), INVALID, "'0'"),
     "version -1": (request("m", INPUT, raw=[ONE_RAW], version="-1"), INVALID, "'-1'"),

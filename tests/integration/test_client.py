@@ -138,6 +138,8 @@ def test_what_is_wrong_has_a_type_of_its_own(admin: Admin, client: Client, tmp_p
         admin.promote("errors", 2, expect=switch.generation + 5)
     with pytest.raises(VersionNotLoaded, match="interlock pin errors 3"):
         client.infer("errors@3", {"x": X})
+    with pytest.raises(VersionNotFound, match="interlock versions errors"):
+        client.infer("errors@4", {"x": X})
     with pytest.raises(VersionInUse):
         admin.retire("errors", 1)
 

@@ -54,7 +54,7 @@ async def session(address: str) -> None:
         for wrong, code in (
             (request("nobody", "FP32", ONE, binary=True), grpc.StatusCode.NOT_FOUND),
             (request("m", "FP64", ONE.astype(np.float64), binary=True), grpc.StatusCode.INVALID_ARGUMENT),
-            (request("m", "FP32", ONE, binary=True, version="99"), grpc.StatusCode.FAILED_PRECONDITION),
+            (request("m", "FP32", ONE, binary=True, version="99"), grpc.StatusCode.NOT_FOUND),
         ):
             try:
                 await client.infer(wrong)

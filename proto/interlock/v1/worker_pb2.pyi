@@ -270,6 +270,7 @@ class Snapshot(_message.Message):
     HOLDERS_FIELD_NUMBER: _builtins.int
     WAYS_BACK_FIELD_NUMBER: _builtins.int
     LEVERS_FIELD_NUMBER: _builtins.int
+    NEWEST_FIELD_NUMBER: _builtins.int
     incarnation: _builtins.str
     """The registry's incarnation: within one, the epoch never goes back."""
     epoch: _builtins.int
@@ -291,6 +292,10 @@ class Snapshot(_message.Message):
 
     @_builtins.property
     def ways_back(self) -> _containers.RepeatedCompositeFieldContainer[Global___WayBack]: ...
+    @_builtins.property
+    def newest(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The highest version number that was given out of each of the models; none at all where they are not known."""
+
     def __init__(
         self,
         *,
@@ -302,10 +307,11 @@ class Snapshot(_message.Message):
         holders: _abc.Iterable[Global___Holder] | None = ...,
         ways_back: _abc.Iterable[Global___WayBack] | None = ...,
         levers: _builtins.str = ...,
+        newest: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "holders", b"holders", "incarnation", b"incarnation", "keep", b"keep", "levers", b"levers", "models", b"models", "routes", b"routes", "ways_back", b"ways_back"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "holders", b"holders", "incarnation", b"incarnation", "keep", b"keep", "levers", b"levers", "models", b"models", "newest", b"newest", "routes", b"routes", "ways_back", b"ways_back"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -38,7 +38,7 @@ def _by_model(query: AnySelect, column: ColumnElement[str]) -> ByModel:
 EPOCH: Final[AnySelect] = select(t.epoch)
 EPOCH_LOCKED: Final[AnySelect] = EPOCH.with_for_update()
 
-NAMES: Final = _by_model(select(t.models.c.name).order_by(t.models.c.name), t.models.c.name)
+NAMES: Final = _by_model(select(t.models.c.name, t.models.c.next_version).order_by(t.models.c.name), t.models.c.name)
 STANDING: Final[AnySelect] = (
     select(t.models.c.name, t.versions.c.version, t.versions.c.state)
     .outerjoin(t.versions, t.versions.c.model == t.models.c.name)

@@ -217,7 +217,7 @@ class Reader:
 
     def desired(self, models: Sequence[str] | None = None, *, keep_depth: int) -> tuple[DesiredModel, ...]:
         """Return what should be served of some models, or of all, by name; a model that is not there is left out."""
-        names = [row.name for row in self._of(q.NAMES, models)]
+        newest = {row.name: row.next_version - 1 for row in self._of(q.NAMES, models)}
         aliases: dict[str, list[Alias]] = defaultdict(list)
         for alias in self.aliases(models):
             aliases[alias.model].append(alias)
@@ -225,20 +225,21 @@ class Reader:
         for route in self.routes(models):
             routes[route.model].append(route)
         pins = self.pins(models)
-        keep = {name: keep_set(aliases[name], routes[name], pins[name], depth=keep_depth) for name in names}
-        specs: dict[str, list[DesiredVersion]] = {name: [] for name in names}
+        keep = {name: keep_set(aliases[name], routes[name], pins[name], depth=keep_depth) for name in newest}
+        specs: dict[str, list[DesiredVersion]] = {name: [] for name in newest}
         signed = self.signatures.of(keep)
         for row in self._desired_rows(keep):
             specs[row.model].append(rows.desired_version(row, signed.get((row.model, row.version), ())))
         return tuple(
             DesiredModel(
                 name=name,
+                newest=number,
                 aliases=tuple(aliases[name]),
                 routes=tuple(routes[name]),
                 pins=tuple(pins[name]),
                 keep=tuple(specs[name]),
             )
-            for name in names
+            for name, number in newest.items()
         )
 
     def _desired_rows(self, keep: Mapping[str, Sequence[int]]) -> Iterator[rows.AnyRow]:

@@ -222,6 +222,7 @@ class Replica:
             routes=tuple(route for model in self._desired.models for route in model.routes),
             keep=tuple(spec for known in self._specs.values() for spec in known.specs),
             models=tuple(model.name for model in self._desired.models),
+            newest=tuple(model.newest for model in self._desired.models),
             holders=tuple(map(_holder, self._desired.credentials)),
             ways_back=tuple(way for known in self._specs.values() for way in known.ways_back),
             levers="" if self._levers is None else self._levers.place,

@@ -254,7 +254,7 @@ class Catalog:
         return self._snapshot is not None and any(spec.key == key for spec in self._snapshot.keep)
 
     def _build(self, snapshot: Snapshot) -> RouteTable:
-        return RouteTable.build(snapshot.routes, self._servables, snapshot.models, snapshot.ways_back, self._levers)
+        return RouteTable.build(snapshot.routes, self._servables, snapshot.known, snapshot.ways_back, self._levers)
 
     def _look_at(self, place: str) -> LeverView | None:
         """Return the levers at a place; None where there are none, and rollbacks then come with the next snapshot."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Self
+from types import MappingProxyType
+from typing import Final, Self
 
-from interlock.errors import AliasNotFound, ModelNotFound, VersionNotLoaded
+from interlock.errors import AliasNotFound, ModelNotFound, VersionNotFound, VersionNotLoaded
 from interlock.types import STABLE, ModelRef
 from interlock_registry.domain import Route
 
@@ -14,6 +15,8 @@ from interlock_server.front.seam import Trailing
 from interlock_server.levers import Lever, LeverView
 from interlock_server.snapshot import VersionKey, WayBack, primary
 from interlock_server.worker.servable import Servable
+
+_NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,8 @@ class WayTaken:
 
 @dataclass(frozen=True, slots=True)
 class _ModelRoutes:
+    newest: int = 0
+    """The highest version number that was given out; 0 where it is not known."""
     aliases: dict[str, Resolved] = field(default_factory=dict)
     versions: dict[int, Resolved] = field(default_factory=dict)
 
@@ -69,15 +74,16 @@ class RouteTable:
         cls,
         routes: Iterable[Route],
         servables: Mapping[VersionKey, Servable],
-        known: Iterable[str] = (),
+        known: Mapping[str, int] = _NOTHING,
         ways_back: Iterable[WayBack] = (),
         levers: LeverView | None = None,
     ) -> Self:
         """Make a table; a route to a version that is not among the servables is left out.
 
-        `known` are models that exist even if nothing of them is loaded; `ways_back` count where there are `levers`.
+        `known` are models that exist even if nothing of them is loaded, each with the highest version number that was
+        given out, or 0; `ways_back` count where there are `levers`.
         """
-        models: dict[str, _ModelRoutes] = {name: _ModelRoutes() for name in known}
+        models: dict[str, _ModelRoutes] = {name: _ModelRoutes(newest) for name, newest in known.items()}
         for key, servable in servables.items():
             versions = models.setdefault(key.model, _ModelRoutes()).versions
             versions[key.version] = Resolved(servable, "", 0)
@@ -94,12 +100,14 @@ class RouteTable:
         return cls(models)
 
     def resolve(self, ref: ModelRef) -> Resolved:
-        """Return what a ref means; raises ModelNotFound, AliasNotFound, VersionNotLoaded."""
+        """Return what a ref means; raises ModelNotFound, AliasNotFound, VersionNotFound, VersionNotLoaded."""
         model = self.models.get(ref.model)
         if model is None:
             raise ModelNotFound(ref.model)
         if ref.version is not None:
             found = model.versions.get(ref.version)
+            if found is None and 0 < model.newest < ref.version:
+                raise VersionNotFound(ref.model, ref.version)
             if found is None:
                 raise VersionNotLoaded(ref.model, ref.version)
             return found

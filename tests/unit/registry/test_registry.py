@@ -100,8 +100,9 @@ def test_a_number_is_never_given_out_twice(desk: Desk) -> None:
     for _ in range(3):
         desk.register()
     desk.retire(3)
-    desk.delete(3)
+    assert desk.delete(3).desired.newest == 3
     assert desk.register().version.version == 4
+    assert desk.registry.desired_model(MODEL).newest == 4
     assert desk.registry.version(ModelRef(MODEL, version=3)).state is VersionState.DELETED
 
 

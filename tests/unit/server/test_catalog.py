@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from interlock.errors import AliasNotFound, ModelNotFound, NotReady, VersionNotLoaded
+from interlock.errors import AliasNotFound, ModelNotFound, NotReady, VersionNotFound, VersionNotLoaded
 from interlock.model import ServableState
 from interlock.types import ModelRef
 from interlock_registry.domain import Route, Target
@@ -368,11 +368,15 @@ def test_unloading_gives_the_session_back(catalog: Catalog, tmp_path: Path) -> N
 
 
 def test_a_registered_model_of_which_nothing_is_loaded_is_known() -> None:
-    table = RouteTable.build([], {}, ["idle"])
+    table = RouteTable.build([], {}, {"idle": 2, "of an old file": 0})
 
     with pytest.raises(AliasNotFound, match="interlock promote idle"):
         table.resolve(ModelRef.parse("idle"))
-    with pytest.raises(VersionNotLoaded, match="interlock pin idle 1"):
-        table.resolve(ModelRef.parse("idle@1"))
+    with pytest.raises(VersionNotLoaded, match="interlock pin idle 2"):
+        table.resolve(ModelRef.parse("idle@2"))
+    with pytest.raises(VersionNotFound, match="model 'idle' has no version 3; `interlock versions idle`"):
+        table.resolve(ModelRef.parse("idle@3"))
+    with pytest.raises(VersionNotLoaded):
+        table.resolve(ModelRef("of an old file", version=9))
     with pytest.raises(ModelNotFound):
         table.resolve(ModelRef.parse("nobody"))

@@ -134,6 +134,7 @@ ROUTES = st.builds(
         st.integers(-1, 2**60),
         st.lists(ROUTES, max_size=3).map(tuple),
         st.lists(SPECS, max_size=3).map(tuple),
+        newest=st.lists(st.integers(0, 2**60), max_size=3).map(tuple),
     )
 )
 def test_a_snapshot_is_the_same_after_the_wire(sent: Snapshot) -> None:
@@ -188,7 +189,12 @@ def version(model: str, number: int) -> DesiredVersion:
 
 def model(name: str, live: int) -> DesiredModel:
     return DesiredModel(
-        name=name, aliases=(), routes=(route(name, live, generation=live),), pins=(), keep=(version(name, live),)
+        name=name,
+        newest=live,
+        aliases=(),
+        routes=(route(name, live, generation=live),),
+        pins=(),
+        keep=(version(name, live),),
     )
 
 
