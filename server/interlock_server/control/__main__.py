@@ -141,6 +141,7 @@ async def run(boot: Boot, settings: Settings) -> int:
         prepare_timeout_s=settings.prepare_timeout_s,
         caretaker=caretaker,
         room=lambda: Room(available_bytes(), settings.memory_reserve_bytes, settings.max_worker_bytes),
+        stopping=stop.is_set,
     )
     inference = [InferenceLink(name, path) for name, path in sockets.items()]
     forwarding = Forwarding(inference, workers, settings.default_deadline_s)

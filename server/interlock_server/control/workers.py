@@ -79,10 +79,12 @@ class Workers:
         prepare_timeout_s: float,
         caretaker: Caretaker | None = None,
         room: Callable[[], Room] = lambda: Room(available_bytes()),
+        stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         """Take links and the source of the current snapshot (None before there is one).
 
-        `caretaker` judges the workers, `room` says what memory there is for versions.
+        `caretaker` judges the workers, `room` says what memory there is for versions, `stopping` whether the server
+        stops: its workers then end by themselves, and nobody misses or replaces them.
         """
         self._workers = [_Worker(link, index) for index, link in enumerate(links)]
         self._snapshot = snapshot
@@ -91,6 +93,7 @@ class Workers:
         self._metrics = WorkerMetrics()
         self._caretaker = caretaker
         self._room = room
+        self._stopping = stopping
         self._sync_lock = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self._syncs: set[asyncio.Task[None]] = set()
@@ -189,7 +192,7 @@ class Workers:
         try:
             report = await worker.link.apply(snapshot, self._apply_timeout_s, reconnect=not met)
         except WorkerUnavailable as error:
-            log.warning("%s", error.message)
+            self._miss(error)
             self._lost(worker)
             return True
         except InterlockError as error:
@@ -277,7 +280,7 @@ class Workers:
 
     def _ails(self, worker: _Worker, report: WorkerReport) -> bool:
         """End a worker that answers, but is not well; it is started again."""
-        if self._caretaker is None or report.draining:
+        if self._caretaker is None or report.draining or self._stopping():
             return False
         ailment = self._caretaker.examine(worker.link.name, worker.process.pid, report.vitals)
         if ailment is None:
@@ -291,12 +294,12 @@ class Workers:
         hangs = isinstance(error, DeadlineExceeded)
         if not hangs:
             if worker.reachable:
-                log.warning("%s", error.message)
+                self._miss(error)
             # To a channel that is not connected yet, a process that hangs looks like one that is gone; but it listens.
             hangs = worker.link.listener() != 0
             worker.report = None
             self._tell()
-        if not hangs:
+        if not hangs or self._stopping():
             worker.silence = None
             return
         worker.silence = (worker.silence or Silence(began)).after(time.monotonic())
@@ -320,6 +323,10 @@ class Workers:
                 self._caretaker.met()
             log.info("%s answers", worker.link.name, extra={"worker_pid": report.status.pid})
         self._tell()
+
+    def _miss(self, error: InterlockError) -> None:
+        if not self._stopping():
+            log.warning("%s", error.message)
 
     def _lost(self, worker: _Worker) -> None:
         worker.report = None

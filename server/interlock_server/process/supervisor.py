@@ -217,7 +217,8 @@ class Supervisor:
         return 0 if clean else 1
 
     def _signal_all(self, signum: int) -> None:
-        for child in self._children:
+        # The control process, which is the last, comes first: it is not to miss workers that were told to end.
+        for child in reversed(self._children):
             child.send(signum)
 
 

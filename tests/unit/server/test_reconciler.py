@@ -235,6 +235,24 @@ async def test_a_worker_that_is_away_is_named_as_lagging_and_prepares_nothing(tm
         await workers.close()
 
 
+@pytest.mark.parametrize("stopping", [False, True])
+async def test_a_worker_that_ends_is_missed_unless_the_server_stops(
+    rig: Rig, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, stopping: bool
+) -> None:
+    (worker,) = rig.workers._workers
+    await rig.workers.close()
+    monkeypatch.setattr(rig.workers, "_stopping", lambda: stopping)
+    monkeypatch.setattr(worker, "link", WorkerLink("worker-9", "/nowhere/w.sock"))
+    report = worker.report
+    assert report is not None
+    await rig.workers._probe(worker)
+    worker.report = report
+    await rig.workers._apply(worker, rig.replica.snapshot())
+    assert not worker.reachable
+    assert caplog.text.count("worker-9 does not answer") == (0 if stopping else 2)
+    await worker.link.close()
+
+
 async def test_nobody_is_switched_before_there_is_a_picture(tmp_path: Path) -> None:
     workers = Workers(
         [WorkerLink("worker-0", str(tmp_path / "none.sock"))], lambda: None, apply_timeout_s=1.0, prepare_timeout_s=1.0
