@@ -26,7 +26,7 @@ from interlock.v1 import admin_pb2 as interlock_dot_v1_dot_admin__pb2
 from interlock.v1 import model_pb2 as interlock_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19interlock/v1/worker.proto\x12\x0cinterlock.v1\x1a\x18interlock/v1/admin.proto\x1a\x18interlock/v1/model.proto\"\'\n\tTolerance\x12\x0c\n\x04\x61tol\x18\x01 \x01(\x01\x12\x0c\n\x04rtol\x18\x02 \x01(\x01\"\xd4\x04\n\x0bVersionSpec\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\x12\n\ngraph_path\x18\x04 \x01(\t\x12\x14\n\x0cgraph_sha256\x18\x05 \x01(\t\x12\x13\n\x0bgolden_path\x18\x06 \x01(\t\x12\x15\n\rgolden_sha256\x18\x07 \x01(\t\x12*\n\tsignature\x18\x08 \x01(\x0b\x32\x17.interlock.v1.Signature\x12+\n\x06\x63onfig\x18\t \x01(\x0b\x32\x1b.interlock.v1.ServingConfig\x12=\n\ntolerances\x18\n \x03(\x0b\x32).interlock.v1.VersionSpec.TolerancesEntry\x12\x10\n\x08joinable\x18\x0b \x01(\x08\x12\x0e\n\x06\x64\x61mage\x18\x0c \x01(\t\x12\x15\n\rmanifest_path\x18\r \x01(\t\x12\x0f\n\x07suspect\x18\x0e \x01(\x08\x12\x0e\n\x06poison\x18\x0f \x03(\x06\x12\x12\n\nquarantine\x18\x10 \x01(\t\x12\x14\n\x0c\x64\x65rived_path\x18\x11 \x01(\t\x12\x16\n\x0e\x64\x65rived_sha256\x18\x12 \x01(\t\x12-\n\x06signed\x18\x13 \x03(\x0b\x32\x1d.interlock.v1.SignedStatement\x12\x10\n\x08\x64istrust\x18\x14 \x01(\t\x1aJ\n\x0fTolerancesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.interlock.v1.Tolerance:\x02\x38\x01\"\xa1\x01\n\x05Route\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\x03\x12+\n\x07targets\x18\x04 \x03(\x0b\x32\x1a.interlock.v1.Route.Target\x1a\x39\n\x06Target\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x0e\n\x06weight\x18\x02 \x01(\x05\x12\x0e\n\x06shadow\x18\x03 \x01(\x08\"j\n\x07WayBack\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12\x12\n\ngeneration\x18\x04 \x01(\x03\x12\r\n\x05lever\x18\x05 \x01(\r\x12\r\n\x05token\x18\x06 \x01(\x04\"\xfd\x01\n\x08Snapshot\x12\x13\n\x0bincarnation\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12#\n\x06routes\x18\x03 \x03(\x0b\x32\x13.interlock.v1.Route\x12\'\n\x04keep\x18\x04 \x03(\x0b\x32\x19.interlock.v1.VersionSpec\x12\x0e\n\x06models\x18\x05 \x03(\t\x12%\n\x07holders\x18\x06 \x03(\x0b\x32\x14.interlock.v1.Holder\x12(\n\tways_back\x18\x07 \x03(\x0b\x32\x15.interlock.v1.WayBack\x12\x0e\n\x06levers\x18\x08 \x01(\t\x12\x0e\n\x06newest\x18\t \x03(\x03\"V\n\x06Holder\x12\r\n\x05proof\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x01(\t\x12\x0e\n\x06grants\x18\x04 \x03(\t\x12\x12\n\nexpires_at\x18\x05 \x01(\x01\"V\n\x0c\x41pplyRequest\x12(\n\x08snapshot\x18\x01 \x01(\x0b\x32\x16.interlock.v1.Snapshot\x12\x0e\n\x06routes\x18\x02 \x03(\x0c\x12\x0c\n\x04keep\x18\x03 \x03(\x0c\"]\n\rApplyResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\x12\x0f\n\x07waiting\x18\x02 \x03(\t\x12,\n\x06report\x18\x03 \x01(\x0b\x32\x1c.interlock.v1.ReportResponse\"J\n\x0ePrepareRequest\x12\'\n\x04spec\x18\x01 \x01(\x0b\x32\x19.interlock.v1.VersionSpec\x12\x0f\n\x07if_kept\x18\x02 \x01(\x08\"o\n\x0fPrepareResponse\x12*\n\x05state\x18\x01 \x01(\x0e\x32\x1b.interlock.v1.ServableState\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x10\n\x08resident\x18\x03 \x01(\x08\x12\x0e\n\x06load_s\x18\x04 \x01(\x01\"%\n\rReportRequest\x12\x14\n\x0cwith_metrics\x18\x01 \x01(\x08\"\xa4\x01\n\x06Vitals\x12\x15\n\rfront_stuck_s\x18\x01 \x01(\x01\x12\x12\n\noldest_run\x18\x02 \x01(\t\x12\x14\n\x0coldest_run_s\x18\x03 \x01(\x01\x12\x0f\n\x07overdue\x18\x04 \x01(\t\x12\x11\n\toverdue_s\x18\x05 \x01(\x01\x12\x0f\n\x07loading\x18\x06 \x01(\t\x12\x11\n\tloading_s\x18\x07 \x01(\x01\x12\x11\n\trss_bytes\x18\x08 \x01(\x03\"\xd6\x01\n\x0eReportResponse\x12*\n\x06status\x18\x01 \x01(\x0b\x32\x1a.interlock.v1.WorkerStatus\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\x0f\n\x07settled\x18\x03 \x01(\x08\x12\x0f\n\x07metrics\x18\x04 \x01(\x0c\x12\x19\n\x11inference_address\x18\x05 \x01(\t\x12\x10\n\x08\x64raining\x18\x06 \x01(\x08\x12\x0e\n\x06levers\x18\x07 \x01(\t\x12$\n\x06vitals\x18\x14 \x01(\x0b\x32\x14.interlock.v1.Vitals\"-\n\nAskRequest\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x0f\n\x07request\x18\x02 \x01(\x0c\"\x1d\n\x0b\x41skResponse\x12\x0e\n\x06\x61nswer\x18\x01 \x01(\x0c\"9\n\x0e\x41greedSettings\x12\'\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x18.interlock.v1.AskRequest\"\x15\n\x13ListStandingRequest\"\x8b\x01\n\x14ListStandingResponse\x12\x38\n\x06models\x18\x01 \x03(\x0b\x32(.interlock.v1.ListStandingResponse.Model\x1a\x39\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tvalidated\x18\x02 \x03(\x03\x12\x0f\n\x07retired\x18\x03 \x03(\x03\x32\x9c\x02\n\rWorkerService\x12@\n\x05\x41pply\x12\x1a.interlock.v1.ApplyRequest\x1a\x1b.interlock.v1.ApplyResponse\x12H\n\x07Prepare\x12\x1c.interlock.v1.PrepareRequest\x1a\x1d.interlock.v1.PrepareResponse0\x01\x12\x43\n\x06Report\x12\x1b.interlock.v1.ReportRequest\x1a\x1c.interlock.v1.ReportResponse\x12:\n\x03\x41sk\x12\x18.interlock.v1.AskRequest\x1a\x19.interlock.v1.AskResponse2g\n\x0e\x43ontrolService\x12U\n\x0cListStanding\x12!.interlock.v1.ListStandingRequest\x1a\".interlock.v1.ListStandingResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19interlock/v1/worker.proto\x12\x0cinterlock.v1\x1a\x18interlock/v1/admin.proto\x1a\x18interlock/v1/model.proto\"\'\n\tTolerance\x12\x0c\n\x04\x61tol\x18\x01 \x01(\x01\x12\x0c\n\x04rtol\x18\x02 \x01(\x01\"\xd4\x04\n\x0bVersionSpec\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\x12\n\ngraph_path\x18\x04 \x01(\t\x12\x14\n\x0cgraph_sha256\x18\x05 \x01(\t\x12\x13\n\x0bgolden_path\x18\x06 \x01(\t\x12\x15\n\rgolden_sha256\x18\x07 \x01(\t\x12*\n\tsignature\x18\x08 \x01(\x0b\x32\x17.interlock.v1.Signature\x12+\n\x06\x63onfig\x18\t \x01(\x0b\x32\x1b.interlock.v1.ServingConfig\x12=\n\ntolerances\x18\n \x03(\x0b\x32).interlock.v1.VersionSpec.TolerancesEntry\x12\x10\n\x08joinable\x18\x0b \x01(\x08\x12\x0e\n\x06\x64\x61mage\x18\x0c \x01(\t\x12\x15\n\rmanifest_path\x18\r \x01(\t\x12\x0f\n\x07suspect\x18\x0e \x01(\x08\x12\x0e\n\x06poison\x18\x0f \x03(\x06\x12\x12\n\nquarantine\x18\x10 \x01(\t\x12\x14\n\x0c\x64\x65rived_path\x18\x11 \x01(\t\x12\x16\n\x0e\x64\x65rived_sha256\x18\x12 \x01(\t\x12-\n\x06signed\x18\x13 \x03(\x0b\x32\x1d.interlock.v1.SignedStatement\x12\x10\n\x08\x64istrust\x18\x14 \x01(\t\x1aJ\n\x0fTolerancesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.interlock.v1.Tolerance:\x02\x38\x01\"\xa1\x01\n\x05Route\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\x03\x12+\n\x07targets\x18\x04 \x03(\x0b\x32\x1a.interlock.v1.Route.Target\x1a\x39\n\x06Target\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x0e\n\x06weight\x18\x02 \x01(\x05\x12\x0e\n\x06shadow\x18\x03 \x01(\x08\"j\n\x07WayBack\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12\x12\n\ngeneration\x18\x04 \x01(\x03\x12\r\n\x05lever\x18\x05 \x01(\r\x12\r\n\x05token\x18\x06 \x01(\x04\"\x8f\x02\n\x08Snapshot\x12\x13\n\x0bincarnation\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12#\n\x06routes\x18\x03 \x03(\x0b\x32\x13.interlock.v1.Route\x12\'\n\x04keep\x18\x04 \x03(\x0b\x32\x19.interlock.v1.VersionSpec\x12\x0e\n\x06models\x18\x05 \x03(\t\x12%\n\x07holders\x18\x06 \x03(\x0b\x32\x14.interlock.v1.Holder\x12(\n\tways_back\x18\x07 \x03(\x0b\x32\x15.interlock.v1.WayBack\x12\x0e\n\x06levers\x18\x08 \x01(\t\x12\x0e\n\x06newest\x18\t \x03(\x03\x12\x10\n\x08\x64\x61tabase\x18\n \x01(\t\"V\n\x06Holder\x12\r\n\x05proof\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x01(\t\x12\x0e\n\x06grants\x18\x04 \x03(\t\x12\x12\n\nexpires_at\x18\x05 \x01(\x01\"V\n\x0c\x41pplyRequest\x12(\n\x08snapshot\x18\x01 \x01(\x0b\x32\x16.interlock.v1.Snapshot\x12\x0e\n\x06routes\x18\x02 \x03(\x0c\x12\x0c\n\x04keep\x18\x03 \x03(\x0c\"]\n\rApplyResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\x12\x0f\n\x07waiting\x18\x02 \x03(\t\x12,\n\x06report\x18\x03 \x01(\x0b\x32\x1c.interlock.v1.ReportResponse\"J\n\x0ePrepareRequest\x12\'\n\x04spec\x18\x01 \x01(\x0b\x32\x19.interlock.v1.VersionSpec\x12\x0f\n\x07if_kept\x18\x02 \x01(\x08\"o\n\x0fPrepareResponse\x12*\n\x05state\x18\x01 \x01(\x0e\x32\x1b.interlock.v1.ServableState\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x10\n\x08resident\x18\x03 \x01(\x08\x12\x0e\n\x06load_s\x18\x04 \x01(\x01\"%\n\rReportRequest\x12\x14\n\x0cwith_metrics\x18\x01 \x01(\x08\"\xa4\x01\n\x06Vitals\x12\x15\n\rfront_stuck_s\x18\x01 \x01(\x01\x12\x12\n\noldest_run\x18\x02 \x01(\t\x12\x14\n\x0coldest_run_s\x18\x03 \x01(\x01\x12\x0f\n\x07overdue\x18\x04 \x01(\t\x12\x11\n\toverdue_s\x18\x05 \x01(\x01\x12\x0f\n\x07loading\x18\x06 \x01(\t\x12\x11\n\tloading_s\x18\x07 \x01(\x01\x12\x11\n\trss_bytes\x18\x08 \x01(\x03\"\xd6\x01\n\x0eReportResponse\x12*\n\x06status\x18\x01 \x01(\x0b\x32\x1a.interlock.v1.WorkerStatus\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\x0f\n\x07settled\x18\x03 \x01(\x08\x12\x0f\n\x07metrics\x18\x04 \x01(\x0c\x12\x19\n\x11inference_address\x18\x05 \x01(\t\x12\x10\n\x08\x64raining\x18\x06 \x01(\x08\x12\x0e\n\x06levers\x18\x07 \x01(\t\x12$\n\x06vitals\x18\x14 \x01(\x0b\x32\x14.interlock.v1.Vitals\"-\n\nAskRequest\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x0f\n\x07request\x18\x02 \x01(\x0c\"\x1d\n\x0b\x41skResponse\x12\x0e\n\x06\x61nswer\x18\x01 \x01(\x0c\"9\n\x0e\x41greedSettings\x12\'\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x18.interlock.v1.AskRequest\"\x15\n\x13ListStandingRequest\"\x8b\x01\n\x14ListStandingResponse\x12\x38\n\x06models\x18\x01 \x03(\x0b\x32(.interlock.v1.ListStandingResponse.Model\x1a\x39\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tvalidated\x18\x02 \x03(\x03\x12\x0f\n\x07retired\x18\x03 \x03(\x03\x32\x9c\x02\n\rWorkerService\x12@\n\x05\x41pply\x12\x1a.interlock.v1.ApplyRequest\x1a\x1b.interlock.v1.ApplyResponse\x12H\n\x07Prepare\x12\x1c.interlock.v1.PrepareRequest\x1a\x1d.interlock.v1.PrepareResponse0\x01\x12\x43\n\x06Report\x12\x1b.interlock.v1.ReportRequest\x1a\x1c.interlock.v1.ReportResponse\x12:\n\x03\x41sk\x12\x18.interlock.v1.AskRequest\x1a\x19.interlock.v1.AskResponse2g\n\x0e\x43ontrolService\x12U\n\x0cListStanding\x12!.interlock.v1.ListStandingRequest\x1a\".interlock.v1.ListStandingResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,37 +48,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WAYBACK']._serialized_start=899
   _globals['_WAYBACK']._serialized_end=1005
   _globals['_SNAPSHOT']._serialized_start=1008
-  _globals['_SNAPSHOT']._serialized_end=1261
-  _globals['_HOLDER']._serialized_start=1263
-  _globals['_HOLDER']._serialized_end=1349
-  _globals['_APPLYREQUEST']._serialized_start=1351
-  _globals['_APPLYREQUEST']._serialized_end=1437
-  _globals['_APPLYRESPONSE']._serialized_start=1439
-  _globals['_APPLYRESPONSE']._serialized_end=1532
-  _globals['_PREPAREREQUEST']._serialized_start=1534
-  _globals['_PREPAREREQUEST']._serialized_end=1608
-  _globals['_PREPARERESPONSE']._serialized_start=1610
-  _globals['_PREPARERESPONSE']._serialized_end=1721
-  _globals['_REPORTREQUEST']._serialized_start=1723
-  _globals['_REPORTREQUEST']._serialized_end=1760
-  _globals['_VITALS']._serialized_start=1763
-  _globals['_VITALS']._serialized_end=1927
-  _globals['_REPORTRESPONSE']._serialized_start=1930
-  _globals['_REPORTRESPONSE']._serialized_end=2144
-  _globals['_ASKREQUEST']._serialized_start=2146
-  _globals['_ASKREQUEST']._serialized_end=2191
-  _globals['_ASKRESPONSE']._serialized_start=2193
-  _globals['_ASKRESPONSE']._serialized_end=2222
-  _globals['_AGREEDSETTINGS']._serialized_start=2224
-  _globals['_AGREEDSETTINGS']._serialized_end=2281
-  _globals['_LISTSTANDINGREQUEST']._serialized_start=2283
-  _globals['_LISTSTANDINGREQUEST']._serialized_end=2304
-  _globals['_LISTSTANDINGRESPONSE']._serialized_start=2307
-  _globals['_LISTSTANDINGRESPONSE']._serialized_end=2446
-  _globals['_LISTSTANDINGRESPONSE_MODEL']._serialized_start=2389
-  _globals['_LISTSTANDINGRESPONSE_MODEL']._serialized_end=2446
-  _globals['_WORKERSERVICE']._serialized_start=2449
-  _globals['_WORKERSERVICE']._serialized_end=2733
-  _globals['_CONTROLSERVICE']._serialized_start=2735
-  _globals['_CONTROLSERVICE']._serialized_end=2838
+  _globals['_SNAPSHOT']._serialized_end=1279
+  _globals['_HOLDER']._serialized_start=1281
+  _globals['_HOLDER']._serialized_end=1367
+  _globals['_APPLYREQUEST']._serialized_start=1369
+  _globals['_APPLYREQUEST']._serialized_end=1455
+  _globals['_APPLYRESPONSE']._serialized_start=1457
+  _globals['_APPLYRESPONSE']._serialized_end=1550
+  _globals['_PREPAREREQUEST']._serialized_start=1552
+  _globals['_PREPAREREQUEST']._serialized_end=1626
+  _globals['_PREPARERESPONSE']._serialized_start=1628
+  _globals['_PREPARERESPONSE']._serialized_end=1739
+  _globals['_REPORTREQUEST']._serialized_start=1741
+  _globals['_REPORTREQUEST']._serialized_end=1778
+  _globals['_VITALS']._serialized_start=1781
+  _globals['_VITALS']._serialized_end=1945
+  _globals['_REPORTRESPONSE']._serialized_start=1948
+  _globals['_REPORTRESPONSE']._serialized_end=2162
+  _globals['_ASKREQUEST']._serialized_start=2164
+  _globals['_ASKREQUEST']._serialized_end=2209
+  _globals['_ASKRESPONSE']._serialized_start=2211
+  _globals['_ASKRESPONSE']._serialized_end=2240
+  _globals['_AGREEDSETTINGS']._serialized_start=2242
+  _globals['_AGREEDSETTINGS']._serialized_end=2299
+  _globals['_LISTSTANDINGREQUEST']._serialized_start=2301
+  _globals['_LISTSTANDINGREQUEST']._serialized_end=2322
+  _globals['_LISTSTANDINGRESPONSE']._serialized_start=2325
+  _globals['_LISTSTANDINGRESPONSE']._serialized_end=2464
+  _globals['_LISTSTANDINGRESPONSE_MODEL']._serialized_start=2407
+  _globals['_LISTSTANDINGRESPONSE_MODEL']._serialized_end=2464
+  _globals['_WORKERSERVICE']._serialized_start=2467
+  _globals['_WORKERSERVICE']._serialized_end=2751
+  _globals['_CONTROLSERVICE']._serialized_start=2753
+  _globals['_CONTROLSERVICE']._serialized_end=2856
 # @@protoc_insertion_point(module_scope)

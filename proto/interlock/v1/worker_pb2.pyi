@@ -271,11 +271,14 @@ class Snapshot(_message.Message):
     WAYS_BACK_FIELD_NUMBER: _builtins.int
     LEVERS_FIELD_NUMBER: _builtins.int
     NEWEST_FIELD_NUMBER: _builtins.int
+    DATABASE_FIELD_NUMBER: _builtins.int
     incarnation: _builtins.str
     """The registry's incarnation: within one, the epoch never goes back."""
     epoch: _builtins.int
     levers: _builtins.str
     """Where the levers' shared memory can be opened; "" where there is none."""
+    database: _builtins.str
+    """In the last-known-good file: the database that it was read from, without secrets. Workers are not told."""
     @_builtins.property
     def routes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Route]: ...
     @_builtins.property
@@ -308,10 +311,11 @@ class Snapshot(_message.Message):
         ways_back: _abc.Iterable[Global___WayBack] | None = ...,
         levers: _builtins.str = ...,
         newest: _abc.Iterable[_builtins.int] | None = ...,
+        database: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "holders", b"holders", "incarnation", b"incarnation", "keep", b"keep", "levers", b"levers", "models", b"models", "newest", b"newest", "routes", b"routes", "ways_back", b"ways_back"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["database", b"database", "epoch", b"epoch", "holders", b"holders", "incarnation", b"incarnation", "keep", b"keep", "levers", b"levers", "models", b"models", "newest", b"newest", "routes", b"routes", "ways_back", b"ways_back"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

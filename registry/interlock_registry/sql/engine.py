@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from interlock.errors import RegistryUnavailable, StartupRefused
-from sqlalchemy import Connection, Dialect, Engine, create_engine, event, text
+from sqlalchemy import URL, Connection, Dialect, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -44,15 +44,20 @@ _SYNCHRONOUS: Final = "interlock_synchronous"
 """What a SQLite connection's `synchronous` was last set to, in its `info`."""
 
 
-def open_engine(url: str) -> Engine:
-    """Prepare the connections to a database; raises StartupRefused where the URL can never work."""
+def read_url(url: str) -> URL:
+    """Take a database's URL apart; raises StartupRefused."""
     try:
-        parsed = make_url(url)
+        return make_url(url)
     except ArgumentError as error:
         raise StartupRefused(
             "the registry's database is not a URL that can be read; write sqlite:///PATH or "
             "postgresql+psycopg://USER@HOST/NAME"
         ) from error
+
+
+def open_engine(url: str) -> Engine:
+    """Prepare the connections to a database; raises StartupRefused where the URL can never work."""
+    parsed = read_url(url)
     name = parsed.get_backend_name()
     if name not in ("sqlite", "postgresql"):
         raise StartupRefused(f"the registry does not run on {name!r}; use sqlite:///PATH or postgresql+psycopg://…")

@@ -16,6 +16,7 @@ from interlock.protocols.pool import POOL
 from interlock.v1 import admin_pb2_grpc
 from interlock_registry.artifacts import LocalArtifactStore
 from interlock_registry.derived_store import DerivedStore
+from interlock_registry.sql.naming import database_name
 from interlock_registry.tool import Sandbox
 
 from interlock_server.access.board import Boards
@@ -109,9 +110,9 @@ async def run(boot: Boot, settings: Settings) -> int:
     data = DataDir(settings.data)
     try:
         trust = Trust(settings, data.state)
+        saved = LastKnownGood(data.state, database_name(settings.database_url, settings.data, os.environ))
     except StartupRefused as error:
         return refuse(error.message)
-    saved = LastKnownGood(data.state)
     database = Database(
         settings.database_url,
         keep_depth=settings.keep_depth,
@@ -348,11 +349,17 @@ def _health_limits(settings: Settings) -> HealthLimits:
 
 def _check_not_lost(data: DataDir, saved: LastKnownGood) -> None:
     """Refuse to begin an empty registry where one has been: everything that is served would be dropped at once."""
-    if saved.exists and not data.database.exists():
+    if not saved.exists or data.database.exists():
+        return
+    if saved.foreign:
         raise RegistryUnavailable(
-            f"the registry {data.database} is gone although this data directory has served before; restore it from a "
-            "backup, or begin anew with another --data"
+            f"this data directory has served from {saved.foreign}, and holds no registry of its own; name that "
+            "database in the setting db (INTERLOCK_DB), or begin anew with another --data"
         )
+    raise RegistryUnavailable(
+        f"the registry {data.database} is gone although this data directory has served before; restore it from a "
+        "backup, or begin anew with another --data"
+    )
 
 
 def main() -> int:

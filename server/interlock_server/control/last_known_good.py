@@ -10,6 +10,7 @@ import hashlib
 import logging
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -27,8 +28,10 @@ _MAGIC: Final = b"interlock-snapshot-1 "
 class LastKnownGood:
     """Keeps the newest snapshot and the one before."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, database: str = "") -> None:
+        """Take where the files are, and which database is served from: "" takes a snapshot of any."""
         self._folder = folder
+        self._database = database
         self._current = folder / "last-known-good"
         self._previous = folder / "last-known-good.previous"
         # A save whose waiting task was cancelled goes on; the next one must not write the same file beside it.
@@ -39,9 +42,17 @@ class LastKnownGood:
         """Whether anything was ever saved."""
         return self._current.exists() or self._previous.exists()
 
+    @property
+    def foreign(self) -> str:
+        """The database that the newest whole snapshot is of, where that is another; "" where it is not, or unknown."""
+        found = next(self._whole(), None)
+        return "" if found is None or self._is_ours(found) else found.database
+
     def save(self, snapshot: Snapshot) -> None:
         """Write a snapshot so that a crash leaves it or its predecessor whole; raises OSError."""
-        body = snapshot_message(snapshot).SerializeToString(deterministic=True)
+        message = snapshot_message(snapshot)
+        message.database = self._database
+        body = message.SerializeToString(deterministic=True)
         with self._writing:
             self._write(body)
 
@@ -61,7 +72,28 @@ class LastKnownGood:
             os.close(folder)
 
     def load(self) -> Snapshot | None:
-        """Return the newest snapshot that is whole, or None."""
+        """Return the newest snapshot that is whole and of this database, or None."""
+        for message in self._whole():
+            if not self._is_ours(message):
+                log.error(
+                    "a last-known-good snapshot is of %s, and not of %s, which the settings name: it is not served. "
+                    "Start with the database that it is of, or see that this one can be reached",
+                    message.database,
+                    self._database,
+                )
+                continue
+            try:
+                return snapshot_value(message)
+            except ValueError as error:
+                log.error("a last-known-good snapshot is of another version of this program: %s", error)
+        return None
+
+    def _is_ours(self, message: worker_pb2.Snapshot) -> bool:
+        """Take what does not say where it is from, as earlier releases wrote it, for ours."""
+        return not (self._database and message.database) or message.database == self._database
+
+    def _whole(self) -> Iterator[worker_pb2.Snapshot]:
+        """Yield the snapshots that can be read, the newest first."""
         for path in (self._current, self._previous):
             try:
                 head, _, body = path.read_bytes().partition(b"\n")
@@ -72,9 +104,8 @@ class LastKnownGood:
                 continue
             if head == _MAGIC + hashlib.sha256(body).hexdigest().encode():
                 try:
-                    return snapshot_value(worker_pb2.Snapshot.FromString(body))
-                except (DecodeError, ValueError) as error:
+                    yield worker_pb2.Snapshot.FromString(body)
+                except DecodeError as error:
                     log.error("%s is of another version of this program: %s", path.name, error)
             else:
                 log.error("%s is damaged and ignored", path.name)
-        return None

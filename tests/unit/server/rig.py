@@ -21,6 +21,7 @@ from interlock_registry.artifacts import LocalArtifactStore
 from interlock_registry.derived_store import DerivedStore
 from interlock_registry.domain import Action, Attempt, NewVersion
 from interlock_registry.manifest import Blob, Manifest
+from interlock_registry.sql.naming import database_name
 from interlock_registry.tool import Sandbox
 from interlock_server.control.adoption import Adoption
 from interlock_server.control.approving import Approving
@@ -240,7 +241,7 @@ async def running(
             database,
             replica,
             workers,
-            LastKnownGood(data.state),
+            LastKnownGood(data.state, database_name(settings.database_url, settings.data, {})),
             membership,
             participant,
             poll_s=settings.poll_s,

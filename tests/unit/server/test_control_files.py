@@ -97,6 +97,20 @@ def test_a_file_that_cannot_be_read_is_passed_over(saved: LastKnownGood, tmp_pat
     assert saved.load() == OLD
 
 
+def test_what_another_database_left_is_not_served(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first, second = LastKnownGood(tmp_path, "postgresql://one:5432/m"), LastKnownGood(tmp_path, "sqlite:registry.db")
+    first.save(OLD)
+    assert (second.load(), second.foreign, first.foreign) == (None, "postgresql://one:5432/m", "")
+    assert "is of postgresql://one:5432/m, and not of sqlite:registry.db" in caplog.text
+    second.save(NEW)
+    assert (second.load(), first.load(), first.foreign) == (NEW, OLD, "sqlite:registry.db")
+
+
+def test_a_snapshot_of_a_release_that_did_not_name_its_database_is_served(saved: LastKnownGood, tmp_path: Path) -> None:
+    saved.save(OLD)
+    assert LastKnownGood(tmp_path, "sqlite:registry.db").load() == OLD
+
+
 # --- snapshots on the wire ---
 
 NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,8}", fullmatch=True)

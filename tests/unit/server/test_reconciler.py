@@ -183,9 +183,14 @@ async def test_with_the_registry_down_the_last_known_good_is_served_until_it_is_
 
 
 @pytest.mark.sqlite
-async def test_without_a_registry_and_a_file_nothing_is_ready(engine: Engine, tmp_path: Path) -> None:
+@pytest.mark.parametrize("elsewhere", [False, True])
+async def test_without_a_registry_and_a_file_of_it_nothing_is_ready(
+    engine: Engine, tmp_path: Path, elsewhere: bool
+) -> None:
     root = tmp_path / "data"
-    root.mkdir()
+    (root / "state").mkdir(parents=True)
+    if elsewhere:
+        LastKnownGood(root / "state", "postgresql://db:5432/m").save(snapshot(bare_spec(1)))
     (root / "registry.db").write_bytes(b"damaged " * 1000)
     async with running(engine, root) as rig:
         assert not rig.standing.ready
