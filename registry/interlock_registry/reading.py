@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -93,11 +94,19 @@ class RegistryReader:
 
     # --- the catalogue ---
 
-    def models(self, page_size: int = 0, page_token: str = "") -> Page[Model]:
-        """List models by name; `page_size` 0 is 100, at most 1000. Raises InvalidArgument."""
+    def models(
+        self, page_size: int = 0, page_token: str = "", *, sees: Callable[[str], bool] = lambda name: True
+    ) -> Page[Model]:
+        """List the models that whoever asks `sees`, by name; `page_size` 0 is 100, at most 1000.
+
+        Neither the page nor its token tells that there are others. Raises InvalidArgument.
+        """
         size, after = paging.page_size(page_size), paging.name_after(page_token)
-        found = self._database.read(lambda reader: reader.models(after=after, limit=size + 1))
-        return paging.page(found, size, lambda model: model.name)
+
+        def work(reader: Reader) -> tuple[Model, ...]:
+            return reader.models(reader.model_names(sees, after=after, limit=size + 1))
+
+        return paging.page(self._database.read(work), size, lambda model: model.name)
 
     def versions(self, model: str, page_size: int = 0, page_token: str = "") -> Page[Version]:
         """List a model's versions, newest first, tombstones too; raises ModelNotFound, InvalidArgument."""

@@ -50,8 +50,9 @@ _counted: Final = (
     select(func.count()).where(t.versions.c.model == t.models.c.name).correlate(t.models).scalar_subquery()
 )
 """Of each model that is listed: to count them all and then list some would read every version there is."""
-MODELS: Final[AnySelect] = (
-    select(t.models, _counted.label("versions"))
+MODELS: Final = _by_model(select(t.models, _counted.label("versions")).order_by(t.models.c.name), t.models.c.name)
+NAMES_AFTER: Final[AnySelect] = (
+    select(t.models.c.name)
     .where(t.models.c.name > bindparam("after"))
     .order_by(t.models.c.name)
     .limit(bindparam("limit"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
 from typing import Final
@@ -104,11 +104,22 @@ class Reader:
         row = self._connection.execute(q.NAME_FOLDING_TO, {"folded": folded}).one_or_none()
         return None if row is None else row.name
 
-    def models(self, *, after: str, limit: int) -> tuple[Model, ...]:
-        """List models by name."""
-        found = self._connection.execute(q.MODELS, {"after": after, "limit": limit}).all()
+    def model_names(self, sees: Callable[[str], bool], *, after: str, limit: int) -> tuple[str, ...]:
+        """List in order the names that come after one, of models that `sees` lets through."""
+        found: list[str] = []
+        while len(found) < limit:
+            batch = self._connection.execute(q.NAMES_AFTER, {"after": after, "limit": _MODELS_BATCH}).all()
+            found += [row.name for row in batch if sees(row.name)]
+            if len(batch) < _MODELS_BATCH:
+                break
+            after = batch[-1].name
+        return tuple(found[:limit])
+
+    def models(self, names: Sequence[str]) -> tuple[Model, ...]:
+        """Return models, in the order of their names."""
+        found = list(self._of(q.MODELS, names))
         aliases: dict[str, list[Alias]] = defaultdict(list)
-        for alias in self.aliases([row.name for row in found]):
+        for alias in self.aliases(names):
             aliases[alias.model].append(alias)
         return tuple(
             Model(

@@ -270,10 +270,9 @@ class AdminServicer(SigningServicer):
     ) -> admin_pb2.ListModelsResponse:
         """List models."""
         size, token, sees = request.page_size, request.page_token, _sight()
-        page = await self._database.read(lambda registry: registry.models(page_size=size, page_token=token))
+        page = await self._database.read(lambda registry: registry.models(size, token, sees=sees))
         return admin_pb2.ListModelsResponse(
-            models=[convert.model(each) for each in page.items if sees(each.name)],
-            next_page_token=page.next_page_token,
+            models=[convert.model(each) for each in page.items], next_page_token=page.next_page_token
         )
 
     @unary

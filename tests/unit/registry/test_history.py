@@ -20,8 +20,10 @@ from interlock.errors import (
 )
 from interlock.model import EventFilter
 from interlock.types import ModelRef
-from interlock_registry.domain import Action, Recalled
+from interlock_registry import paging
+from interlock_registry.domain import Action, Page, Recalled
 from interlock_registry.registry import Registry
+from interlock_registry.sql import reader
 
 from tests.databases import Place, PostgresPlace, SqlitePlace
 from tests.unit.registry.builders import MODEL, Desk, attempt, new_version
@@ -189,6 +191,24 @@ def test_listings_come_in_parts(desk: Desk) -> None:
     assert names == ["a", "b", "c", "d", "e"]
     assert numbers == [6, 5, 4, 3, 2, 1]
     assert seqs == list(range(10, 0, -1))
+
+
+@pytest.mark.parametrize("batch", [1, 2, 500])
+def test_who_does_not_see_all_models_gets_full_parts_and_learns_of_no_others(
+    desk: Desk, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "_MODELS_BATCH", batch)
+    for name in ("hidden-0", "mine-1", "hidden-2", "mine-3", "hidden-4", "mine-5", "zz-hidden"):
+        desk.register(name)
+    parts: list[list[str]] = []
+    token = ""
+    while not parts or token:
+        page = desk.registry.models(2, token, sees=lambda name: name.startswith("mine"))
+        parts.append([model.name for model in page.items])
+        token = page.next_page_token
+        assert paging.name_after(token) in ("", parts[-1][-1])
+    assert parts == [["mine-1", "mine-3"], ["mine-5"]]
+    assert desk.registry.models(sees=lambda name: False) == Page((), "")
 
 
 def test_a_model_is_listed_with_its_count_and_its_aliases(desk: Desk) -> None:
