@@ -71,10 +71,14 @@ class Participant:
             spec = await self._spec(rollout)
             if spec.distrust:
                 raise NotTrusted(spec.distrust)
-            await self._worker_answers()
-            await self._deriving.ensure(spec, make=rollout.action != Action.ROLLBACK.value)
+            back = rollout.action == Action.ROLLBACK.value
+            # Perhaps it is the live version that kills the whole fleet's workers: they come back with the other.
+            is_incident = back and not self._workers.reported.any_reachable
+            if not is_incident:
+                await self._worker_answers()
+                await self._deriving.ensure(spec, make=not back)
             with self._replica.preparing(spec):  # no sooner: a worker that it is shown to would not wait for its form
-                await self._vote(rollout, await self._prepare(spec))
+                await self._vote(rollout, self._prepared() if is_incident else await self._prepare(spec))
                 await asyncio.get_running_loop().create_future()  # until the rollout ends
         except InterlockError as error:
             await self._vote(rollout, self._failed(error.message))
@@ -98,6 +102,9 @@ class Participant:
         except PrepareFailed as error:
             return self._failed(error.why)
         log.info("prepared for a rollout", extra={"version": str(spec.key)})
+        return self._prepared()
+
+    def _prepared(self) -> Vote:
         return Vote(replica=self._membership.replica_id, boot=self._membership.boot, prepared=True)
 
     def _failed(self, why: str) -> Vote:

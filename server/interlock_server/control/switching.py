@@ -220,10 +220,6 @@ class Switching:
         """Have the target loaded and proven everywhere, and keep it so until the move is committed or given up."""
         planned = _switch(move)
         spec = await self._trusted(move)
-        if attempt.action is Action.ROLLBACK and not self._workers.reported.any_reachable:
-            # An incident: no worker is up, perhaps because the live version kills them. They come back with this.
-            yield _Ready(planned)
-            return
         key = _key(move)
         is_resident = self._kept(key) is not None and self._workers.resident(key)
         try:
@@ -272,6 +268,10 @@ class Switching:
             await asyncio.gather(here, there, return_exceptions=True)
 
     async def _prepare_here(self, action: Action, spec: VersionSpec, held: ExitStack) -> Prepared:
+        if action is Action.ROLLBACK and not self._workers.reported.any_reachable:
+            # An incident: no worker is up, perhaps because the live version kills them. They come back with this.
+            held.enter_context(self._replica.preparing(spec))
+            return Prepared(resident=False)
         # A rollback does not wait for a form to be made: it is to be quick, and the artifact can be loaded as well.
         await self._deriving.ensure(spec, make=action is not Action.ROLLBACK)
         # No sooner: the workers load all they are shown, and would not wait for the form.

@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from interlock.errors import Aborted, Preempted, PrepareFailed
+from interlock.errors import Aborted, Preempted, PrepareFailed, WorkerUnavailable
 from interlock.model import MutationOptions, ServableState, Switch
 from interlock_registry.domain import Action
 from interlock_registry.fleet import Heartbeat, Resident, Rollout, Vote
 from interlock_server.control import reconciler
+from interlock_server.rpc.worker_link import WorkerReport
 from interlock_server.snapshot import VersionKey
 from interlock_server.worker.engine import Engine
 
@@ -133,6 +134,39 @@ async def test_a_rollback_commits_at_once_if_half_have_the_version_and_the_rest_
     switch = await rollback(two.b)
     assert switch.resident
     assert two.b.live() == 1
+
+
+async def lose_worker(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a replica find no worker any more, and tell the fleet."""
+    (worker,) = rig.workers._workers
+
+    async def nobody(*_: object, **__: object) -> WorkerReport:
+        raise WorkerUnavailable("worker-0 does not answer: it is down")
+
+    for name in ("report", "apply", "prepare"):
+        monkeypatch.setattr(worker.link, name, nobody)
+    monkeypatch.setattr(worker.link, "listener", lambda: 0)
+    worker.wake.set()
+    await eventually_async(lambda: not rig.workers.reported.any_reachable, "its worker is missed")
+    await eventually_async(lambda: not rig.membership.has_news, "the fleet knows")
+
+
+async def test_a_rollback_without_a_worker_is_prepared_by_those_who_have_one(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for rig in (two.a, two.b):
+        rig.database.keep(0)  # so that what is under the live version is not loaded
+    for scale in (1.0, 2.0, 3.0):
+        await promote(two.a, await two.a.add(scale=scale))
+    await lose_worker(two.a, monkeypatch)
+    switch = await rollback(two.a)
+    states = {each.spec.version: each.state for each in two.b.catalog.servables()}
+    assert states.get(2) is ServableState.READY, "it was committed before it was loaded where it can be"
+    assert (switch.to_version, switch.resident, switch.lagging) == (2, False, ("worker-0",))
+    await eventually_async(lambda: two.b.live() == 2, "the other follows")
+
+    await lose_worker(two.b, monkeypatch)
+    assert (await rollback(two.a)).to_version == 1, "nobody who has no worker holds it up"
 
 
 async def test_a_rollback_on_one_replica_overtakes_a_promote_that_the_other_leads(two: Two) -> None:
