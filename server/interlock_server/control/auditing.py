@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
-import sys
 import uuid
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -22,6 +22,7 @@ from interlock_registry.domain import Action, Attempt
 from interlock_registry.registry import Registry
 
 from interlock_server.control.database import Database
+from interlock_server.control.patient_output import PatientOutput
 from interlock_server.settings import Settings
 
 log = logging.getLogger("interlock.audit")
@@ -31,6 +32,10 @@ STDOUT: Final = "-"
 _PAGE: Final = 500
 _END: Final = (1 << 62) - 1
 _TAIL: Final = 1 << 20
+_PATIENCE_S: Final = 5.0
+"""How long stdout may go unread until the rest of a copy is left for the next time."""
+_LAST_PATIENCE_S: Final = 1.0
+"""At a stop, after which there is no next time."""
 
 
 class Auditing:
@@ -45,7 +50,15 @@ class Auditing:
         self._replica = replica
         self._announced = ""
         self._lock = asyncio.Lock()
+        self._closing = asyncio.Event()
         self._why = ""
+        self._stdout = PatientOutput(1, _PATIENCE_S)
+        self._printed: ChainHead | None = None
+        """How far the copy on stdout goes, with what is still to be read."""
+        self._untold: ChainHead | None = None
+        """The head that is to be noted as printed once it was read."""
+        self._headless = False
+        """The copy ends with events that no head follows yet."""
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -58,12 +71,14 @@ class Auditing:
         self._task = asyncio.create_task(self._work())
 
     async def close(self) -> None:
-        """Copy what is new, and stop. Idempotent."""
+        """Copy what is new, and stop; what nobody reads holds nothing up for long. Idempotent."""
+        self._stdout.patience_s = _LAST_PATIENCE_S
+        self._closing.set()
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-            await self._try()
+            await task  # not cancelled: a thread that writes would go on beside the last copy
+            if self._why:
+                log.warning("stopping, with events in the history that are not copied: %s", self._why)
 
     async def head(self) -> SignedHead:
         """Return the end of the history, signed; raises RegistryUnavailable."""
@@ -108,9 +123,12 @@ class Auditing:
     # --- the copy ---
 
     async def _work(self) -> None:
-        while True:
+        while not self._closing.is_set():
             await self._try()
-            await asyncio.sleep(self._settings.audit_export_every_s)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.audit_export_every_s):
+                    await self._closing.wait()
+        await self._try()
 
     async def _try(self) -> None:
         why = ""
@@ -132,9 +150,10 @@ class Auditing:
 
     async def _copy(self) -> None:
         """Append what is new, and a head; raises DataLoss where the history does not go on from what was copied."""
+        await asyncio.to_thread(self._finish)
         last = await asyncio.to_thread(self._last)
         signed = await self.head()
-        if signed.head.place == last:
+        if signed.head.place == last and not self._headless:
             return
         if last.seq:
             await self._check(last)
@@ -144,9 +163,10 @@ class Auditing:
             links = [each for each in part.links if each.seq <= signed.head.seq]
             if not links:
                 raise DataLoss(f"event {at + 1} is not there, though the history's head is event {signed.head.seq}")
-            await asyncio.to_thread(self._append, [each.body for each in links])
             at = links[-1].seq
-        await asyncio.to_thread(self._append, [signed.to_line().encode()], signed.head.place)
+            self._headless = True
+            await asyncio.to_thread(self._append, [each.body for each in links], ChainHead(at, links[-1].hash))
+        await asyncio.to_thread(self._append_head, signed)
 
     async def _check(self, last: ChainHead) -> None:
         part = await self._database.read(lambda registry: registry.chain_after(last.seq - 1, page_size=1))
@@ -160,6 +180,8 @@ class Auditing:
     def _last(self) -> ChainHead:
         """Return how far the copy goes."""
         if self._settings.audit_export == STDOUT:
+            if self._printed is not None:
+                return self._printed
             try:
                 return ChainHead.parse(self._told_path.read_text())
             except FileNotFoundError:
@@ -183,13 +205,26 @@ class Auditing:
         link = link_of(lines[-1])
         return ChainHead(link.seq, link.hash)
 
-    def _append(self, lines: Iterable[bytes], place: ChainHead | None = None) -> None:
+    def _finish(self) -> None:
+        """Have read what was printed before; raises TimeoutError."""
+        self._stdout.drain()
+        if self._untold is not None and self._untold == self._printed:
+            self._told_path.write_text(f"{self._untold}\n")
+            self._untold = None
+
+    def _append_head(self, signed: SignedHead) -> None:
+        if self._settings.audit_export == STDOUT:  # which takes it on in any case
+            self._untold, self._headless = signed.head.place, False
+        self._append([signed.to_line().encode()], signed.head.place)
+        self._headless = False
+
+    def _append(self, lines: Iterable[bytes], place: ChainHead) -> None:
+        """Append lines, by which the copy goes as far as `place`."""
         data = b"".join(line + b"\n" for line in lines)
         if self._settings.audit_export == STDOUT:
-            sys.stdout.buffer.write(data)
-            sys.stdout.buffer.flush()
-            if place is not None:
-                self._told_path.write_text(f"{place}\n")
+            self._printed = place
+            self._stdout.put(data)
+            self._finish()
             return
         descriptor = os.open(self._settings.audit_export, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
