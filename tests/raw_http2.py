@@ -44,6 +44,8 @@ class RawConnection:
         """Streams that the server has ended or reset."""
         self.refused = False
         """The server has said GOAWAY."""
+        self.pongs = 0
+        """Pings of ours that the server has answered."""
         settings = struct.pack(">HI", _INITIAL_WINDOW_SIZE, window)
         self._socket.sendall(PREFACE + frame(Kind.SETTINGS, 0, 0, settings))
 
@@ -87,6 +89,15 @@ class RawConnection:
         """Cancel a call."""
         self._socket.sendall(frame(Kind.RST_STREAM, 0, stream, struct.pack(">I", _CANCEL)))
 
+    def ping(self, timeout_s: float = 20.0) -> None:
+        """Ping, and read until the server has answered or ended the connection; raises TimeoutError."""
+        before, until = self.pongs, time.monotonic() + timeout_s
+        self._socket.sendall(frame(Kind.PING, 0, 0, bytes(8)))
+        while self.pongs == before and not self.refused:
+            if time.monotonic() > until:
+                raise TimeoutError(f"a ping was not answered within {timeout_s:g} s")
+            self.read(1.0)
+
     def wait_ended(self, stream: int, timeout_s: float = 20.0) -> None:
         """Read until the server has ended a stream; raises TimeoutError."""
         until = time.monotonic() + timeout_s
@@ -127,7 +138,9 @@ class RawConnection:
                         self._windows[each] += value - self._initial if each else 0
                     self._initial = value
             self._socket.sendall(frame(Kind.SETTINGS, ACK, 0, b""))
-        elif kind == Kind.PING and not flags & ACK:
+        elif kind == Kind.PING and flags & ACK:
+            self.pongs += 1
+        elif kind == Kind.PING:
             self._socket.sendall(frame(Kind.PING, ACK, 0, payload))
         elif kind == Kind.WINDOW_UPDATE:
             self._windows[stream] = self._windows.get(stream, 0) + struct.unpack(">I", payload)[0]

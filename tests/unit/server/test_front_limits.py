@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import threading
 import weakref
@@ -17,6 +18,7 @@ from interlock_server.front.core import CoreFront
 from interlock_server.front.limits import LARGE_AT_ONCE, Room
 from interlock_server.front.seam import Call, Conversation, Front
 
+from tests.raw_http2 import RawConnection
 from tests.support import eventually_async
 from tests.unit.server.test_fronts import Limits, Line, native, run
 
@@ -195,3 +197,19 @@ def test_room_takes_one_message_of_any_size_and_more_only_up_to_its_bound() -> N
         room.take(1)
     room.give(100)
     assert room.held == 0
+
+
+@FRONTS
+@pytest.mark.parametrize(("interval_s", "stays"), [(10.0, False), (0.0, True)])
+async def test_a_silent_connection_may_be_pinged_as_often_as_the_setting_says(
+    kind: type[AioFront] | type[CoreFront], interval_s: float, stays: bool
+) -> None:
+    def stayed(address: str) -> bool:
+        with RawConnection(address) as caller:
+            for _ in range(10):
+                if not caller.refused:
+                    caller.ping()
+            return not caller.refused
+
+    async with run(kind, lambda call: None, Limits(min_ping_interval_s=interval_s)) as line:
+        assert await asyncio.to_thread(stayed, line.address) is stays

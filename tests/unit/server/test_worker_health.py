@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -38,13 +40,17 @@ async def nothing() -> tuple[ModelStanding, ...]:
     return ()
 
 
+@asynccontextmanager
+async def handling(catalog: Catalog, health: Health, **said: str) -> AsyncIterator[InferenceHandler]:
+    repository, settings = RepositoryAnswers(catalog, nothing), Settings.load({**said}, None)
+    yield inference_handler(settings, catalog, WorkerMetrics(catalog), health, SharedMemory(enabled=False), repository)
+    await repository.close()
+
+
 @pytest.fixture
 async def handler(catalog: Catalog, health: Health) -> AsyncIterator[InferenceHandler]:
-    repository = RepositoryAnswers(catalog, nothing)
-    yield inference_handler(
-        Settings.load({}, None), catalog, WorkerMetrics(catalog), health, SharedMemory(enabled=False), repository
-    )
-    await repository.close()
+    async with handling(catalog, health) as made:
+        yield made
 
 
 Ask = Callable[[str, bytes], RecordingCall]
@@ -52,12 +58,14 @@ Ask = Callable[[str, bytes], RecordingCall]
 
 @pytest.fixture
 def ask(handler: InferenceHandler) -> Ask:
-    def call(method: str, request: bytes) -> RecordingCall:
-        made = RecordingCall(method, request)
-        handler.handle(made)
-        return made
+    return partial(asked, handler)
 
-    return call
+
+def asked(handler: InferenceHandler, method: str, request: bytes) -> RecordingCall:
+    made = RecordingCall(method, request)
+    handler.handle(made)
+    handler.settle()
+    return made
 
 
 def check(ask: Ask, service: str) -> int:
@@ -205,6 +213,22 @@ def test_metadata_describes_the_version_that_a_ref_means(catalog: Catalog, ask: 
         return pb.ModelMetadataResponse.FromString(reply or b"").properties["interlock.loaded_from"]
 
     eventually(lambda: loaded_from() == "artifact", "it is loaded")
+
+
+async def test_the_server_is_called_and_answers_as_its_settings_say(
+    catalog: Catalog, health: Health, tmp_path: Path
+) -> None:
+    catalog.apply(snapshot(version_spec(tmp_path)))
+    eventually(lambda: catalog.settled, "it is loaded")
+    typed = pb.ModelInferRequest(model_name="m")
+    typed.inputs.add(name="x", datatype="FP32", shape=[1, 2]).contents.fp32_contents.extend([1.0, 4.0])
+    async with handling(catalog, health, server_name="railway", typed_replies="raw") as handler:
+        said = pb.ServerMetadataResponse.FromString(asked(handler, SERVICE + "ServerMetadata", b"").reply or b"")
+        call = asked(handler, SERVICE + "ModelInfer", typed.SerializeToString())
+        eventually(lambda: call.ended > 0, "it is answered")
+    answer = pb.ModelInferResponse.FromString(call.reply or b"")
+    assert said.name == "railway"
+    assert len(answer.raw_output_contents) == 1 and not answer.outputs[0].HasField("contents")
 
 
 @pytest.mark.parametrize(
