@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from typing import Final
 
@@ -16,13 +17,16 @@ from interlock.errors import (
     PrepareFailed,
     Violation,
 )
+from interlock.model import MutationOptions
 from interlock.types import alias_name, model_name
 
 from interlock_registry.chain import MAX_TEXT, Draft
-from interlock_registry.domain import Attempt
+from interlock_registry.domain import Action, Attempt
 
 _MAX_KEY: Final = 256
 _MAX_ACTOR: Final = 256
+_REHEARSED: Final = frozenset({Action.PROMOTE, Action.ROLLBACK})
+_MOVING: Final = _REHEARSED | {Action.REMOVE_ALIAS}
 
 
 def check(attempt: Attempt) -> None:
@@ -36,6 +40,22 @@ def check(attempt: Attempt) -> None:
     violations = _violations(attempt)
     if violations:
         raise InvalidArgument(violations[0].description, violations=violations)
+
+
+def check_rehearsal(action: Action, options: MutationOptions) -> None:
+    """Let through what is to be done, and what can be tried out; raises FailedPrecondition."""
+    if options.dry_run and action not in _REHEARSED:
+        raise FailedPrecondition(f"{action.value} has no dry run; `interlock show` and `interlock log` tell the state")
+
+
+def check_options(action: Action, options: MutationOptions) -> None:
+    """Let options through that an action can keep to; raises InvalidArgument."""
+    if options.expected_generation is not None and action not in _MOVING:
+        what = f"{action.value} moves no alias, so no generation can be expected of one; leave expected_generation out"
+        raise InvalidArgument(what, violations=[Violation("options.expected_generation", what)])
+    if not 0 <= options.wait_s < math.inf:
+        what = f"wait_s is {options.wait_s}; give a number of seconds, 0 for not at all"
+        raise InvalidArgument(what, violations=[Violation("options.wait_s", what)])
 
 
 def is_storable(attempt: Attempt) -> bool:

@@ -134,10 +134,12 @@ class MutationOptions(_message.Message):
     idempotency_key: _builtins.str
     """The same key and the same request get the same answer, however often they are sent."""
     expected_generation: _builtins.int
-    """Refuse (ABORTED) unless the alias is at this generation; 0 means it must not exist yet."""
+    """Refuse (ABORTED) unless the alias is at this generation; 0 means it must not exist yet. A change that moves no alias
+    is refused with it.
+    """
     reason: _builtins.str
     dry_run: _builtins.bool
-    """Check everything, change nothing."""
+    """Check everything, change nothing. Promote and rollback: any other change is refused with it."""
     allow_breaking: _builtins.bool
     """Accept a signature that breaks callers of the serving version."""
     wait_s: _builtins.float

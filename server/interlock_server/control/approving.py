@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from interlock.approval import Approval, needed
 from interlock.errors import FailedPrecondition
-from interlock.model import MutationOptions
 from interlock_registry.documents import ApprovalAnswer
 from interlock_registry.domain import Attempt, Page
 
@@ -30,21 +29,21 @@ class Approving:
         """Return how many approvals a promote takes."""
         return needed(self._settings.approval_rules, model, alias)
 
-    async def approve(self, attempt: Attempt, options: MutationOptions) -> Approval:
+    async def approve(self, attempt: Attempt) -> Approval:
         """Agree, as the attempt's actor, that its alias may move on to its version."""
 
         async def work() -> str:
-            self._check(attempt, options)
+            self._check(attempt)
             lifetime_s = self._settings.approval_expires_s
             return await self._database.write(lambda registry: registry.approvals.give(attempt, lifetime_s=lifetime_s))
 
         return await self._told(await self._mutations.run(attempt, work))
 
-    async def withdraw(self, attempt: Attempt, options: MutationOptions) -> Approval:
+    async def withdraw(self, attempt: Attempt) -> Approval:
         """Take back what the attempt's actor has agreed to."""
 
         async def work() -> str:
-            self._check(attempt, options)
+            self._check(attempt)
             return await self._database.write(lambda registry: registry.approvals.withdraw(attempt))
 
         return await self._told(await self._mutations.run(attempt, work))
@@ -59,9 +58,7 @@ class Approving:
         seq = ApprovalAnswer.from_json(answer).seq
         return await self._database.read(lambda registry: registry.approvals.one(seq))
 
-    def _check(self, attempt: Attempt, options: MutationOptions) -> None:
-        if options.dry_run:
-            raise FailedPrecondition(f"{attempt.action.value} has no dry run; `interlock approvals` tells the state")
+    def _check(self, attempt: Attempt) -> None:
         if self._settings.auth == "off":
             raise FailedPrecondition(
                 f"this server does not know who calls, so {attempt.actor} cannot approve anything; "

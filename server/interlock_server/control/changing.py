@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from interlock.errors import FailedPrecondition
-from interlock.model import MutationOptions
 from interlock_registry.domain import Attempt, Committed
 from interlock_registry.registry import Registry
 
@@ -25,27 +23,22 @@ class Changing:
         self._replica = replica
         self._adoption = adoption
 
-    async def pin(self, attempt: Attempt, options: MutationOptions) -> None:
+    async def pin(self, attempt: Attempt) -> None:
         """Keep a version loaded without an alias; raises NotTrusted where policy refuses its signatures."""
 
         async def trusted() -> None:
             found = await self._database.read(lambda registry: registry.desired_version(attempt.model, attempt.version))
             check_trusted(self._replica.spec(found), "pinned")
 
-        await self.change(attempt, options, lambda registry: registry.pin(attempt), trusted)
+        await self.change(attempt, lambda registry: registry.pin(attempt), trusted)
 
     async def change(
         self,
         attempt: Attempt,
-        options: MutationOptions,
         write: Callable[[Registry], Committed],
         check: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """Make a change that is one transaction; raises FailedPrecondition where it is to be tried only."""
-        if options.dry_run:
-            raise FailedPrecondition(
-                f"{attempt.action.value} has no dry run; `interlock show` and `log` tell the state"
-            )
+        """Make a change that is one transaction; `check` may refuse it before."""
 
         async def work() -> str:
             if check is not None:

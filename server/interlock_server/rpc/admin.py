@@ -171,7 +171,6 @@ class AdminServicer(SigningServicer):
         )
         await self._changing.change(
             attempt,
-            options,
             lambda registry: registry.remove_alias(attempt, expected_generation=options.expected_generation),
         )
         return admin_pb2.RemoveAliasResponse()
@@ -185,7 +184,7 @@ class AdminServicer(SigningServicer):
         """Keep a version loaded."""
         options = convert.from_options(request.options)
         attempt = await self._permitted(context, Action.PIN, request, request.model, options, version=request.version)
-        await self._changing.pin(attempt, options)
+        await self._changing.pin(attempt)
         return admin_pb2.PinVersionResponse()
 
     @unary
@@ -197,7 +196,7 @@ class AdminServicer(SigningServicer):
         """Stop keeping a version for its own sake."""
         options = convert.from_options(request.options)
         attempt = await self._permitted(context, Action.UNPIN, request, request.model, options, version=request.version)
-        await self._changing.change(attempt, options, lambda registry: registry.unpin(attempt))
+        await self._changing.change(attempt, lambda registry: registry.unpin(attempt))
         return admin_pb2.UnpinVersionResponse()
 
     @unary
@@ -211,7 +210,7 @@ class AdminServicer(SigningServicer):
         attempt = await self._permitted(
             context, Action.RETIRE, request, request.model, options, version=request.version
         )
-        await self._changing.change(attempt, options, lambda registry: registry.retire(attempt))
+        await self._changing.change(attempt, lambda registry: registry.retire(attempt))
         ref = ModelRef(request.model, version=request.version)
         version = await self._database.read(lambda registry: registry.version(ref))
         return admin_pb2.RetireVersionResponse(version=convert.version(version))
@@ -227,7 +226,7 @@ class AdminServicer(SigningServicer):
         attempt = await self._permitted(
             context, Action.DELETE, request, request.model, options, version=request.version
         )
-        await self._changing.change(attempt, options, lambda registry: registry.delete(attempt))
+        await self._changing.change(attempt, lambda registry: registry.delete(attempt))
         ref = ModelRef(request.model, version=request.version)
         version = await self._database.read(lambda registry: registry.version(ref))
         return admin_pb2.DeleteVersionResponse(version=convert.version(version))
@@ -243,7 +242,7 @@ class AdminServicer(SigningServicer):
         attempt = await self._permitted(
             context, Action.APPROVE, request, request.model, options, version=request.version, alias=request.alias
         )
-        found = await self._approving.approve(attempt, options)
+        found = await self._approving.approve(attempt)
         return admin_pb2.ApproveVersionResponse(approval=convert_approval.approval(found))
 
     @unary
@@ -257,7 +256,7 @@ class AdminServicer(SigningServicer):
         attempt = await self._permitted(
             context, Action.WITHDRAW, request, request.model, options, version=request.version, alias=request.alias
         )
-        found = await self._approving.withdraw(attempt, options)
+        found = await self._approving.withdraw(attempt)
         return admin_pb2.WithdrawApprovalResponse(approval=convert_approval.approval(found))
 
     # --- questions ---

@@ -6,8 +6,10 @@ import hashlib
 import uuid
 
 from google.protobuf.message import Message
+from interlock.errors import InvalidArgument
 from interlock.model import MutationOptions
 from interlock.types import STABLE
+from interlock_registry import attempts
 from interlock_registry.domain import Action, Attempt
 
 from interlock_server.control.mutations import Mutations
@@ -32,12 +34,22 @@ class Attempting:
         version: int = 0,
         alias: str | None = None,
     ) -> Attempt:
-        """Return who tries what; one who may not is refused here, with an event. Raises PermissionDenied."""
+        """Return who tries what; what may or can not be tried so is refused here, a dry run without an event.
+
+        Raises PermissionDenied, FailedPrecondition, InvalidArgument.
+        """
         attempt = attempt_of(context, action, request, model, options, version=version, alias=alias)
         caller = admitted()
         if caller is not None:
             async with self._mutations.refusing(attempt):
                 caller.check(model)
+        attempts.check_rehearsal(action, options)
+        try:
+            attempts.check_options(action, options)
+        except InvalidArgument:
+            await self._mutations.recall(attempt)  # under its key it has been refused before, and has its event
+            async with self._mutations.refusing(attempt):
+                raise
         return attempt
 
 

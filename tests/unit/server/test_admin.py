@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 import grpc
 import grpc.aio
 import pytest
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from interlock.errors import (
@@ -163,8 +164,92 @@ async def test_a_dry_run_says_what_would_be(rig: Rig, admin: Stub) -> None:
     await rig.add()
     answer = await admin.Promote(pb.PromoteRequest(model="m", version=1, options=pb.MutationOptions(dry_run=True)))
     assert answer.result.dry_run and rig.live() is None
-    pin = pb.PinVersionRequest(model="m", version=1, options=pb.MutationOptions(dry_run=True))
-    assert isinstance(await refusal(admin.PinVersion(pin)), FailedPrecondition)
+
+
+Change = Callable[[Stub, pb.MutationOptions], Awaitable[Message]]
+
+
+def register(admin: Stub, options: pb.MutationOptions) -> Awaitable[Message]:
+    header = pb.RegisterVersionRequest.Header(model="m", options=options)
+    return admin.RegisterVersion(iter([pb.RegisterVersionRequest(header=header)]))
+
+
+async def register_signed(admin: Stub, options: pb.MutationOptions) -> Message:
+    upload = pb.RegisterVersionRequest.Header(model="m", options=options)
+    header = pb.RegisterSignedRequest.Header(upload=upload, key="key")
+    async for message in admin.RegisterSigned(iter([pb.RegisterSignedRequest(header=header)])):
+        return message
+    raise AssertionError("it ended well and said nothing")
+
+
+MOVES: Mapping[str, Change] = {
+    "Promote": lambda admin, options: admin.Promote(pb.PromoteRequest(model="m", version=1, options=options)),
+    "Rollback": lambda admin, options: admin.Rollback(pb.RollbackRequest(model="m", options=options)),
+}
+CHANGES: Mapping[str, Change] = {
+    "RemoveAlias": lambda admin, options: admin.RemoveAlias(pb.RemoveAliasRequest(model="m", options=options)),
+    "PinVersion": lambda admin, options: admin.PinVersion(pb.PinVersionRequest(model="m", version=1, options=options)),
+    "UnpinVersion": lambda admin, options: admin.UnpinVersion(
+        pb.UnpinVersionRequest(model="m", version=1, options=options)
+    ),
+    "RetireVersion": lambda admin, options: admin.RetireVersion(
+        pb.RetireVersionRequest(model="m", version=1, options=options)
+    ),
+    "DeleteVersion": lambda admin, options: admin.DeleteVersion(
+        pb.DeleteVersionRequest(model="m", version=1, options=options)
+    ),
+    "ApproveVersion": lambda admin, options: admin.ApproveVersion(
+        pb.ApproveVersionRequest(model="m", version=1, options=options)
+    ),
+    "WithdrawApproval": lambda admin, options: admin.WithdrawApproval(
+        pb.WithdrawApprovalRequest(model="m", version=1, options=options)
+    ),
+    "SignVersion": lambda admin, options: admin.SignVersion(
+        pb.SignVersionRequest(model="m", version=1, options=options)
+    ),
+    "QuantizeVersion": lambda admin, options: admin.QuantizeVersion(
+        pb.QuantizeVersionRequest(ref="m@1", to="int8", options=options)
+    ),
+    "RegisterVersion": register,
+    "RegisterSigned": register_signed,
+}
+
+
+def test_every_change_is_among_these() -> None:
+    service = pb.DESCRIPTOR.services_by_name["AdminService"]
+    assert {each.name for each in service.methods if takes_options(each.input_type)} == MOVES.keys() | CHANGES.keys()
+
+
+def takes_options(message: Descriptor) -> bool:
+    inner = [each.message_type for each in message.fields if each.message_type is not None]
+    return any(each.name == "MutationOptions" or takes_options(each) for each in inner)
+
+
+async def test_a_change_that_cannot_be_tried_out_is_not_made_where_it_is_to_be_tried(rig: Rig, admin: Stub) -> None:
+    await rig.add()
+    for change in CHANGES.values():
+        error = await refusal(change(admin, pb.MutationOptions(dry_run=True)))
+        assert isinstance(error, FailedPrecondition) and "no dry run" in error.message
+    assert await rig.events() == [("register", "ok")]
+
+
+async def test_a_generation_is_expected_only_of_an_alias_that_moves(rig: Rig, admin: Stub) -> None:
+    await rig.add()
+    changes = {name: change for name, change in CHANGES.items() if name != "RemoveAlias"}
+    for name, change in changes.items():
+        for _ in range(2):  # refused, and then by its key
+            error = await refusal(change(admin, pb.MutationOptions(expected_generation=0, idempotency_key=name)))
+            assert type(error) is InvalidArgument and error.violations[0].field == "options.expected_generation"
+    assert [outcome for _, outcome in await rig.events()] == ["ok", *["INVALID_ARGUMENT"] * len(changes)]
+
+
+async def test_a_wait_without_an_end_is_refused(rig: Rig, admin: Stub) -> None:
+    await rig.add()
+    for wait_s in (float("nan"), float("inf"), -1.0):
+        for move in MOVES.values():
+            error = await refusal(move(admin, pb.MutationOptions(wait_s=wait_s)))
+            assert type(error) is InvalidArgument and error.violations[0].field == "options.wait_s"
+    assert rig.live() is None
 
 
 # --- questions ---

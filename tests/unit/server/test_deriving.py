@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from interlock.model import LoadedFrom, MutationOptions
+from interlock.model import LoadedFrom
 from interlock_registry.derived import Held
 from interlock_registry.derived_store import DerivedStore, files_of
 from interlock_registry.domain import Action
@@ -241,7 +241,7 @@ async def test_what_is_pinned_gets_its_form_behind_and_is_loaded_from_it_by_the_
     async with running(engine, root, derived_min_bytes=0) as rig:
         version = await rig.add(content=content(1))
         pin = attempt(Action.PIN, version=version)
-        await rig.changing.change(pin, MutationOptions(), lambda registry: registry.pin(pin))
+        await rig.changing.change(pin, lambda registry: registry.pin(pin))
         await eventually_async(lambda: len(held(rig)) == 1, "its form is made")
         leftover = root / "derived" / ".making-1"
         leftover.write_bytes(b"half")

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from interlock.errors import (
-    FailedPrecondition,
     GenerationConflict,
     IncompatibleSignature,
     InterlockError,
@@ -177,23 +176,13 @@ async def test_a_dry_run_changes_nothing_and_leaves_no_event(rig: Rig) -> None:
     assert rig.live() is None
 
 
-async def test_a_change_that_has_no_dry_run_says_so(rig: Rig) -> None:
-    await rig.add()
-    with pytest.raises(FailedPrecondition, match="no dry run"):
-        await rig.changing.change(
-            attempt(Action.PIN, version=1),
-            MutationOptions(dry_run=True),
-            lambda registry: registry.pin(attempt(Action.PIN, version=1)),
-        )
-
-
 async def test_a_pin_loads_a_version_and_its_end_unloads_it(rig: Rig) -> None:
     await rig.add()
     pin, unpin = attempt(Action.PIN, version=1), attempt(Action.UNPIN, version=1)
-    await rig.changing.change(pin, MutationOptions(), lambda registry: registry.pin(pin))
+    await rig.changing.change(pin, lambda registry: registry.pin(pin))
     await eventually_async(lambda: rig.workers.resident(VersionKey("m", 1)), "it is loaded")
     assert rig.standing.ready
-    await rig.changing.change(unpin, MutationOptions(), lambda registry: registry.unpin(unpin))
+    await rig.changing.change(unpin, lambda registry: registry.unpin(unpin))
     await eventually_async(lambda: rig.catalog.servables() == (), "it is unloaded")
 
 
