@@ -109,14 +109,24 @@ def test_every_metric_of_a_server_is_documented_with_its_type_and_labels(server:
     assert documented == exported
 
 
+def _anchors(page: Path) -> frozenset[str]:
+    """Return what can be linked to in a page, as GitHub names its headings."""
+    headings = re.findall(r"^#+ +(.+)$", _text(str(page)), re.MULTILINE)
+    bare = (re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", each) for each in headings)
+    return frozenset(re.sub(r"[^\w\- ]", "", each.strip().lower()).replace(" ", "-") for each in bare)
+
+
 def test_links_between_pages_lead_somewhere() -> None:
-    dead = [
-        f"{page}: {target}"
-        for page in tracked()
-        if page.suffix == ".md"
-        for target in re.findall(r"\]\(([^)#\s]+)", _text(str(page)))
-        if "://" not in target and not (ROOT / page.parent / target).exists()
-    ]
+    pages = [page for page in tracked() if page.suffix == ".md"]
+    anchors = {(ROOT / page).resolve(): _anchors(page) for page in pages}
+    dead: list[str] = []
+    for page in pages:
+        for target, anchor in re.findall(r"\]\(([^)#\s]*)#?([^)\s]*)\)", _text(str(page))):
+            if "://" in target:
+                continue
+            there = (ROOT / page.parent / target).resolve() if target else (ROOT / page).resolve()
+            if not there.exists() or (anchor and there in anchors and anchor not in anchors[there]):
+                dead.append(f"{page}: {target}#{anchor}")
     assert dead == []
 
 

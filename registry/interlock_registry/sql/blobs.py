@@ -9,7 +9,7 @@ from typing import Final
 
 from interlock.model import VersionState
 from interlock.types import ModelRef
-from sqlalchemy import Connection, Select, bindparam, delete, insert, literal, select, union, union_all
+from sqlalchemy import Connection, Select, bindparam, delete, insert, select, union, union_all
 
 from interlock_registry.garbage import LastUse
 from interlock_registry.manifest import Blob
@@ -61,7 +61,6 @@ _after: Final = tuple(
 )
 LIVE_BLOBS: Final = union(*(select(each) for each in _after)).order_by("digest").limit(bindparam("limit"))
 HELD: Final = select(t.held_blobs.c.digest).where(t.held_blobs.c.digest.in_(bindparam("digests", expanding=True)))
-HELD_BY: Final = select(literal(1)).where(t.held_blobs.c.holder == bindparam("holder")).limit(1)
 DAMAGED: Final = select(t.damaged_blobs).order_by(t.damaged_blobs.c.digest)
 
 INSERT_BLOBS: Final = insert(t.artifact_blobs)

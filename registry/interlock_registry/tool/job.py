@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -145,10 +144,6 @@ class ValidateReport:
             "environment": dict(self.environment),
             "warnings": list(self.warnings),
         }
-
-    def canonical_json(self) -> str:
-        """Return the report as canonical JSON, which is what the registry keeps."""
-        return json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ValidateReport:

@@ -15,7 +15,6 @@ from typing import Final
 
 from interlock_server.process.log_sink import LogSink
 
-FORMATS: Final = ("auto", "text", "json")
 _STDERR: Final = 2
 _CHATTY: Final = ("alembic", "asyncio", "sqlalchemy", "uvicorn")
 """Libraries whose information is of no use to an operator."""
@@ -109,7 +108,7 @@ def keep(wanted: Kept) -> None:
 
 
 def configure(process: str, level: str, form: str) -> None:
-    """Send this process's log to stderr; `form` is one of FORMATS."""
+    """Send this process's log to stderr; `form` is auto, text or json."""
     global _sink
     _sink = LogSink(_STDERR)
     handler = _Handler(_sink)
