@@ -112,12 +112,17 @@ class Body:
             raise invalid(
                 "content-encoding", f"content-encoding {coding[:80]!r} is not known; send gzip, deflate or no encoding"
             )
-        packer = zlib.decompressobj(_WINDOW[coding])
+        packer, taken, limits = zlib.decompressobj(_WINDOW[coding]), 0, self._bodies.limits
         try:
             async for part in request.stream():
+                taken += len(part)  # what unpacks to nothing is no body of any size, and could go on for ever
+                if taken > limits.max_body_bytes:
+                    raise _too_large(taken, limits)
                 while part:  # in pieces: what a few bytes unpack to has no bound of its own
                     yield packer.decompress(part, _PIECE)
                     part = packer.unconsumed_tail
+                if packer.unused_data:  # now: the packer would keep all that is still to come
+                    break
         except zlib.error as error:
             raise invalid("body", f"the body is not {coding}: {error}") from error
         if not packer.eof or packer.unused_data:

@@ -118,6 +118,30 @@ async def test_wrongly_packed_bodies_are_refused(
     assert (answer.status_code, mentioned in answer.json()["error"]) == (400, True), answer.text
 
 
+@pytest.mark.parametrize(
+    ("begin", "more", "status"),
+    [
+        (gzip.compress(b"{}", mtime=0), b"x" * 1000, 400),
+        (zlib.compress(b"{}", wbits=31)[:10], b"\0\0\0\xff\xff" * 200, 413),  # blocks of which each holds nothing
+    ],
+    ids=["junk behind its end", "nothing without end"],
+)
+async def test_a_packed_body_that_goes_on_and_gives_nothing_is_not_read_to_its_end(
+    make: Callable[[Limits], httpx.AsyncClient], begin: bytes, more: bytes, status: int
+) -> None:
+    sent = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal sent
+        yield begin
+        while sent < 100:
+            sent += 1
+            yield more
+
+    answer = await make(LIMITS).post("infer", content=endless(), headers={"content-encoding": "gzip"})
+    assert (answer.status_code, sent < 5) == (status, True), (answer.text, sent)
+
+
 async def test_a_body_over_the_limit_is_too_large_however_it_comes(
     make: Callable[[Limits], httpx.AsyncClient], echo: Echo
 ) -> None:
