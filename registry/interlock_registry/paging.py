@@ -60,7 +60,7 @@ def alias_after(token: str) -> AliasPlace:
         match json.loads(_read(token)):
             case [str() as model, str() as alias]:
                 return AliasPlace(model, alias)
-    except ValueError as error:
+    except (RecursionError, ValueError) as error:
         raise _invalid_token(token) from error
     raise _invalid_token(token)
 

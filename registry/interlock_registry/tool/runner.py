@@ -122,7 +122,7 @@ def _reply(ended: Ended, limits: ToolLimits) -> dict[str, Any]:
         report = reply["report"]
         if not isinstance(report, dict):
             raise TypeError("the report is not an object")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise InternalError(f"the model tool's answer of {len(ended.reply)} bytes cannot be read: {error!r}") from error
     return report
 

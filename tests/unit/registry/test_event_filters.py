@@ -132,7 +132,7 @@ def test_past_aliases_come_in_pages(eventful: Desk) -> None:
     assert names == ["a", "b", "c", "stable"]
 
 
-@pytest.mark.parametrize("token", ["!", "ä", "YQ", "W10", "WyJhIl0", "WzEsMl0"])
+@pytest.mark.parametrize("token", ["!", "ä", "YQ", "W10", "WyJhIl0", "WzEsMl0", "W1tb" * 40_000], ids=range(7))
 def test_a_token_of_past_aliases_that_is_none_of_ours_is_refused(eventful: Desk, token: str) -> None:
     with pytest.raises(InvalidArgument, match="page_token"):
         eventful.registry.aliases_at(minute(1), page_token=token)

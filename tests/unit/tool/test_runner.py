@@ -189,6 +189,7 @@ def impostor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callab
             "m",
         ),
         ("head -c 20000000 /dev/zero", InternalError, "cannot be read"),
+        ("head -c 100000 /dev/zero | tr '\\0' '['", InternalError, "cannot be read"),
     ],
 )
 def test_a_child_that_talks_nonsense_is_not_believed(
