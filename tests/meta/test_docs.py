@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -128,6 +128,42 @@ def test_links_between_pages_lead_somewhere() -> None:
             if not there.exists() or (anchor and there in anchors and anchor not in anchors[there]):
                 dead.append(f"{page}: {target}#{anchor}")
     assert dead == []
+
+
+_NO_COMMANDS: Final = {"ready", "history", "version", "{name}"}
+"""What follows `interlock` in the ready line, in what keys sign, and in a message that fills it in."""
+
+
+def _told() -> Iterator[tuple[str, list[str]]]:
+    """Yield where a page or a message names a call of the command, and the words behind `interlock`."""
+    sources = [
+        page for page in tracked() if page.suffix == ".md" or (page.suffix == ".py" and page.parts[0] != "tests")
+    ]
+    for page in sources:
+        text = _text(str(page)).replace("\\\n", " ")
+        calls = re.findall(r"`interlock ([^`\n]+)`", text)
+        calls += re.findall(r"^\s*interlock (.+)$", text, re.MULTILINE) if page.suffix == ".md" else []
+        for call in calls:
+            words = re.split(r"[#|;]", call)[0].split()
+            if words and words[0] not in _NO_COMMANDS:
+                yield f"{page}: {call}", words
+
+
+def test_pages_and_messages_name_commands_and_flags_that_exist() -> None:
+    wrong: list[str] = []
+    calls = list(_told())
+    assert len(calls) > 200
+    for where, words in calls:
+        found: click.Command | None = command
+        context = click.Context(command)
+        while isinstance(found, click.Group) and words and not words[0].startswith("-"):
+            found = found.get_command(context, words.pop(0).rstrip(",."))
+        flags = {"--help", *(flag for each in found.params for flag in each.opts)} if found is not None else set()
+        bare = (word.strip("[]().,'\"") for word in words)
+        given = {re.split("[=\\]]", word)[0] for word in bare if word.startswith("--")}
+        if found is None or not given <= flags:
+            wrong.append(where)
+    assert wrong == []
 
 
 def test_every_decision_is_in_the_index_and_has_its_three_parts() -> None:
