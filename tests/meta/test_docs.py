@@ -130,6 +130,15 @@ def test_links_between_pages_lead_somewhere() -> None:
     assert dead == []
 
 
+def test_the_way_through_the_code_names_files_and_classes_that_exist() -> None:
+    named = re.findall(r"`([\w./]+\.(?:py|proto))(?:::(\w+))?`", _text("docs/architecture.md"))
+    assert len(named) > 40
+    for path, name in named:
+        base = "" if path.split("/")[0] in ("registry", "proto", "client") else "server/interlock_server"
+        source = _text(str(Path(base, path)))
+        assert not name or re.search(rf"^(?:class|def) {name}\b", source, re.MULTILINE), f"{path}::{name}"
+
+
 _NO_COMMANDS: Final = {"ready", "history", "version", "{name}"}
 """What follows `interlock` in the ready line, in what keys sign, and in a message that fills it in."""
 
