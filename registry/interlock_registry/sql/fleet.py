@@ -47,7 +47,6 @@ _LOST: Final = select(t.replicas.c.replica).where(t.replicas.c.seen_at < bindpar
 _HOLDERS: Final = select(t.residents.c.replica).where(
     t.residents.c.model == bindparam("model"), t.residents.c.version == bindparam("version")
 )
-_HELD: Final = select(t.residents.c.model, t.residents.c.version).where(t.residents.c.replica == bindparam("replica"))
 _HOLD: Final = insert(t.residents)
 _LET_GO: Final = delete(t.residents).where(
     t.residents.c.replica == bindparam("the_replica"),
