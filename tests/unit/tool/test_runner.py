@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from interlock import canonical
 from interlock.errors import InternalError, InvalidModel
 from interlock.types import DType, Signature, TensorSpec
 from interlock_registry.tool import ToolLimits, ValidateJob, ValidateReport, validate
@@ -81,7 +82,7 @@ def test_a_good_model_is_reported(judge: Judge, tmp_path: Path) -> None:
     assert report.max_abs < 1e-6 and report.load_s > 0 and report.run_s > 0
     assert (report.opset, report.ir_version) == (models.OPSET, models.IR_VERSION)
     assert report.environment == {"made_by": "tests"}
-    assert ValidateReport.from_json(json.loads(report.canonical_json())) == report
+    assert ValidateReport.from_json(json.loads(canonical.dumps(report.to_json()))) == report
 
 
 def test_a_hanging_model_is_stopped_at_the_wall_clock(judge: Judge) -> None:
