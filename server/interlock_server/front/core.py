@@ -249,7 +249,9 @@ class CoreFront:
             call.peer = lambda: certificate_names(authentication_of(core))
 
     def _take_unary(self, call: UnaryCall, request: bytes | None) -> None:
-        if request is None:
+        if request is None:  # mostly since its caller gave up before it was read
+            if self._turnstile.busy:
+                call.in_vain()
             call.fail(_none_came(call.method))
         elif len(request) <= COUNTED:
             self._handle(call, request)

@@ -26,7 +26,7 @@ from interlock_server.front.completion import (
 )
 from interlock_server.front.limits import COUNTED, LARGE, MAX_STREAM_BACKLOG, OVER, Parked, Room, check_size
 from interlock_server.front.seam import MAX_UNANSWERED, Call, Conversation, Trailing
-from interlock_server.front.turnstile import Turnstile
+from interlock_server.front.turnstile import Turnstile, came_to_nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,10 +181,13 @@ class UnaryCall(CoreCall):
 
     def fail(self, error: InterlockError) -> None:
         """End the call with an error."""
-        turnstile = self._common.turnstile
-        if turnstile.busy and isinstance(error, ResourceExhausted) and error.retry_after_s is not None:
-            turnstile.refused(self.method, self._core.peer())
+        if self._common.turnstile.busy and came_to_nothing(error) and (self._closed or not self._ended):
+            self.in_vain()
         self._end(SEND_METADATA, status_of(error))
+
+    def in_vain(self) -> None:
+        """Count the call as one that came to nothing."""
+        self._common.turnstile.refused(self.method, self._core.peer())
 
     def _end(self, *operations: Operation) -> None:
         with self._lock:

@@ -3,7 +3,8 @@
 To refuse a call costs nearly as much as to answer a small one: it is received, looked at and counted. Where the thread
 that takes calls has no time left and one connection's calls are mostly refused, most of that connection's next ones are
 turned away as they begin: as many as leave it twice of what it gets answered. So it finds out when there is room again,
-and whoever is not refused is not turned away.
+and whoever is not refused is not turned away. A call that came too late, or whose caller gave up, counts as a refused
+one: where all of them have waited too long at their caller's side, nothing else would let those after them be sooner.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-from interlock.errors import ResourceExhausted
+from interlock.errors import Cancelled, DeadlineExceeded, InterlockError, ResourceExhausted
 from interlock.status import WireStatus, to_wire
 
 _LOOK_S: Final = 0.05
@@ -32,6 +33,13 @@ _MOST: Final = 4096
 """Connections that are counted; refusals of more are not."""
 _AGAIN_S: Final = (0.1, 0.2, 0.3, 0.4, 0.5)
 """When to come again: different for everybody, lest all come back at once."""
+
+
+def came_to_nothing(error: InterlockError) -> bool:
+    """Tell whether a call ended so for want of time: refused for now, too late, or given up by its caller."""
+    if isinstance(error, ResourceExhausted):
+        return error.retry_after_s is not None
+    return isinstance(error, DeadlineExceeded | Cancelled)
 
 
 class _Count:
@@ -96,7 +104,7 @@ class Turnstile:
                 del self._counts[key]
 
     def refused(self, method: str, line: bytes) -> None:
-        """Count a refusal of a call that came over a connection."""
+        """Count a call that came over a connection, and came to nothing."""
         with self._lock:
             count = self._counts.get((method, line))
             if count is None:
@@ -123,8 +131,8 @@ class Turnstile:
 def _status(again_s: float) -> WireStatus:
     return to_wire(
         ResourceExhausted(
-            "most requests of this connection were refused lately, and the server has no time to look at more; ask "
-            "less often, or over a connection of its own for what others ask",
+            "most requests of this connection were refused or too late just now, and the server has no time to look at "
+            "more; ask less often, or over a connection of its own for what others ask",
             retry_after_s=again_s,
         )
     )
