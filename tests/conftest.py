@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -23,6 +24,12 @@ _ONE_SERVER: Final = ("tests/conformance/",)
 # How long an example takes says how busy the machine is, and nothing of what these tests are about.
 settings.register_profile("interlock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("interlock")
+
+
+def pytest_configure() -> None:
+    """Have what tests start hear Ctrl-C, also where a shell that runs them in the background has it ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
