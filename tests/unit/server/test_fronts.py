@@ -110,7 +110,9 @@ async def run(
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
         await front.start(handler, address)
-    async with grpc.aio.insecure_channel(address, options=[("grpc.enable_retries", 0)]) as channel:
+    # Without gRPC's probe of the line the caller's window stays at 64 KiB, whatever the machine's hour.
+    options = [("grpc.enable_retries", 0), ("grpc.http2.bdp_probe", 0)]
+    async with grpc.aio.insecure_channel(address, options=options) as channel:
         try:
             yield Line(handler, channel, front, address)
         finally:
@@ -308,7 +310,8 @@ async def test_a_reader_that_does_not_read_costs_a_bounded_backlog_and_gets_the_
         seen = [int.from_bytes(data[:4], "big") async for data in call]
         assert seen == sorted(seen)
         assert seen[-1] == 1999
-        assert len(seen) < 4 * MAX_STREAM_BACKLOG  # and what the transport takes in
+        # `native` keeps a backlog at each of its two ends; the rest is what the transport takes in.
+        assert len(seen) < 3 * MAX_STREAM_BACKLOG
 
 
 async def test_a_stream_without_a_deadline_may_stay(line: Lines) -> None:
