@@ -9,11 +9,13 @@ import signal
 import sys
 
 from interlock.errors import InternalError, RegistryUnavailable, StartupRefused
+from interlock_registry.artifacts import LocalArtifactStore
 from interlock_registry.sql.naming import database_name
 from interlock_registry.tool import Sandbox
 
 from interlock_server.certificates import Certificates
 from interlock_server.control.database import Database
+from interlock_server.control.identity import replica_id
 from interlock_server.control.last_known_good import LastKnownGood
 from interlock_server.control.listening import Listeners
 from interlock_server.control.sandboxing import Sandboxing
@@ -48,10 +50,10 @@ async def run(boot: Boot, settings: Settings) -> int:
     announcing = await _start(ground, parts, listeners)
 
     def follow() -> None:
-        parts.forwarding.timeout_s = settings.default_deadline_s
+        parts.serving.forwarding.timeout_s = settings.default_deadline_s
         listeners.allow(settings.drain_grace_s)
         if ground.database.keep(settings.keep_depth):
-            parts.reconciler.reread()
+            parts.serving.reconciler.reread()
 
     reloader.subscribe(follow)
     if ground.certificates is not None:
@@ -89,47 +91,60 @@ async def _open(boot: Boot, settings: Settings) -> Ground:
         await database.open()
     except RegistryUnavailable as error:
         log.error("the registry cannot be opened: %s", error.message)
-    return Ground(boot, settings, data, database, saved, trust, certificates, sandboxing)
+    return Ground(
+        boot=boot,
+        settings=settings,
+        replica_id=replica_id(data.state),
+        data=data,
+        artifacts=LocalArtifactStore(settings.blobs),
+        database=database,
+        saved=saved,
+        trust=trust,
+        certificates=certificates,
+        sandboxing=sandboxing,
+    )
 
 
 async def _start(ground: Ground, parts: Parts, listeners: Listeners) -> asyncio.Task[None]:
     """Start everything; return the task that says when all is ready."""
-    await asyncio.to_thread(parts.registering.sweep)
+    serving, upkeep = parts.serving, parts.upkeep
+    await asyncio.to_thread(parts.changes.registering.sweep)
     await asyncio.to_thread(parts.downloading.sweep)
-    await parts.deriving.start()
-    await parts.reconciler.start()
+    await serving.deriving.start()
+    await serving.reconciler.start()
     changed = asyncio.Event()
-    parts.workers.subscribe(changed.set)
-    parts.caretaker.start(parts.switching, parts.membership)
-    parts.workers.start()
+    serving.workers.subscribe(changed.set)
+    serving.caretaker.start(parts.changes.switching, serving.membership)
+    serving.workers.start()
     await listeners.start()
-    parts.membership.open()
+    serving.membership.open()
     announcing = asyncio.create_task(_announce(parts.standing, changed, ground.boot))
-    parts.scrubber.start()
-    parts.following.start()
-    parts.auditing.start()
+    upkeep.scrubber.start()
+    upkeep.following.start()
+    upkeep.auditing.start()
     return announcing
 
 
 async def _stop(ground: Ground, parts: Parts, listeners: Listeners) -> None:
     """Stop everything; changes that go on have their grace."""
+    serving, upkeep = parts.serving, parts.upkeep
     grace_s = ground.settings.drain_grace_s
     if ground.certificates is not None:
         await ground.certificates.close()
     await ground.trust.close()
-    await parts.auditing.close()
-    await parts.caretaker.close()
-    await parts.scrubber.close()
-    async with saying(log, lambda: changes_of(parts.mutations.running)):
+    await upkeep.auditing.close()
+    await serving.caretaker.close()
+    await upkeep.scrubber.close()
+    async with saying(log, lambda: changes_of(parts.changes.mutations.running)):
         await listeners.stop_admin(grace_s)
-        await parts.mutations.close(grace_s)
+        await parts.changes.mutations.close(grace_s)
     await listeners.stop_http()
-    await parts.forwarding.close()
-    await parts.deriving.close()
-    await parts.reconciler.close()
-    await parts.workers.close()
-    if parts.levers is not None:
-        parts.levers.close()
+    await serving.forwarding.close()
+    await serving.deriving.close()
+    await serving.reconciler.close()
+    await serving.workers.close()
+    if serving.levers is not None:
+        serving.levers.close()
     await asyncio.to_thread(ground.database.close)
 
 

@@ -42,11 +42,11 @@ class Listeners:
         self._gate: Gate | None = None
         if settings.auth == "on":
             boards = Boards.of(ground.boot.runtime_dir, "control", process_names(settings.workers))
-            self._gate = Gate(lambda: parts.replica.committed().holders, settings.manners, boards)
+            self._gate = Gate(lambda: parts.serving.replica.committed().holders, settings.manners, boards)
         parts.metrics.watch_gate(dict if self._gate is None else self._gate.refused)
-        self._rest = Rest(parts.forwarding, lambda: parts.standing.ready, _rest_limits(settings))
+        self._rest = Rest(parts.serving.forwarding, lambda: parts.standing.ready, _rest_limits(settings))
         self._http = HttpServer(
-            app(parts.standing, parts.workers, parts.metrics, self._rest, self._gate, hosts=settings.own_hosts),
+            app(parts.standing, parts.serving.workers, parts.metrics, self._rest, self._gate, hosts=settings.own_hosts),
             settings.drain_grace_s,
             ground.certificates,
             patience_s=settings.default_deadline_s,

@@ -22,7 +22,6 @@ from interlock_server.control.diffing import Diffing
 from interlock_server.control.downloading import Downloading
 from interlock_server.control.forms import Forms
 from interlock_server.control.forwarding import Forwarding
-from interlock_server.control.identity import replica_id
 from interlock_server.control.last_known_good import LastKnownGood
 from interlock_server.control.membership import Membership
 from interlock_server.control.metrics import ControlMetrics
@@ -57,13 +56,15 @@ log = logging.getLogger("interlock.control")
 _REVOKED_WITHIN_S = 0.5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ground:
     """What everything stands on: opened at the start, which is refused where that fails."""
 
     boot: Boot
     settings: Settings
+    replica_id: str
     data: DataDir
+    artifacts: LocalArtifactStore
     database: Database
     saved: LastKnownGood
     trust: Trust
@@ -71,42 +72,111 @@ class Ground:
     sandboxing: Sandboxing
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What is started, stopped or asked from outside; each holds the others that it needs."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """What serves: the desired state, the workers that are held to it, and this replica's place in the fleet."""
 
     replica: Replica
-    workers: Workers
     levers: LeverFrame | None
     caretaker: Caretaker
+    workers: Workers
+    forwarding: Forwarding
     membership: Membership
-    reconciler: Reconciler
     deriving: Deriving
-    switching: Switching
+    reconciler: Reconciler
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What changes the registry because somebody asks for it, and takes the change over here."""
+
     mutations: Mutations
+    approving: Approving
+    adoption: Adoption
+    switching: Switching
+    changing: Changing
     registering: Registering
-    downloading: Downloading
+    quantizing: Quantizing
+    signing: Signing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upkeep:
+    """What looks after blobs, trusted keys and the history without being asked."""
+
     scrubber: Scrubber
     following: TrustFollowing
     auditing: Auditing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """All of them, with what is asked from outside; each holds the others that it needs."""
+
+    metrics: ControlMetrics
+    serving: Serving
+    changes: Changes
+    upkeep: Upkeep
+    downloading: Downloading
     standing: Standing
     health: ReplicaHealth
-    metrics: ControlMetrics
-    forwarding: Forwarding
     admin: AdminServicer
 
 
 def build(ground: Ground, stopping: Callable[[], bool]) -> Parts:
     """Make all parts, none of them started; `stopping` says whether the process is about to end."""
-    boot, settings, data, database = ground.boot, ground.settings, ground.data, ground.database
+    boot, settings, database = ground.boot, ground.settings, ground.database
     metrics = ControlMetrics()
-    artifacts = LocalArtifactStore(settings.blobs)
+    serving = _serving(ground, metrics, stopping)
+    changes = _changes(ground, metrics, serving)
+    upkeep = _upkeep(ground, metrics, serving)
+    diffing = Diffing(settings, ground.artifacts, database)
+    downloading = Downloading(settings, ground.data.downloads, ground.artifacts, database)
+    standing = Standing(
+        serving.membership,
+        Addresses(boot.inference_address, boot.http_address, boot.admin_address),
+        database,
+        serving.replica,
+        serving.workers,
+        ground.sandboxing,
+        lambda: upkeep.auditing.why_not_copied,
+    )
+    metrics.watch(standing.gauges)
+    admin = AdminServicer(
+        database,
+        changes.mutations,
+        changes.switching,
+        changes.changing,
+        changes.registering,
+        changes.quantizing,
+        diffing,
+        downloading,
+        standing,
+        changes.signing,
+        ground.trust,
+        upkeep.auditing,
+        changes.approving,
+    )
+    return Parts(
+        metrics=metrics,
+        serving=serving,
+        changes=changes,
+        upkeep=upkeep,
+        downloading=downloading,
+        standing=standing,
+        health=ReplicaHealth(standing, serving.workers),
+        admin=admin,
+    )
+
+
+def _serving(ground: Ground, metrics: ControlMetrics, stopping: Callable[[], bool]) -> Serving:
+    boot, settings, database = ground.boot, ground.settings, ground.database
     levers = _levers()
-    replica = Replica(artifacts.path, levers, ground.trust.distrust)
-    sockets = {f"worker-{index}": worker_socket(boot.runtime_dir, index) for index in range(settings.workers)}
+    replica = Replica(ground.artifacts.path, levers, ground.trust.distrust)
     caretaker = Caretaker(boot.runtime_dir, replica, lambda: _health_limits(settings))
-    store = DerivedStore(data.root)
+    store = DerivedStore(ground.data.root)
     forms = Forms(store, lambda: workers.reported.provider, enabled=settings.derived_cache_bytes > 0)
+    sockets = {f"worker-{index}": worker_socket(boot.runtime_dir, index) for index in range(settings.workers)}
     workers = Workers(
         [WorkerLink(name, path) for name, path in sockets.items()],
         lambda: forms.located(replica.snapshot()) if replica.known else None,
@@ -122,7 +192,7 @@ def build(ground: Ground, stopping: Callable[[], bool]) -> Parts:
         database,
         replica,
         workers,
-        replica_id=replica_id(data.state),
+        replica_id=ground.replica_id,
         address=boot.admin_address,
         inference=boot.inference_address,
         shared=bool(settings.db),
@@ -130,83 +200,65 @@ def build(ground: Ground, stopping: Callable[[], bool]) -> Parts:
     deriving = Deriving(store, forms, settings, metrics, database, replica, workers)
     participant = Participant(database, replica, workers, membership, deriving)
     reconciler = Reconciler(database, replica, workers, ground.saved, membership, participant, poll_s=_poll_s(settings))
-    rollouts = Rollouts(database, membership, timeout_s=settings.prepare_timeout_s)
-    mutations = Mutations(database, metrics)
-    approving = Approving(settings, database, mutations)
     reconciler.subscribe(deriving.look)
     workers.subscribe(deriving.watch)
-    adoption = Adoption(database, replica, workers, metrics, reconciler.changed, levers)
+    return Serving(
+        replica=replica,
+        levers=levers,
+        caretaker=caretaker,
+        workers=workers,
+        forwarding=forwarding,
+        membership=membership,
+        deriving=deriving,
+        reconciler=reconciler,
+    )
+
+
+def _changes(ground: Ground, metrics: ControlMetrics, serving: Serving) -> Changes:
+    settings, data, artifacts, database = ground.settings, ground.data, ground.artifacts, ground.database
+    replica, workers, membership, deriving = serving.replica, serving.workers, serving.membership, serving.deriving
+    mutations = Mutations(database, metrics)
+    approving = Approving(settings, database, mutations)
+    adoption = Adoption(database, replica, workers, metrics, serving.reconciler.changed, serving.levers)
     switching = Switching(
         database,
         mutations,
         replica,
         workers,
         membership,
-        rollouts,
+        Rollouts(database, membership, timeout_s=settings.prepare_timeout_s),
         deriving,
         adoption,
-        caretaker.pardon,
+        serving.caretaker.pardon,
         approving.needed,
     )
-    changing = Changing(database, mutations, replica, adoption)
     uploads = Uploads(settings, data.uploads, metrics)
     registering = Registering(settings, uploads, artifacts, database, mutations, adoption, deriving, ground.trust)
-    auditing = Auditing(database, settings, data.state, membership.replica_id)
-    signing = Signing(database, mutations, adoption, ground.trust)
-    quantizing = Quantizing(settings, data.uploads, artifacts, database, mutations, registering)
-    diffing = Diffing(settings, artifacts, database)
-    downloading = Downloading(settings, data.downloads, artifacts, database)
+    return Changes(
+        mutations=mutations,
+        approving=approving,
+        adoption=adoption,
+        switching=switching,
+        changing=Changing(database, mutations, replica, adoption),
+        registering=registering,
+        quantizing=Quantizing(settings, data.uploads, artifacts, database, mutations, registering),
+        signing=Signing(database, mutations, adoption, ground.trust),
+    )
+
+
+def _upkeep(ground: Ground, metrics: ControlMetrics, serving: Serving) -> Upkeep:
+    settings, state, database = ground.settings, ground.data.state, ground.database
     scrubber = Scrubber(
         database,
-        artifacts,
+        ground.artifacts,
         metrics,
-        data.state,
+        state,
         every_s=settings.scrub_every_s,
         bytes_per_s=settings.scrub_bytes_per_s,
     )
-    addresses = Addresses(boot.inference_address, boot.http_address, boot.admin_address)
-    standing = Standing(
-        membership, addresses, database, replica, workers, ground.sandboxing, lambda: auditing.why_not_copied
-    )
-    metrics.watch(standing.gauges)
-    health = ReplicaHealth(standing, workers)
-    following = TrustFollowing(ground.trust, replica, workers, database, reconciler.changed)
-    admin = AdminServicer(
-        database,
-        mutations,
-        switching,
-        changing,
-        registering,
-        quantizing,
-        diffing,
-        downloading,
-        standing,
-        signing,
-        ground.trust,
-        auditing,
-        approving,
-    )
-    return Parts(
-        replica=replica,
-        workers=workers,
-        levers=levers,
-        caretaker=caretaker,
-        membership=membership,
-        reconciler=reconciler,
-        deriving=deriving,
-        switching=switching,
-        mutations=mutations,
-        registering=registering,
-        downloading=downloading,
-        scrubber=scrubber,
-        following=following,
-        auditing=auditing,
-        standing=standing,
-        health=health,
-        metrics=metrics,
-        forwarding=forwarding,
-        admin=admin,
-    )
+    following = TrustFollowing(ground.trust, serving.replica, serving.workers, database, serving.reconciler.changed)
+    auditing = Auditing(database, settings, state, ground.replica_id)
+    return Upkeep(scrubber=scrubber, following=following, auditing=auditing)
 
 
 def _levers() -> LeverFrame | None:

@@ -18,43 +18,29 @@ from interlock.model import MutationOptions, ServableState, ServingConfig
 from interlock.types import ModelRef, Signature
 from interlock.v1 import admin_pb2_grpc
 from interlock_registry.artifacts import LocalArtifactStore
-from interlock_registry.derived_store import DerivedStore
 from interlock_registry.domain import Action, Attempt, NewVersion
 from interlock_registry.manifest import Blob, Manifest
 from interlock_registry.sql.naming import database_name
 from interlock_registry.tool import Sandbox
 from interlock_server.control.adoption import Adoption
-from interlock_server.control.approving import Approving
-from interlock_server.control.auditing import Auditing
 from interlock_server.control.changing import Changing
 from interlock_server.control.database import Database
 from interlock_server.control.deriving import Deriving
-from interlock_server.control.diffing import Diffing
-from interlock_server.control.downloading import Downloading
-from interlock_server.control.forms import Forms
 from interlock_server.control.last_known_good import LastKnownGood
 from interlock_server.control.membership import Membership
 from interlock_server.control.metrics import ControlMetrics
 from interlock_server.control.mutations import Mutations
-from interlock_server.control.participant import Participant
-from interlock_server.control.quantizing import Quantizing
 from interlock_server.control.reconciler import Reconciler
-from interlock_server.control.registering import Registering
 from interlock_server.control.replica import Replica
-from interlock_server.control.rollouts import Rollouts
 from interlock_server.control.sandboxing import Sandboxing
-from interlock_server.control.signing import Signing
-from interlock_server.control.standing import Addresses, Standing
+from interlock_server.control.standing import Standing
 from interlock_server.control.switching import Switching
-from interlock_server.control.uploads import Uploads
+from interlock_server.control.wiring import Ground, Parts, build
 from interlock_server.control.workers import Workers
 from interlock_server.cores import Threads
-from interlock_server.levers import LeverFrame
+from interlock_server.process.boot import Boot, worker_socket
 from interlock_server.process.datadir import DataDir
-from interlock_server.rpc import worker_service
-from interlock_server.rpc.admin import AdminServicer
-from interlock_server.rpc.health import ReplicaHealth
-from interlock_server.rpc.worker_link import WorkerLink
+from interlock_server.rpc.worker_service import WorkerServer, WorkerServicer
 from interlock_server.settings import Settings
 from interlock_server.trust.keeper import Trust
 from interlock_server.worker.catalog import Catalog
@@ -95,7 +81,7 @@ def attempt(
 
 @dataclass
 class Rig:
-    """The parts, wired as in production."""
+    """The parts, built as in production."""
 
     data: DataDir
     catalog: Catalog
@@ -110,7 +96,6 @@ class Rig:
     adoption: Adoption
     switching: Switching
     changing: Changing
-    registering: Registering
     standing: Standing
     membership: Membership
     admin_address: str
@@ -184,169 +169,128 @@ async def running(
     settings = Settings.load(
         {"data": root, "db": databases.setting(root), "apply_timeout_s": 30.0, "poll_s": 0.05, **changes}, None
     )
-    data = DataDir(root)
+    with tempfile.TemporaryDirectory(prefix="rig-") as sockets:  # a unix socket's path must be short
+        ground = _ground(settings, sockets, replica_id)
+        parts = build(ground, lambda: False)
+        try:
+            async with (
+                _worker(engine, ground) as catalog,
+                _control(ground, parts, answering=answering) as admin_address,
+            ):
+                rig = Rig(
+                    data=ground.data,
+                    catalog=catalog,
+                    database=ground.database,
+                    artifacts=ground.artifacts,
+                    replica=parts.serving.replica,
+                    workers=parts.serving.workers,
+                    metrics=parts.metrics,
+                    mutations=parts.changes.mutations,
+                    reconciler=parts.serving.reconciler,
+                    deriving=parts.serving.deriving,
+                    adoption=parts.changes.adoption,
+                    switching=parts.changes.switching,
+                    changing=parts.changes.changing,
+                    standing=parts.standing,
+                    membership=parts.serving.membership,
+                    admin_address=admin_address,
+                )
+                try:
+                    await eventually_async(lambda: rig.standing.ready or not rig.replica.known, "the replica is ready")
+                    yield rig
+                finally:
+                    rig.let_go()
+        finally:
+            # grpc.aio's servers still shut themselves down when they are collected, which needs this loop.
+            gc.collect()
+            await asyncio.sleep(0)
+
+
+def _ground(settings: Settings, sockets: str, replica_id: str) -> Ground:
+    data = DataDir(settings.data)
     data.create()
     if not settings.db:
         databases.fresh(data.database)
-    with tempfile.TemporaryDirectory(prefix="rig-") as sockets:  # a unix socket's path must be short
-        catalog = Catalog(Loader(engine), drain_grace_s=5.0)
-        path = f"{sockets}/w.sock"
-        worker_health = Health(catalog)
-        worker_health.join()
-        internal = worker_service.WorkerServer(
-            worker_service.WorkerServicer(
-                catalog,
-                worker_health,
-                WorkerMetrics(catalog),
-                lambda method, request: b"",
-                index=0,
-                provider="CPU",
-                threads=Threads(2, "2 cores"),
-                front="aio",
-                address="127.0.0.1:1",
-                prepare_timeout_s=settings.prepare_timeout_s,
-            ),
-            path,
-            lambda server: None,
-        )
-        await internal.start()
-        database = Database(
+    return Ground(
+        boot=Boot(
+            settings_json=settings.model_dump_json(),
+            runtime_dir=sockets,
+            inference_address="127.0.0.1:1",
+            http_address="127.0.0.1:2",
+            admin_address=f"{replica_id}:3",
+        ),
+        settings=settings,
+        replica_id=replica_id,
+        data=data,
+        artifacts=LocalArtifactStore(settings.blobs),
+        database=Database(
             settings.database_url, keep_depth=settings.keep_depth, backup_dir=data.state, check=lambda: None
-        )
-        metrics = ControlMetrics()
-        artifacts = LocalArtifactStore(settings.blobs)
-        trust = Trust(settings, data.state)
-        levers = LeverFrame()
-        replica = Replica(artifacts.path, levers, trust.distrust)
-        store = DerivedStore(data.root)
-        forms = Forms(store, lambda: workers.reported.provider, enabled=settings.derived_cache_bytes > 0)
-        workers = Workers(
-            [WorkerLink("worker-0", path)],
-            lambda: forms.located(replica.snapshot()) if replica.known else None,
-            apply_timeout_s=settings.apply_timeout_s,
-            prepare_timeout_s=settings.prepare_timeout_s,
-        )
-        membership = Membership(
-            database,
-            replica,
-            workers,
-            replica_id=replica_id,
-            address=f"{replica_id}:3",
-            inference="127.0.0.1:1",
-            shared=bool(settings.db),
-        )
-        deriving = Deriving(store, forms, settings, metrics, database, replica, workers)
-        participant = Participant(database, replica, workers, membership, deriving)
-        reconciler = Reconciler(
-            database,
-            replica,
-            workers,
-            LastKnownGood(data.state, database_name(settings.database_url, settings.data, {})),
-            membership,
-            participant,
-            poll_s=settings.poll_s,
-        )
-        rollouts = Rollouts(database, membership, timeout_s=settings.prepare_timeout_s)
-        mutations = Mutations(database, metrics)
-        approving = Approving(settings, database, mutations)
-        reconciler.subscribe(deriving.look)
-        workers.subscribe(deriving.watch)
-        adoption = Adoption(database, replica, workers, metrics, reconciler.changed, levers)
-        switching = Switching(
-            database,
-            mutations,
-            replica,
-            workers,
-            membership,
-            rollouts,
-            deriving,
-            adoption,
-            approvals=approving.needed,
-        )
-        changing = Changing(database, mutations, replica, adoption)
-        uploads = Uploads(settings, data.uploads, metrics)
-        registering = Registering(settings, uploads, artifacts, database, mutations, adoption, deriving, trust)
-        auditing = Auditing(database, settings, data.state, replica_id)
-        signing = Signing(database, mutations, adoption, trust)
-        quantizing = Quantizing(settings, data.uploads, artifacts, database, mutations, registering)
-        downloading = Downloading(settings, data.downloads, artifacts, database)
-        standing = Standing(
-            membership,
-            Addresses("127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"),
-            database,
-            replica,
-            workers,
-            Sandboxing(Sandbox.AUTO),
-        )
-        diffing = Diffing(settings, artifacts, database)
-        metrics.watch(standing.gauges)
-        health = ReplicaHealth(standing, workers)
-        admin = grpc.aio.server()
-        admin_pb2_grpc.add_AdminServiceServicer_to_server(
-            AdminServicer(
-                database,
-                mutations,
-                switching,
-                changing,
-                registering,
-                quantizing,
-                diffing,
-                downloading,
-                standing,
-                signing,
-                trust,
-                auditing,
-                approving,
-            ),
-            admin,
-        )
-        health.add_to(admin)
-        port = admin.add_insecure_port("127.0.0.1:0")
-        await admin.start()
-        await deriving.start()
-        await reconciler.start()
-        workers.start()
-        if answering:
-            membership.open()
-        rig = Rig(
-            data,
-            catalog,
-            database,
-            artifacts,
-            replica,
-            workers,
-            metrics,
-            mutations,
-            reconciler,
-            deriving,
-            adoption,
-            switching,
-            changing,
-            registering,
-            standing,
-            membership,
-            f"127.0.0.1:{port}",
-        )
-        try:
-            await eventually_async(lambda: standing.ready or not replica.known, "the replica is ready")
-            yield rig
-        finally:
-            rig.let_go()
-            standing.stopping = True
-            health.changed()
-            await admin.stop(1.0)
-            await mutations.close(5.0)
-            await deriving.close()
-            await reconciler.close()
-            await workers.close()
-            levers.close()
-            await internal.stop(0)
-            await asyncio.to_thread(database.close)
-            await asyncio.to_thread(catalog.drain_all)
-            # grpc.aio's servers still shut themselves down when they are collected, which needs this loop.
-            del internal, admin
-            gc.collect()
-            await asyncio.sleep(0)
+        ),
+        saved=LastKnownGood(data.state, database_name(settings.database_url, settings.data, {})),
+        trust=Trust(settings, data.state),
+        certificates=None,
+        sandboxing=Sandboxing(Sandbox.AUTO),
+    )
+
+
+@asynccontextmanager
+async def _worker(engine: Engine, ground: Ground) -> AsyncIterator[Catalog]:
+    """Answer on the worker's sockets, out of a catalog in this process."""
+    catalog = Catalog(Loader(engine), drain_grace_s=5.0)
+    health = Health(catalog)
+    health.join()
+    servicer = WorkerServicer(
+        catalog,
+        health,
+        WorkerMetrics(catalog),
+        lambda method, request: b"",
+        index=0,
+        provider="CPU",
+        threads=Threads(2, "2 cores"),
+        front="aio",
+        address=ground.boot.inference_address,
+        prepare_timeout_s=ground.settings.prepare_timeout_s,
+    )
+    server = WorkerServer(servicer, worker_socket(ground.boot.runtime_dir, 0), lambda server: None)
+    await server.start()
+    try:
+        yield catalog
+    finally:
+        await server.stop(0)
+        await asyncio.to_thread(catalog.drain_all)
+        del server  # which a test's failure would hold else
+
+
+@asynccontextmanager
+async def _control(ground: Ground, parts: Parts, *, answering: bool) -> AsyncIterator[str]:
+    """Have the parts work, and the admin service answered at the address that is returned."""
+    serving = parts.serving
+    admin = grpc.aio.server()
+    admin_pb2_grpc.add_AdminServiceServicer_to_server(parts.admin, admin)
+    parts.health.add_to(admin)
+    port = admin.add_insecure_port("127.0.0.1:0")
+    await admin.start()
+    await serving.deriving.start()
+    await serving.reconciler.start()
+    serving.workers.start()
+    if answering:
+        serving.membership.open()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        parts.standing.stopping = True
+        parts.health.changed()
+        await parts.upkeep.scrubber.close()
+        await admin.stop(1.0)
+        await parts.changes.mutations.close(5.0)
+        await serving.forwarding.close()
+        await serving.deriving.close()
+        await serving.reconciler.close()
+        await serving.workers.close()
+        if serving.levers is not None:
+            serving.levers.close()
+        await asyncio.to_thread(ground.database.close)
+        del admin
 
 
 def with_key(made: Attempt, key: str, request_hash: str = "") -> Attempt:
