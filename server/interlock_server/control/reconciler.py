@@ -168,21 +168,23 @@ class Reconciler:
             await asyncio.sleep(_SAVE_AFTER_S)
             if not await self._write():
                 await asyncio.sleep(self._poll_s)
-                self._changed.set()
 
     async def _write(self) -> bool:
+        """Write last-known-good; what was not seen to be written, at a stop too, is still to be."""
         self._changed.clear()
-        snapshot = self._replica.committed()
+        written = False
         try:
-            await asyncio.to_thread(self._saved.save, snapshot)
+            await asyncio.to_thread(self._saved.save, self._replica.committed())
+            written = True
         except OSError as error:
             why = disk.failure(error, "last-known-good").message
             log.error("%s; a restart without the database would serve what was saved before", why)
-            return False
         except Exception:
             log.exception("last-known-good could not be written")
-            return False
-        return True
+        finally:
+            if not written:
+                self._changed.set()
+        return written
 
     async def close(self) -> None:
         """Stop polling, and write last-known-good if it is behind. Idempotent."""

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from interlock_server.control.last_known_good import LastKnownGood
 from interlock_server.control.workers import Workers
 from interlock_server.process.boot import switch_socket
 from interlock_server.rpc.worker_link import WorkerLink, WorkerReport
-from interlock_server.snapshot import VersionKey
+from interlock_server.snapshot import Snapshot, VersionKey
 from interlock_server.worker.engine import Engine
 
 from tests import databases, models
@@ -143,10 +145,31 @@ async def test_what_is_committed_is_saved_and_what_is_prepared_is_not(rig: Rig) 
     assert found is not None and [spec.key for spec in found.keep] == [VersionKey("m", 1)]
 
 
-async def test_what_was_still_to_be_saved_is_saved_at_the_end(rig: Rig) -> None:
-    await rig.promote(await rig.add())
-    await rig.reconciler.close()
-    assert LastKnownGood(rig.data.state).load() == rig.replica.committed()
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_stop_saves_what_was_not_seen_to_be_saved(rig: Rig, fails: bool) -> None:
+    """Where the save that it cut short goes on in its thread, and where the last one failed."""
+    saved = rig.reconciler._saved
+    await eventually_async(lambda: saved.exists, "the first picture is saved")
+    save, begun, go_on = saved.save, threading.Event(), threading.Event()
+
+    def once(snapshot: Snapshot) -> None:
+        saved.save = save  # type: ignore[method-assign]
+        begun.set()
+        if fails:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        assert go_on.wait(60)
+        save(snapshot)
+
+    saved.save = once  # type: ignore[method-assign]
+    (rig.data.state / "last-known-good").unlink()
+    rig.reconciler._poll_s = 60.0  # and no sooner is a failed one tried again
+    rig.reconciler.changed()
+    try:
+        await eventually_async(begun.is_set, "it is being saved")
+        await rig.reconciler.close()
+        assert saved.load() == rig.replica.committed()
+    finally:
+        go_on.set()
 
 
 @pytest.fixture
