@@ -34,6 +34,10 @@ class InterlockError(Exception):
         self.violations: Final = tuple(violations)
         self.retry_after_s: Final = retry_after_s
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Say how to copy it, to another process too, past the subclass's own constructor."""
+        return (_empty, (type(self), self.message), self.__dict__)
+
     @classmethod
     def rebuild(
         cls,
@@ -47,3 +51,7 @@ class InterlockError(Exception):
         error = cls.__new__(cls)
         InterlockError.__init__(error, message, facts=facts, violations=violations, retry_after_s=retry_after_s)
         return error
+
+
+def _empty(cls: type[InterlockError], message: str) -> InterlockError:
+    return cls.__new__(cls, message)

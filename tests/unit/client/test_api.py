@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import copy
 import inspect
+import pickle
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 
 import interlock_client
 import pytest
@@ -41,6 +44,22 @@ def test_every_error_that_a_client_can_meet_is_exported() -> None:
         if isinstance(found, type) and issubclass(found, errors.InterlockError)
     }
     assert tree - set(interlock_client.__all__) == {"StartupRefused"}
+
+
+def sent(error: errors.InterlockError) -> errors.InterlockError:
+    arrived: errors.InterlockError = pickle.loads(pickle.dumps(error))  # noqa: S301 - as a pool of processes does
+    return arrived
+
+
+@pytest.mark.parametrize("way", [copy.copy, copy.deepcopy, sent])
+def test_every_error_arrives_whole_in_another_process(
+    way: Callable[[errors.InterlockError], errors.InterlockError],
+) -> None:
+    for cls in errors.by_reason().values():
+        error = cls.rebuild("why", facts={"model": "m"}, violations=[errors.Violation("x", "is")], retry_after_s=0.5)
+        again = way(error)
+        assert type(again) is cls and again.args == ("why",)
+        assert vars(again) == vars(error)
 
 
 def test_what_is_imported_when_it_is_asked_for_is_what_type_checkers_see() -> None:
