@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Final, Protocol, cast
 
 import grpc
@@ -31,6 +32,8 @@ DEFAULT_RETRIES: Final = 3
 _MAX_RETRIES: Final = 4
 """gRPC makes five attempts at most, whatever the policy says."""
 _MAX_CONNECTIONS: Final = 64
+_LONGEST_S: Final = 1e9
+"""gRPC takes a deadline that is centuries off for one that has passed."""
 _RETRY_BUFFER: Final = 32 * 1024 * 1024
 """Past gRPC's own 256 KiB a request is sent once and never again; this lets 16 MiB tensors be retried."""
 _UPLOADS: Final = ("RegisterVersion", "RegisterSigned")
@@ -147,9 +150,9 @@ def service_config(address: str, retries: int) -> dict[str, object]:
 def seconds(timeout: float | None, default_s: float) -> float:
     """Return the deadline of a call in seconds; raises InvalidArgument unless it is positive and finite."""
     chosen = default_s if timeout is None else timeout
-    if not (is_whole(chosen) or type(chosen) is float) or not 0 < chosen < math.inf:
+    if not isinstance(cast(object, chosen), Real) or isinstance(chosen, bool) or not 0 < chosen < math.inf:
         raise InvalidArgument(f"timeout must be a positive, finite number of seconds, got {timeout!r}")
-    return float(chosen)
+    return float(min(chosen, _LONGEST_S))
 
 
 def is_whole(value: object) -> bool:

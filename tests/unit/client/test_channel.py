@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import pytest
 from interlock.errors import InvalidArgument
 from interlock_client import Admin, Client
@@ -102,6 +104,11 @@ def test_a_deadline_falls_back_to_the_default() -> None:
     assert seconds(None, 30) == 30.0
     assert seconds(5, 30) == 5.0
     assert seconds(0.5, 30) == 0.5
+
+
+@pytest.mark.parametrize("given", [np.float32(0.5), np.float64(0.5), Fraction(1, 2)])
+def test_any_kind_of_real_number_is_a_deadline(given: float) -> None:
+    assert seconds(given, 30) == 0.5
 
 
 def test_several_connections_are_really_several() -> None:

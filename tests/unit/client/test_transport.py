@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -238,6 +239,12 @@ def test_a_closed_client_says_so_and_closes_again(kind: Kind, server: ScriptedSe
 def test_a_timeout_that_is_none_is_refused(kind: Kind, server: ScriptedServer, timeout: object) -> None:
     with pytest.raises(InvalidArgument, match="timeout must be a positive, finite number of seconds"):
         kind.client(server.address).server_live(timeout=timeout)
+
+
+@pytest.mark.parametrize("timeout", [1e12, sys.maxsize, 1e300])
+def test_a_timeout_of_centuries_has_not_passed_at_once(kind: Kind, server: ScriptedServer, timeout: float) -> None:
+    server.serve_model()
+    assert kind.client(server.address).infer("m", {"x": X}, timeout=timeout).version == 3
 
 
 @pytest.mark.parametrize("retries", [-1, 5, 1.0, True])
