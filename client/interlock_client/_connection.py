@@ -11,7 +11,7 @@ from typing import Final, Generic, TypeVar, cast
 
 import grpc
 from grpc import aio
-from interlock.errors import FailedPrecondition, InterlockError
+from interlock.errors import Cancelled, FailedPrecondition, InterlockError
 from interlock.v1 import admin_pb2, admin_pb2_grpc
 
 from interlock_client._channel import Dial, translate
@@ -183,9 +183,17 @@ class AsyncConnection(_Guide):
         self._channels: Final[list[aio.Channel]] = []
         self._lines: Iterator[_Line[aio.Channel, aio.UnaryUnaryMultiCallable[bytes, bytes]]] = iter(())
         self._helpers: Final[set[SyncConnection]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def _open(self) -> None:
         self._check_open()
+        loop = asyncio.get_running_loop()
+        self._loop = self._loop or loop
+        if loop is not self._loop:
+            raise FailedPrecondition(
+                f"this client of {self.target} belongs to the event loop that made its first call; make one for each "
+                "loop, as each asyncio.run() has its own"
+            )
         if not self._channels:
             self._channels.extend(self._channel() for _ in range(self._dial.connections))
             self._lines = itertools.cycle([_Line(channel, self._service, _asyncio) for channel in self._channels])
@@ -223,6 +231,14 @@ class AsyncConnection(_Guide):
         except aio.UsageError:
             self._check_open()
             raise
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not self._closed or (task is not None and task.cancelling()):
+                raise
+            # Closing the channel did this, and a task that nobody cancelled must not end as if somebody had.
+            raise Cancelled(
+                f"{call.method} on {self.target} was cancelled: the client was closed", facts={"address": self.target}
+            ) from None
         return Answer(data, _text(trailing))
 
     async def upload(self, sender: Sender, timeout_s: float) -> admin_pb2.RegisterVersionResponse:

@@ -13,6 +13,7 @@ import grpc
 import numpy as np
 import pytest
 from interlock.errors import (
+    Cancelled,
     DeadlineExceeded,
     FailedPrecondition,
     InvalidArgument,
@@ -265,6 +266,44 @@ def test_a_callers_channel_options_win(kind: Kind, server: ScriptedServer) -> No
     client = kind.client(server.address, options=[("grpc.max_receive_message_length", 1)])
     with pytest.raises(Exception, match="larger than max"):
         client.infer("m", {"x": X})
+
+
+async def test_closing_ends_what_is_in_flight_as_the_clients_doing_and_not_as_somebodys_who_cancelled_its_task(
+    server: ScriptedServer,
+) -> None:
+    asked, release = threading.Semaphore(0), threading.Event()
+
+    def hang(request: Any, context: grpc.ServicerContext) -> Any:
+        asked.release()
+        release.wait(60)
+        return oip.ServerLiveResponse()
+
+    server.behaviours["ServerLive"] = hang
+    client, other = AsyncClient(server.address), AsyncClient(server.address)
+    try:
+        closed, cancelled = asyncio.create_task(client.server_live()), asyncio.create_task(other.server_live())
+        for _ in range(2):
+            assert await asyncio.to_thread(asked.acquire, timeout=60)
+        await client.close()
+        with pytest.raises(Cancelled, match=r"ServerLive on .* was cancelled: the client was closed"):
+            await closed
+        cancelled.cancel()
+        await other.close()
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+    finally:
+        release.set()
+
+
+def test_a_client_of_another_event_loop_says_so(server: ScriptedServer) -> None:
+    server.serve_model()
+    client = AsyncClient(server.address)
+    with asyncio.Runner() as own, asyncio.Runner() as other:
+        assert own.run(client.infer("m", {"x": X})).version == 3
+        with pytest.raises(FailedPrecondition, match="belongs to the event loop that made its first call; make one"):
+            other.run(client.infer("m", {"x": X}))
+        assert own.run(client.infer("m", {"x": X})).version == 3
+        own.run(client.close())
 
 
 async def test_many_requests_at_once_share_one_client(server: ScriptedServer) -> None:
