@@ -48,7 +48,14 @@ class _Alarms:
 
     def _set(self, at: float, callback: Callable[[], None]) -> None:
         if not self._ended:
-            self._handles.append(self._loop.call_later(at - time.monotonic(), callback))
+            # A conversation may stay for days: what has rung must go before its end.
+            now = self._loop.time()
+            left = [each for each in self._handles if each.when() > now]
+            self._handles = [*left, self._loop.call_later(at - time.monotonic(), self._ring, callback)]
+
+    def _ring(self, callback: Callable[[], None]) -> None:
+        if not self._ended:
+            callback()
 
     def end(self) -> None:
         self._ended = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import threading
 import time
 from collections import deque
@@ -62,7 +63,8 @@ class _Stream:
         self._lock = threading.Lock()
         self._waiting: deque[_Request] = deque()
         self._ended = self._closed = False
-        self._alarm_at = float("inf")
+        self._alarms: list[float] = []
+        """When the call will ring, a heap."""
         self._error_as_status = call.metadata.get(ERROR_AS_STATUS, "").lower() == "true"
         call.listen(self._take, self._end)
         call.on_cancel(self._cancel)
@@ -121,15 +123,18 @@ class _Stream:
     def wake(self, at: float) -> None:
         """Look at the deadlines at a time, unless they will be looked at before."""
         with self._lock:
-            if at >= self._alarm_at:
+            if self._alarms and at >= self._alarms[0]:
                 return
-            self._alarm_at = at
+            heapq.heappush(self._alarms, at)
         self._call.alarm(at, self._expire)
 
     def _expire(self) -> None:
         now = time.monotonic()
         with self._lock:
-            self._alarm_at = float("inf")
+            if self._alarms:
+                heapq.heappop(self._alarms)  # this is its ring, however exact the clock; one too many is only set again
+            while self._alarms and self._alarms[0] <= now:
+                heapq.heappop(self._alarms)
             open_ = [each for each in self._waiting if not each.answer and each.error is None]
         late = [each for each in open_ if each.deadline <= now]
         left = [each.deadline for each in open_ if each.deadline > now]
@@ -159,6 +164,7 @@ class _Request(Call):
 
     def done(self, data: bytes | None = None, trailing: Trailing = ()) -> None:
         if not self.answer and self.error is None:
+            self.release()
             body = data or b""
             length = varint(len(body) + len(_FINAL))
             self.answer = b"".join((_INFER_RESPONSE_TAG, length, body, _FINAL))
@@ -166,6 +172,7 @@ class _Request(Call):
 
     def fail(self, error: InterlockError) -> None:
         if not self.answer and self.error is None:
+            self.release()
             self.error = error
             self._stream.flush()
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping
 
 import pytest
@@ -159,6 +160,38 @@ def test_a_request_that_names_a_shorter_time_gets_it(open_stream: Open, inferenc
     inference.calls[1].shorten(time.monotonic() + 0.05)
     call.ring()
     assert "`timeout`" in said(call)[1].error_message
+
+
+def test_requests_that_name_a_time_leave_nothing_behind_on_a_stream_that_stays(
+    open_stream: Open, inference: Inference
+) -> None:
+    call = open_stream()
+    for index in range(5):
+        call.say(request(str(index)))
+        inference.calls[index].shorten(time.monotonic() + 0.001)
+        inference.answer(index)
+        call.ring()
+    assert len(call.alarms) == 1, "the one for the server's own deadline"
+
+
+@pytest.mark.parametrize("well", [True, False], ids=["well", "in error"])
+def test_who_worked_for_a_request_is_let_go_with_its_answer(
+    open_stream: Open, inference: Inference, well: bool
+) -> None:
+    class Work:
+        def forget(self) -> None:
+            """Nothing: it is here to be referred to."""
+
+    open_stream().say(request("a"))
+    work = Work()
+    inference.calls[0].on_cancel(work.forget)
+    kept = weakref.ref(work)
+    del work
+    if well:
+        inference.answer(0)
+    else:
+        inference.calls[0].fail(ModelNotFound("m"))
+    assert kept() is None
 
 
 def test_a_request_is_answered_once(open_stream: Open, inference: Inference) -> None:
