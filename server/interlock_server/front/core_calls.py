@@ -79,10 +79,12 @@ class CoreCall(Call):
 
     def alarm(self, at: float, callback: Callable[[], None]) -> None:
         """Have `callback` called at a time of the monotonic clock, unless the call has ended."""
-        bucket = self._common.alarms.set(at, callback)
-        if self._set_alarms is None:
-            self._set_alarms = []
-        self._set_alarms.append((bucket, callback))
+        with self._lock:
+            if self._closed:
+                return
+            # A conversation may stay for days: what has rung must go before its end.
+            left = [each for each in self._set_alarms or () if each[1] in each[0]]
+            self._set_alarms = [*left, (self._common.alarms.set(at, callback), callback)]
 
     def on_close(self, event: Event) -> None:
         """Note that the call is over: by our status, by the caller or by its deadline."""
@@ -90,8 +92,6 @@ class CoreCall(Call):
         with self._lock:
             self._ended = self._closed = True
             held, self._held = self._held, 0
-            if not gone:
-                self._on_cancel = None
         if self.parked is not None:
             self.parked.take()  # what is not counted any more must not be kept
         if held:
@@ -99,8 +99,14 @@ class CoreCall(Call):
         if self._set_alarms is not None:
             for bucket, callback in self._set_alarms:
                 bucket.discard(callback)
+        self._leave(gone)
+
+    def _leave(self, gone: bool) -> None:
+        """Tell whoever works for the call that its caller has gone away; where it was answered, only let go of him."""
         if gone:
             self.cancel()
+        else:
+            self.release()
 
 
 class UnaryCall(CoreCall):
@@ -377,13 +383,15 @@ class ConversationCall(StreamCall, Conversation):
         self.read()
 
     def on_close(self, event: Event) -> None:
-        """Tell whoever works for it that the conversation is over."""
+        """Let go of what was never answered."""
         super().on_close(event)
         with self._lock:
             held = sum(self._counted)
             self._counted.clear()
         self._common.room.give(held)
-        self.cancel()
+
+    def _leave(self, gone: bool) -> None:
+        self.cancel()  # one that failed may have messages that are still worked on
 
 
 def ignore(event: Event) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -183,6 +184,61 @@ class Forgetful(list[Call]):
 
     def append(self, call: Call) -> None:
         """Drop it."""
+
+
+@FRONTS
+async def test_an_alarm_that_has_rung_is_let_go_before_the_end_of_its_call(
+    kind: type[AioFront] | type[CoreFront],
+) -> None:
+    class Ring:
+        def __init__(self, call: Call) -> None:
+            self.call = call
+
+        def __call__(self) -> None:
+            self.call.message(b"rung")
+
+    rings: list[weakref.ref[Ring]] = []
+
+    def listen(call: Call) -> None:
+        assert isinstance(call, Conversation)
+
+        def hear(data: bytes) -> None:
+            ring = Ring(call)
+            rings.append(weakref.ref(ring))
+            call.alarm(time.monotonic(), ring)
+
+        call.listen(hear, call.done)
+
+    async with run(kind, listen) as there:
+        call = there.conversation()
+        for _ in range(4):
+            await call.write(b"?")
+            assert await call.read() == b"rung"
+        await eventually_async(lambda: [ring() for ring in rings[:2]] == [None, None], "those before the last are gone")
+
+
+@FRONTS
+async def test_who_works_for_a_conversation_is_told_when_it_fails(
+    kind: type[AioFront] | type[CoreFront],
+) -> None:
+    told = asyncio.Event()
+    limits = Limits()
+    loop = asyncio.get_running_loop()
+
+    def tell() -> None:
+        loop.call_soon_threadsafe(told.set)
+
+    def listen(call: Call) -> None:
+        assert isinstance(call, Conversation)
+        call.listen(lambda data: None, call.done)
+        call.on_cancel(tell)
+
+    async with run(kind, listen, limits) as there:
+        call = there.conversation()
+        await call.write(b"is worked on")
+        await call.write(bytes(limits.max_message_bytes + 1))
+        assert await call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        await asyncio.wait_for(told.wait(), 60)
 
 
 def test_room_takes_one_message_of_any_size_and_more_only_up_to_its_bound() -> None:
