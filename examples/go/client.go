@@ -12,10 +12,13 @@ import (
 	"fmt"
 	"log"
 	"os"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 
 	"example.com/you/interlock/protocols"
 	interlock "example.com/you/interlock/v1"
@@ -89,8 +92,21 @@ func (c client) run(ctx context.Context) error {
 	if err := c.tell(ctx, "rolled back"); err != nil {
 		return err
 	}
-	_, err = c.admin.RemoveAlias(ctx, &interlock.RemoveAliasRequest{Model: c.model, Alias: alias})
-	return err
+	if _, err := c.admin.RemoveAlias(ctx, &interlock.RemoveAliasRequest{Model: c.model, Alias: alias}); err != nil {
+		return err
+	}
+	return c.refused(ctx)
+}
+
+// refused asks the alias that was removed, and shows what an error says.
+func (c client) refused(ctx context.Context) error {
+	_, _, err := c.infer(ctx, alias, []float32{1, 2})
+	said := status.Convert(err)
+	if said.Code() != codes.NotFound || !strings.Contains(said.Message(), alias) {
+		return fmt.Errorf("an alias that is not there: %v", err)
+	}
+	fmt.Printf("refused: %s: %s\n", said.Code(), said.Message())
+	return nil
 }
 
 func main() {

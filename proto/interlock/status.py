@@ -20,7 +20,7 @@ PUSHBACK_KEY: Final = "grpc-retry-pushback-ms"
 MAX_MESSAGE: Final = 1024
 """Bytes; longer texts are cut: past some 8 KiB of trailing metadata gRPC loses the status code itself."""
 MAX_DETAILS: Final = 1024
-"""Bytes of serialised details at most (DESIGN 8)."""
+"""Bytes of serialised details at most (DESIGN 8), the text not counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def _status(
     violations: tuple[errors.Violation, ...],
     retry_after_s: float | None,
 ) -> WireStatus:
-    status = status_pb2.Status(code=code.value[0], message="")
+    status = status_pb2.Status(code=code.value[0])
     info = error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=dict(facts))
     _add(status, info if info.ByteSize() < MAX_DETAILS // 2 else _short(reason))
     trailing: list[tuple[str, str | bytes]] = []
@@ -113,8 +113,10 @@ def _status(
         if status.ByteSize() + bad.ByteSize() + 64 > MAX_DETAILS:
             break
         _add(status, bad)
+    # Twice on the wire: where there are details, gRPC for Go takes the text from here; others want both to be equal.
+    status.message = _cut(text)
     trailing.append((DETAILS_KEY, status.SerializeToString()))
-    return WireStatus(code, _cut(text), tuple(trailing))
+    return WireStatus(code, status.message, tuple(trailing))
 
 
 def _cut(message: str) -> str:

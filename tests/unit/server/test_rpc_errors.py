@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import grpc
 import grpc.aio
 import pytest
+from google.rpc import status_pb2
 from interlock.errors import GenerationConflict, InterlockError, InternalError, InvalidArgument, Violation
 from interlock.status import DETAILS_KEY, MAX_DETAILS, MAX_MESSAGE, from_wire, to_wire
 from interlock_server.rpc.errors import Context, streaming, unary
@@ -135,8 +136,17 @@ def test_what_is_kept_of_refusals_is_short_however_long_the_words_of_their_calle
             violations = [Violation(words, words)] * 100
             wire = to_wire(InvalidArgument(words, violations=violations, facts={"words": words}))
             assert len(wire.message) <= MAX_MESSAGE
-            assert len(dict(wire.trailing)[DETAILS_KEY]) <= MAX_DETAILS
+            assert len(dict(wire.trailing)[DETAILS_KEY]) <= MAX_DETAILS + MAX_MESSAGE + 8
         kept_bytes, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert kept_bytes < 1_000_000, "20 refusals of 100 kB each"
+
+
+@pytest.mark.parametrize("text", ["there is no 'm'", "x" * 5000, "gr\u00f6\u00dfer \U0001f600" * 500])
+def test_the_details_carry_the_code_and_the_text_of_the_status_itself(text: str) -> None:
+    """gRPC for Go shows what the details say; gRPC's own reader for Python raises where the two differ."""
+    wire = to_wire(InvalidArgument(text, violations=[Violation("x", text)]))
+    inside = status_pb2.Status.FromString(bytes(dict(wire.trailing)[DETAILS_KEY]))  # type: ignore[arg-type]
+    assert (inside.code, inside.message) == (wire.code.value[0], wire.message)
+    assert wire.message and inside.details
