@@ -67,8 +67,9 @@ class Diffing:
         self._settings = settings
         self._artifacts = artifacts
         self._database = database
-        self._running = asyncio.Semaphore(settings.max_diffs)
+        self._running = 0
         self._waiting = 0
+        self._ended = asyncio.Event()
 
     async def diff(self, before: ModelRef, after: ModelRef) -> VersionDiff:
         """Compare two versions; raises what finding them raises, ResourceExhausted, DeadlineExceeded, DataLoss."""
@@ -89,7 +90,7 @@ class Diffing:
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
-        if self._running.locked() and self._waiting >= _WAITING:
+        if self._is_full and self._waiting >= _WAITING:
             raise ResourceExhausted(
                 f"{self._settings.max_diffs} diffs run and {_WAITING} wait already; try again in a while, or raise the "
                 "server's setting max_diffs",
@@ -98,7 +99,10 @@ class Diffing:
         self._waiting += 1
         try:
             async with asyncio.timeout(self._settings.diff_timeout_s):
-                await self._running.acquire()
+                while self._is_full:
+                    self._ended.clear()
+                    await self._ended.wait()
+                self._running += 1
         except TimeoutError as error:
             raise ResourceExhausted(
                 f"no diff ended within {self._settings.diff_timeout_s:g} s; try again later",
@@ -109,7 +113,12 @@ class Diffing:
         try:
             yield
         finally:
-            self._running.release()
+            self._running -= 1
+            self._ended.set()
+
+    @property
+    def _is_full(self) -> bool:
+        return self._running >= self._settings.max_diffs  # which a reload may have changed
 
     def _check_there(self, blobs: tuple[Blob, ...]) -> None:
         for blob in blobs:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 from interlock.errors import DataLoss, DeadlineExceeded, ResourceExhausted, VersionNotFound
 from interlock.model import VersionState
 from interlock.types import ModelRef
+from interlock_registry.artifacts import LocalArtifactStore
 from interlock_registry.domain import Action
 from interlock_server.control import diffing
+from interlock_server.control.database import Database
 from interlock_server.control.diffing import Diffing
+from interlock_server.reloading import take_over
 from interlock_server.settings import Settings
 
 from tests.unit.server.rig import Rig, attempt
@@ -22,6 +26,12 @@ async def two_versions(rig: Rig, **changes: object) -> Diffing:
     for scale in (1.0, 2.0):
         await rig.add(scale=scale)
     return Diffing(Settings.load({"data": rig.data.root, **changes}, None), rig.artifacts, rig.database)
+
+
+def at(settings: Settings) -> Diffing:
+    """Return one whose registry is not opened: enough for taking turns."""
+    database = Database(settings.database_url, keep_depth=1, backup_dir=settings.data, check=lambda: None)
+    return Diffing(settings, LocalArtifactStore(settings.blobs), database)
 
 
 async def test_only_so_many_run_and_wait_at_once(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,6 +48,39 @@ async def test_one_that_waits_for_its_turn_does_not_wait_forever(rig: Rig) -> No
     async with found._turn():
         with pytest.raises(ResourceExhausted, match=r"within 0\.2 s"):
             await found.diff(FIRST, SECOND)
+
+
+async def test_so_many_run_at_once_as_the_setting_says_now(tmp_path: Path) -> None:
+    settings = Settings.load({"data": tmp_path, "max_diffs": 2, "diff_timeout_s": 0.01}, None)
+    found = at(settings)
+    async with found._turn(), found._turn():
+        with pytest.raises(ResourceExhausted):
+            await found._turn().__aenter__()
+        assert take_over(settings, settings.model_copy(update={"max_diffs": 3})) == ("max_diffs",)
+        async with found._turn():
+            pass
+        take_over(settings, settings.model_copy(update={"max_diffs": 1}))
+    async with found._turn():
+        with pytest.raises(ResourceExhausted):
+            await found._turn().__aenter__()
+
+
+async def test_whoever_waits_for_a_turn_gets_the_next(tmp_path: Path) -> None:
+    found = at(Settings.load({"data": tmp_path}, None))
+    order: list[str] = []
+
+    async def wait(name: str) -> None:
+        async with found._turn():
+            order.append(name)
+            await asyncio.sleep(0)
+
+    async with found._turn():
+        waiting = [asyncio.create_task(wait(name)) for name in ("first", "second", "third")]
+        await asyncio.sleep(0)
+        assert order == []
+    async with asyncio.timeout(60):
+        await asyncio.gather(*waiting)
+    assert order == ["first", "second", "third"]
 
 
 async def test_a_comparison_that_takes_too_long_is_stopped(rig: Rig) -> None:
