@@ -14,12 +14,13 @@ from interlock_registry.sql.naming import database_name
 from interlock_registry.tool import Sandbox
 
 from interlock_server.certificates import Certificates
+from interlock_server.control.announcing import announce
 from interlock_server.control.database import Database
 from interlock_server.control.identity import replica_id
 from interlock_server.control.last_known_good import LastKnownGood
 from interlock_server.control.listening import Listeners
+from interlock_server.control.patient_output import PATIENCE_S, PatientOutput
 from interlock_server.control.sandboxing import Sandboxing
-from interlock_server.control.standing import Standing
 from interlock_server.control.wiring import Ground, Parts, build
 from interlock_server.process import logs
 from interlock_server.process.boot import Boot, freeze_heap, receive, refuse
@@ -102,6 +103,7 @@ async def _open(boot: Boot, settings: Settings) -> Ground:
         trust=trust,
         certificates=certificates,
         sandboxing=sandboxing,
+        stdout=PatientOutput(1, PATIENCE_S),
     )
 
 
@@ -118,7 +120,7 @@ async def _start(ground: Ground, parts: Parts, listeners: Listeners) -> asyncio.
     serving.workers.start()
     await listeners.start()
     serving.membership.open()
-    announcing = asyncio.create_task(_announce(parts.standing, changed, ground.boot))
+    announcing = asyncio.create_task(announce(parts.standing, changed, ground.boot, ground.stdout))
     upkeep.scrubber.start()
     upkeep.following.start()
     upkeep.auditing.start()
@@ -146,22 +148,6 @@ async def _stop(ground: Ground, parts: Parts, listeners: Listeners) -> None:
     if serving.levers is not None:
         serving.levers.close()
     await asyncio.to_thread(ground.database.close)
-
-
-async def _announce(standing: Standing, changed: asyncio.Event, boot: Boot) -> None:
-    """Print the ready line once every worker is ready, at the server's first start only."""
-    while not standing.complete:
-        changed.clear()
-        await changed.wait()
-    log.info("ready")
-    if not boot.announce:
-        return
-    addresses = f"grpc={boot.inference_address} http={boot.http_address} admin={boot.admin_address}"
-    try:
-        # The line is an interface: scripts wait for it. Past the buffer, which a failed write would leave behind.
-        os.write(1, f"interlock ready {addresses}\n".encode())
-    except OSError as error:
-        log.warning("nobody was told on stdout that the server is ready (%s): %s", error.strerror, addresses)
 
 
 def _check_not_lost(data: DataDir, saved: LastKnownGood) -> None:

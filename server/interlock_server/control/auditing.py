@@ -22,7 +22,7 @@ from interlock_registry.domain import Action, Attempt
 from interlock_registry.registry import Registry
 
 from interlock_server.control.database import Database
-from interlock_server.control.patient_output import PatientOutput
+from interlock_server.control.patient_output import PATIENCE_S, PatientOutput
 from interlock_server.settings import Settings
 
 log = logging.getLogger("interlock.audit")
@@ -32,8 +32,6 @@ STDOUT: Final = "-"
 _PAGE: Final = 500
 _END: Final = (1 << 62) - 1
 _TAIL: Final = 1 << 20
-_PATIENCE_S: Final = 5.0
-"""How long stdout may go unread until the rest of a copy is left for the next time."""
 _LAST_PATIENCE_S: Final = 1.0
 """At a stop, after which there is no next time."""
 
@@ -41,8 +39,10 @@ _LAST_PATIENCE_S: Final = 1.0
 class Auditing:
     """Signs heads, and owns the task that copies the history."""
 
-    def __init__(self, database: Database, settings: Settings, state: Path, replica: str) -> None:
-        """Take where the key lies (`state`), and which replica this is."""
+    def __init__(
+        self, database: Database, settings: Settings, state: Path, replica: str, stdout: PatientOutput | None = None
+    ) -> None:
+        """Take where the key lies (`state`), which replica this is, and stdout where others print there too."""
         self._database = database
         self._settings = settings
         self._key_path = state / "audit.key"
@@ -52,7 +52,7 @@ class Auditing:
         self._lock = asyncio.Lock()
         self._closing = asyncio.Event()
         self._why = ""
-        self._stdout = PatientOutput(1, _PATIENCE_S)
+        self._stdout = stdout or PatientOutput(1, PATIENCE_S)
         self._printed: ChainHead | None = None
         """How far the copy on stdout goes, with what is still to be read."""
         self._untold: ChainHead | None = None

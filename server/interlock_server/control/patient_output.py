@@ -8,6 +8,8 @@ import threading
 import time
 from typing import Final
 
+PATIENCE_S: Final = 5.0
+"""How long stdout may go unread until whoever writes goes on, and leaves the rest for the next time."""
 _SLICE_S: Final = 0.1
 _AT_ONCE: Final = select.PIPE_BUF
 """A pipe that takes anything takes so much, and without something of others in between."""

@@ -27,6 +27,7 @@ from interlock_server.control.membership import Membership
 from interlock_server.control.metrics import ControlMetrics
 from interlock_server.control.mutations import Mutations
 from interlock_server.control.participant import Participant
+from interlock_server.control.patient_output import PatientOutput
 from interlock_server.control.quantizing import Quantizing
 from interlock_server.control.reconciler import Reconciler
 from interlock_server.control.registering import Registering
@@ -70,6 +71,7 @@ class Ground:
     trust: Trust
     certificates: Certificates | None
     sandboxing: Sandboxing
+    stdout: PatientOutput
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,7 +259,7 @@ def _upkeep(ground: Ground, metrics: ControlMetrics, serving: Serving) -> Upkeep
         bytes_per_s=settings.scrub_bytes_per_s,
     )
     following = TrustFollowing(ground.trust, serving.replica, serving.workers, database, serving.reconciler.changed)
-    auditing = Auditing(database, settings, state, ground.replica_id)
+    auditing = Auditing(database, settings, state, ground.replica_id, ground.stdout)
     return Upkeep(scrubber=scrubber, following=following, auditing=auditing)
 
 

@@ -30,6 +30,7 @@ from interlock_server.control.last_known_good import LastKnownGood
 from interlock_server.control.membership import Membership
 from interlock_server.control.metrics import ControlMetrics
 from interlock_server.control.mutations import Mutations
+from interlock_server.control.patient_output import PATIENCE_S, PatientOutput
 from interlock_server.control.reconciler import Reconciler
 from interlock_server.control.replica import Replica
 from interlock_server.control.sandboxing import Sandboxing
@@ -230,6 +231,7 @@ def _ground(settings: Settings, sockets: str, replica_id: str) -> Ground:
         trust=Trust(settings, data.state),
         certificates=None,
         sandboxing=Sandboxing(Sandbox.AUTO),
+        stdout=PatientOutput(1, PATIENCE_S),
     )
 
 

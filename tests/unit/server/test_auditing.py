@@ -1,7 +1,8 @@
-"""The copy of the history on stdout, which nobody may be reading."""
+"""What is printed on stdout, which nobody may be reading: the copy of the history, and that the server is ready."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections.abc import Iterator
@@ -11,8 +12,10 @@ from pathlib import Path
 
 import pytest
 from interlock.audit import is_head
+from interlock_server.control.announcing import announce
 from interlock_server.control.auditing import Auditing
 from interlock_server.control.patient_output import PatientOutput
+from interlock_server.process.boot import Boot
 from interlock_server.settings import Settings
 
 from tests.support import eventually_async
@@ -73,8 +76,7 @@ async def test_a_copy_that_nobody_reads_holds_no_stop_up_and_loses_nothing(
 ) -> None:
     monkeypatch.setattr("interlock_server.control.auditing._LAST_PATIENCE_S", 0.0)
     settings = Settings.load({"audit_export": "-", "audit_export_every_s": 0.01}, None)
-    auditing = Auditing(rig.database, settings, tmp_path, "r")
-    auditing._stdout = PatientOutput(pipe.write_end, 0.0)
+    auditing = Auditing(rig.database, settings, tmp_path, "r", PatientOutput(pipe.write_end, 0.0))
     await rig.add()
     pipe.fill()
     auditing.start()
@@ -94,3 +96,16 @@ async def test_a_copy_that_nobody_reads_holds_no_stop_up_and_loses_nothing(
     await rig.add()
     await auditing.close()
     assert "stopping, with events in the history that are not copied: nobody has read stdout for 0 s" in caplog.text
+
+
+async def test_a_server_that_nobody_listens_to_is_ready_all_the_same(
+    rig: Rig, pipe: Pipe, caplog: pytest.LogCaptureFixture
+) -> None:
+    await eventually_async(lambda: rig.standing.complete, "every worker is ready")
+    boot, output = Boot("", "", "h:1", "h:2", "h:3", announce=True), PatientOutput(pipe.write_end, 0.0)
+    pipe.fill()
+    await announce(rig.standing, asyncio.Event(), boot, output)
+    assert "nobody was told on stdout that the server is ready (nobody has read stdout for 0 s" in caplog.text
+    pipe.read()
+    output.drain()
+    assert pipe.read() == b"interlock ready grpc=h:1 http=h:2 admin=h:3\n", "who reads later is told"
