@@ -205,4 +205,5 @@ def test_a_damaged_last_known_good_falls_back_to_the_one_before(server: Server, 
         load.more(20)
     load.check(at_least=20)
     assert load.versions == {2}, "where it was before the rollback that the damaged one held"
+    assert "last-known-good is damaged and ignored" in server.status().degraded
     servers.close()  # whose registry is lost

@@ -34,6 +34,7 @@ class LastKnownGood:
         self._database = database
         self._current = folder / "last-known-good"
         self._previous = folder / "last-known-good.previous"
+        self._refused: tuple[str, ...] = ()
         # A save whose waiting task was cancelled goes on; the next one must not write the same file beside it.
         self._writing = threading.Lock()
 
@@ -48,6 +49,11 @@ class LastKnownGood:
         found = next(self._whole(), None)
         return "" if found is None or self._is_ours(found) else found.database
 
+    @property
+    def refused(self) -> tuple[str, ...]:
+        """Why snapshots that were there could not be taken; nothing since the last one that was saved."""
+        return self._refused
+
     def save(self, snapshot: Snapshot) -> None:
         """Write a snapshot so that a crash leaves it or its predecessor whole; raises OSError."""
         message = snapshot_message(snapshot)
@@ -55,6 +61,7 @@ class LastKnownGood:
         body = message.SerializeToString(deterministic=True)
         with self._writing:
             self._write(body)
+        self._refused = ()
 
     def _write(self, body: bytes) -> None:
         temporary = self._folder / ".last-known-good.new"
@@ -75,18 +82,22 @@ class LastKnownGood:
         """Return the newest snapshot that is whole and of this database, or None."""
         for message in self._whole():
             if not self._is_ours(message):
-                log.error(
-                    "a last-known-good snapshot is of %s, and not of %s, which the settings name: it is not served. "
-                    "Start with the database that it is of, or see that this one can be reached",
-                    message.database,
-                    self._database,
+                self._refuse(
+                    f"a last-known-good snapshot is of {message.database}, and not of {self._database}, which the "
+                    "settings name: it is not served. Start with the database that it is of, or see that this one can "
+                    "be reached"
                 )
                 continue
             try:
                 return snapshot_value(message)
             except ValueError as error:
-                log.error("a last-known-good snapshot is of another version of this program: %s", error)
+                self._refuse(f"a last-known-good snapshot is of another version of this program: {error}")
         return None
+
+    def _refuse(self, why: str) -> None:
+        log.error("%s", why)
+        if why not in self._refused:
+            self._refused += (why,)
 
     def _is_ours(self, message: worker_pb2.Snapshot) -> bool:
         """Take what does not say where it is from, as earlier releases wrote it, for ours."""
@@ -100,12 +111,12 @@ class LastKnownGood:
             except FileNotFoundError:
                 continue
             except OSError as error:
-                log.error("%s cannot be read and is ignored: %s", path.name, error)
+                self._refuse(f"{path.name} cannot be read and is ignored: {error}")
                 continue
             if head == _MAGIC + hashlib.sha256(body).hexdigest().encode():
                 try:
                     yield worker_pb2.Snapshot.FromString(body)
                 except DecodeError as error:
-                    log.error("%s is of another version of this program: %s", path.name, error)
+                    self._refuse(f"{path.name} is of another version of this program: {error}")
             else:
-                log.error("%s is damaged and ignored", path.name)
+                self._refuse(f"{path.name} is damaged and ignored")

@@ -37,8 +37,13 @@ class Standing:
         workers: Workers,
         sandboxing: Sandboxing,
         not_copied: Callable[[], str] = lambda: "",
+        not_taken: Callable[[], tuple[str, ...]] = tuple,
     ) -> None:
-        """Take the parts; `not_copied` says why the history is not copied to where it should be."""
+        """Take the parts.
+
+        `not_copied` says why the history is not copied to where it should be, `not_taken` why a last-known-good
+        snapshot was not served at the start.
+        """
         self._membership = membership
         self._addresses = addresses
         self._database = database
@@ -46,6 +51,7 @@ class Standing:
         self._workers = workers
         self._sandboxing = sandboxing
         self._not_copied = not_copied
+        self._not_taken = not_taken
         self.stopping = False
 
     @property
@@ -68,6 +74,7 @@ class Standing:
             reasons.append(f"registry unavailable: {self._database.down}")
         if self._replica.from_last_known_good:
             reasons.append("serving from the last-known-good snapshot; changes are not possible")
+        reasons += self._not_taken()
         reasons += [
             f"{spec.model}@{spec.version} is damaged on disk and is not loaded anew: {spec.damage}"
             for spec in self._replica.committed().keep

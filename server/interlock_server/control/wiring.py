@@ -141,7 +141,8 @@ def build(ground: Ground, stopping: Callable[[], bool]) -> Parts:
         serving.replica,
         serving.workers,
         ground.sandboxing,
-        lambda: upkeep.auditing.why_not_copied,
+        not_copied=lambda: upkeep.auditing.why_not_copied,
+        not_taken=lambda: ground.saved.refused,
     )
     metrics.watch(standing.gauges)
     admin = AdminServicer(

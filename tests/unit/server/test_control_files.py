@@ -90,6 +90,7 @@ def test_two_damaged_files_are_no_snapshot(saved: LastKnownGood, tmp_path: Path)
     for name in (CURRENT, PREVIOUS):
         (tmp_path / name).write_bytes(b"interlock-snapshot-1 junk")
     assert saved.load() is None
+    assert saved.refused == (f"{CURRENT} is damaged and ignored", f"{PREVIOUS} is damaged and ignored")
 
 
 def test_a_file_that_cannot_be_read_is_passed_over(saved: LastKnownGood, tmp_path: Path) -> None:
@@ -104,7 +105,11 @@ def test_what_another_database_left_is_not_served(tmp_path: Path, caplog: pytest
     first.save(OLD)
     assert (second.load(), second.foreign, first.foreign) == (None, "postgresql://one:5432/m", "")
     assert "is of postgresql://one:5432/m, and not of sqlite:registry.db" in caplog.text
+    assert second.load() is None
+    (why,) = second.refused
+    assert why in caplog.text and first.refused == ()
     second.save(NEW)
+    assert second.refused == (), "what was refused is not there any more"
     assert (second.load(), first.load(), first.foreign) == (NEW, OLD, "sqlite:registry.db")
 
 
