@@ -166,7 +166,8 @@ class Settings(BaseSettings):
     max_in_flight_bytes: int = Field(
         1024 * MIB,
         ge=MIB,
-        description="Bytes of all inference messages and shared-memory inputs over 64 KiB that are here at a time.",
+        description="Bytes of all inference messages, REST's included, and shared-memory inputs over 64 KiB that are "
+        "in each worker at a time.",
     )
     max_connections: int = Field(
         4096, ge=1, le=1_000_000, description="Inference connections at a time, of each worker; one more is closed."
