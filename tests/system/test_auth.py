@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import cast
 
@@ -106,7 +107,11 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Locked]:
     flags = ("--auth", "on", "--tls-cert", str(files.cert), "--tls-key", str(files.key))
     registry = Registry.open(f"sqlite:///{folder / 'data' / 'registry.db'}")
     # Hundreds of calls here fail to be known, within seconds.
-    env = {"INTERLOCK_REQUIRE_APPROVALS": "guarded-*:stable", "INTERLOCK_MAX_FAILED_AUTH_PER_MINUTE": "10000"}
+    env = {
+        "INTERLOCK_REQUIRE_APPROVALS": "guarded-*:stable",
+        "INTERLOCK_APPROVAL_EXPIRES_S": "7200",
+        "INTERLOCK_MAX_FAILED_AUTH_PER_MINUTE": "10000",
+    }
     with Server(folder / "data", *flags, "--tls-client-ca", str(authority.path), env=env) as server:
         found = Locked(server, registry, authority, stranger, trainer, boss)
         with found.admin(boss) as admin:
@@ -282,6 +287,7 @@ def test_what_others_must_approve_is_promoted_when_they_have(locked: Locked) -> 
         with pytest.raises(PermissionDenied, match="token:reviewer may not approve model 'm'"):
             other.approve("m", 1)
         given = other.approve("guarded-1", 1, reason="looks right", idempotency_key="once")
+        assert given.expires_at - given.given_at == timedelta(hours=2), "as the server's setting says"
         assert other.approve("guarded-1", 1, reason="looks right", idempotency_key="once") == given
         assert admin.promote("guarded-1", 1).to_version == 1
         assert admin.approvals() == admin.approvals("guarded-1") == [given]

@@ -18,7 +18,7 @@ from tests.server import Server
 from tests.support import eventually
 from tests.system.stories import SCALES, control_pid, pid_or_zero, register, worker_pid
 
-SETTINGS = "hang_s = 30.0\n"
+SETTINGS = "hang_s = 30.0\nintra_op_threads = 3\n"
 """A machine that also runs other tests may let a process wait for seconds; one that is stopped is seen without it."""
 
 
@@ -55,6 +55,8 @@ def loaded(server: Server) -> set[int]:
 
 def test_a_hang_up_changes_what_is_kept_and_what_is_taken(server: Server, config: Path, tmp_path: Path) -> None:
     eventually(lambda: loaded(server) == {2, 3}, "the live version and the one under it")
+    (worker,) = server.status().workers
+    assert (worker.threads, worker.threads_reason) == (3, "the setting intra_op_threads"), "what it was started with"
     pids = (control_pid(server), worker_pid(server))
     config.write_text(f"{SETTINGS}keep_depth = 2\nmax_upload_bytes = 100\nmax_json_bytes = 2048\n")
     before = hang_up(server)

@@ -3,8 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from interlock.errors import StartupRefused
 from interlock_server import ground
+from interlock_server.cli import serve
 from interlock_server.ground import Ground, check_ground, file_system, judge
 
 MOUNTS = r"""22 27 0:21 / /proc rw,relatime - proc proc rw
@@ -75,6 +77,20 @@ def test_a_network_file_system_is_refused_with_what_to_do(tmp_path: Path, monkey
     _mounted("nfs4", tmp_path, monkeypatch)
     with pytest.raises(StartupRefused, match=r"network file system 'nfs4'.*PostgreSQL.*ALLOW_NETWORK_FILESYSTEM=1"):
         check_ground(tmp_path / "registry.db", allowed=False)
+
+
+def test_the_setting_lets_a_server_begin_on_a_network_file_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _mounted("nfs4", tmp_path, monkeypatch)
+    # What comes after refuses it, too: the command would take this process's place.
+    flags = ["--data", str(tmp_path), "--tls-cert", str(tmp_path / "none"), "--tls-key", str(tmp_path / "none")]
+    refused = CliRunner().invoke(serve, flags)
+    assert "network file system 'nfs4'" in str(refused.exception)
+    monkeypatch.setenv("INTERLOCK_ALLOW_NETWORK_FILESYSTEM", "1")
+    further = CliRunner().invoke(serve, flags)
+    assert "lies on 'nfs4', where SQLite can be damaged, as the settings allow" in further.stderr
+    assert isinstance(further.exception, StartupRefused) and "tls_cert" in further.exception.message
 
 
 def _mounted(kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

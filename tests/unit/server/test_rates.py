@@ -16,6 +16,7 @@ from interlock_server.access.holder import Holder
 from interlock_server.access.rates import Rates
 from interlock_server.access.rules import ROUTES, RPCS, Rule
 from interlock_server.front.seam import Arity, Call, Conversation
+from interlock_server.settings import Settings
 
 from tests.unit.server.builders import RecordingCall
 
@@ -97,7 +98,7 @@ def test_a_board_gives_the_place_of_who_came_longest_ago_to_who_comes_now(tmp_pa
 
 
 def test_a_caller_that_asks_too_often_is_told_when_to_come_again() -> None:
-    gate = Gate(lambda: (HOLDER,), Manners(requests_per_s=0.001))
+    gate = Gate(lambda: (HOLDER,), Settings.load({"max_requests_per_s": 0.001}, None).manners)
     assert enter(gate, token=TOKEN) == "token:ci"
     refused = gate.enter(
         RPCS[LIVE], str, authorization=f"Bearer {TOKEN}", certificate=tuple, address=lambda: "another address"
@@ -119,7 +120,8 @@ def test_each_request_of_a_conversation_counts() -> None:
 
 
 def test_failures_are_slowed_by_address_and_lock_nobody_out() -> None:
-    gate = Gate(lambda: (HOLDER,), Manners(failures_per_minute=2, failure_delay_s=0.5))
+    said: dict[str, object] = {"max_failed_auth_per_minute": 2, "failed_auth_delay_s": 0.5}
+    gate = Gate(lambda: (HOLDER,), Settings.load(said, None).manners)
     assert [enter(gate, token="wrong") for _ in range(3)] == [Unauthenticated, Unauthenticated, RateExceeded]
     assert enter(gate) is RateExceeded, "to show nothing is to fail, too"
     assert enter(gate, address="b") is Unauthenticated

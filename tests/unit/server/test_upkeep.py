@@ -63,13 +63,17 @@ def document(data: DataDir, *arguments: str) -> Any:
     return json.loads(run(data, "-o", "json", *arguments))
 
 
-def test_without_delete_it_only_says_what_would_go(data: DataDir, stocked: Warehouse) -> None:
+def test_without_delete_it_only_says_what_would_go(
+    data: DataDir, stocked: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = stocked.names()
     text = run(data, "--grace", "0")
     assert "of the deleted digits@2" in text and "it is part of no version" in text
     assert "would remove 4 files" in text and "4 blobs are needed" in text and "--delete does it" in text
     assert stocked.names() == before
     assert len(document(data)["waiting"]) == 4, "the grace period is a day where nothing else is said"
+    monkeypatch.setenv("INTERLOCK_GC_GRACE_S", "0")
+    assert len(document(data)["due"]) == 4, "or what the setting says"
 
 
 def test_with_delete_it_removes_that_and_tells_the_history(data: DataDir, stocked: Warehouse) -> None:
