@@ -25,6 +25,11 @@ _CHILD_ENVIRONMENT: Final = {
     "PROMETHEUS_DISABLE_CREATED_SERIES": "true",  # a second series for each counter, which nobody asks for
 }
 
+_UNLESS_SET: Final = {
+    # gRPC's own remarks on whoever connects are no lines of our log, and anybody may cause any number of them.
+    "GRPC_VERBOSITY": "ERROR",
+}
+
 
 @dataclass(slots=True)
 class Child:
@@ -59,7 +64,7 @@ class Child:
                 [sys.executable, "-m", self.module],
                 stdin=subprocess.PIPE,
                 process_group=0,
-                env={**os.environ, **_CHILD_ENVIRONMENT},
+                env={**_UNLESS_SET, **os.environ, **_CHILD_ENVIRONMENT},
                 pass_fds=(writer,) if self.beats else (),
             )
         except OSError:

@@ -38,6 +38,13 @@ _QUICK_POLL_S: Final = 0.2
 """While something is awaited that no signal tells of."""
 _KILL_AFTER_GRACE_S: Final = 10.0
 """What a child gets beyond its own drain grace before it is killed."""
+_ECHO_S: Final = 0.5
+"""`timeout`, `make` and shells signal the process and then its group: what comes so soon is the same wish once more."""
+
+
+def insists(after_s: float) -> bool:
+    """Tell whether a signal to stop, so long after the first one, is a second wish: not to wait any longer."""
+    return after_s >= _ECHO_S
 
 
 class Supervisor:
@@ -193,8 +200,8 @@ class Supervisor:
         if self._reload is not None:
             self._reload.close()
         self._signal_all(signal.SIGTERM)
-        deadline = time.monotonic() + self._grace_s + _KILL_AFTER_GRACE_S
-        last_said = time.monotonic()
+        began = last_said = time.monotonic()
+        deadline = began + self._grace_s + _KILL_AFTER_GRACE_S
         clean = True
         while waiting := [child for child in self._children if child.process is not None]:
             for child in waiting:
@@ -203,7 +210,8 @@ class Supervisor:
                     # A child that was still starting had no handler for the signal yet, and nothing to finish.
                     clean = clean and status in (0, EXIT_REFUSED, -signal.SIGTERM)
                     log.info("%s stopped (%s)", child.name, describe(status))
-            forced = any(number in (signal.SIGTERM, signal.SIGINT) for number in self._take_signals())
+            again = any(number in (signal.SIGTERM, signal.SIGINT) for number in self._take_signals())
+            forced = again and insists(time.monotonic() - began)
             if forced or time.monotonic() > deadline:
                 log.warning("killing what has not stopped", extra={"forced": forced})
                 self._signal_all(signal.SIGKILL)

@@ -23,7 +23,7 @@ from interlock_server.settings import Settings
 from interlock_server.upkeep import printing
 from interlock_server.upkeep.commands import placed
 from interlock_server.upkeep.durations import Duration
-from interlock_server.upkeep.place import attempt, opened, private
+from interlock_server.upkeep.place import attempt, make, opened, private
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -198,7 +198,7 @@ def _make_place(data: Path | None, config: Path | None) -> None:
         return
     from interlock_registry.registry import Registry
 
-    folder.create()
+    make(folder)
     with private():
         Registry.open(settings.database_url, backup_dir=folder.state).close()
 

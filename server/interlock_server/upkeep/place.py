@@ -16,7 +16,7 @@ from interlock_registry.domain import Action, Attempt
 from interlock_registry.registry import Registry
 
 from interlock_server.control.last_known_good import LastKnownGood
-from interlock_server.process.datadir import DataDir
+from interlock_server.process.datadir import DataDir, DataDirRefused
 from interlock_server.settings import Settings
 
 
@@ -38,6 +38,14 @@ def opened(data: Path | None, config: Path | None) -> Iterator[Place]:
     """
     with private():
         yield from _opened(data, config)
+
+
+def make(data: DataDir) -> None:
+    """Make a data directory that a server will find; raises StartupRefused where it cannot be written."""
+    try:
+        data.create()
+    except DataDirRefused as error:
+        raise StartupRefused(str(error)) from error
 
 
 @contextmanager

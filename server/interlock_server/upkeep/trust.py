@@ -18,7 +18,7 @@ from interlock_server.trust import keys as files
 from interlock_server.trust.keys import TrustedKey, TrustedKeys
 from interlock_server.upkeep import printing
 from interlock_server.upkeep.commands import placed
-from interlock_server.upkeep.place import actor
+from interlock_server.upkeep.place import actor, make
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def add_key(
         not_before=_utc(not_before),
         not_after=_utc(not_after),
     )
-    _change(_path(data, config, make=True), lambda keys: keys.added(new))
+    _change(_path(data, config, is_new=True), lambda keys: keys.added(new))
     _print((new,), output)
 
 
@@ -104,10 +104,10 @@ def list_keys(data: Path | None, config: Path | None, output: str) -> None:
     _print((files.read(_path(data, config)) or TrustedKeys()).keys, output)
 
 
-def _path(data: Path | None, config: Path | None, *, make: bool = False) -> Path:
+def _path(data: Path | None, config: Path | None, *, is_new: bool = False) -> Path:
     settings = Settings.load({} if data is None else {"data": data}, config)
-    if settings.trusted_keys is None and make:
-        DataDir(settings.data.absolute()).create()
+    if settings.trusted_keys is None and is_new:
+        make(DataDir(settings.data.absolute()))
     return settings.trust_path.absolute()
 
 
@@ -126,6 +126,9 @@ def _print(found: Sequence[TrustedKey], output: str) -> None:
     shown = [_shown(each) for each in found]
     if output == "json":
         printing.print_json(shown)
+        return
+    if not shown:
+        click.echo("no key is trusted yet; `interlock trust add PUBLIC_KEY --name NAME` adds one")
         return
     printing.print_table(
         ("id", "name", "models", "state", "added", "by", "from", "until", "why"),

@@ -15,6 +15,7 @@ from interlock_server.process.backoff import FIRST_S, HEALTHY_S, LONGEST_S, Back
 from interlock_server.process.boot import EXIT_REFUSED, Boot, switch_socket, worker_socket
 from interlock_server.process.datadir import DataDir, DataDirRefused, DataLock
 from interlock_server.process.ports import PortInUse, ReservedPort, listen
+from interlock_server.process.supervisor import insists
 
 from tests.support import eventually
 
@@ -52,6 +53,11 @@ def test_no_history_makes_a_child_wait_longer_than_the_longest_delay(lives_s: li
 
 
 # --- ports ---
+
+
+@pytest.mark.parametrize(("after_s", "forces"), [(0.0, False), (0.4, False), (0.5, True), (60.0, True)])
+def test_a_second_signal_forces_the_end_unless_it_is_the_echo_of_the_first(after_s: float, forces: bool) -> None:
+    assert insists(after_s) is forces
 
 
 @pytest.fixture

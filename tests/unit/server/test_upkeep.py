@@ -25,8 +25,10 @@ from interlock_server.snapshot import Snapshot
 from interlock_server.trust import keys as trusted_keys
 from interlock_server.trust.keys import TrustedKey, TrustedKeys
 from interlock_server.upkeep.commands import fsck, gc
+from interlock_server.upkeep.credentials import token
 from interlock_server.upkeep.durations import Duration
 from interlock_server.upkeep.place import actor
+from interlock_server.upkeep.trust import trust
 
 from tests.databases import fresh
 from tests.unit.registry.builders import MODEL, Desk, attempt
@@ -93,6 +95,18 @@ def test_a_directory_that_is_no_servers_is_refused_and_left_as_it_is(tmp_path: P
     with pytest.raises(StartupRefused, match="holds no registry and blobs"):
         run(DataDir(tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["token", "trust"])
+def test_a_directory_that_cannot_be_made_is_refused_with_what_to_do(tmp_path: Path, command: str) -> None:
+    (tmp_path / "file").touch()
+    place = ["--data", str(tmp_path / "file" / "data")]
+    with pytest.raises(StartupRefused, match=r"cannot be written .* choose another with --data"):
+        if command == "token":
+            CliRunner().invoke(token, ["create", "me", "--role", "admin", *place], catch_exceptions=False)
+        else:
+            key = str(SigningKey.create(tmp_path / "key").public)
+            CliRunner().invoke(trust, ["add", key, "--name", "me", *place], catch_exceptions=False)
 
 
 def test_another_servers_registry_is_refused(data: DataDir, stocked: Warehouse) -> None:
