@@ -42,7 +42,9 @@ class Tls:
             )
         import grpc
 
-        return grpc.ssl_channel_credentials(_read(self.ca), _read(self.key), _read(self.cert))
+        return grpc.ssl_channel_credentials(
+            _read(self.ca, "CERTIFICATE"), _read(self.key, "PRIVATE KEY"), _read(self.cert, "CERTIFICATE")
+        )
 
 
 def from_environment() -> Tls | None:
@@ -106,10 +108,16 @@ def explain(text: str, *, tls: bool) -> str:
     )
 
 
-def _read(path: str | Path | None) -> bytes | None:
+def _read(path: str | Path | None, kind: str) -> bytes | None:
+    """Read a PEM file with at least one block of that kind: gRPC says of others only that no connection came about."""
     if path is None:
         return None
     try:
-        return Path(path).read_bytes()
+        found = Path(path).read_bytes()
     except OSError as error:
         raise InvalidArgument(f"the TLS file {str(path)!r} cannot be read: {error.strerror}") from error
+    if f"{kind}-----".encode() not in found:
+        raise InvalidArgument(
+            f"the TLS file {str(path)!r} holds no {kind.lower()} in PEM: no line -----BEGIN {kind}-----"
+        )
+    return found

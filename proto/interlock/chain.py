@@ -95,8 +95,8 @@ EMPTY: Final = ChainReport(0, GENESIS)
 """What is known before the first event was looked at."""
 
 
-def read(link: Link) -> Event:
-    """Read an event from its bytes; raises DataLoss."""
+def read(link: Link, *, remedy: str = "restore the registry from a backup") -> Event:
+    """Read an event from its bytes; raises DataLoss, which ends with what there is to do."""
     try:
         document = json.loads(link.body)
         return Event(
@@ -115,9 +115,7 @@ def read(link: Link) -> Event:
             hash=link.hash,
         )
     except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise DataLoss(
-            f"event {link.seq} is damaged ({error!r}); restore the registry from a backup", facts={"seq": str(link.seq)}
-        ) from error
+        raise DataLoss(f"event {link.seq} is damaged ({error!r}); {remedy}", facts={"seq": str(link.seq)}) from error
 
 
 def filing(event: Event) -> Filing:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import click
 
 from interlock_client.cli import printing, render
+from interlock_client.cli.parse import VersionType
 from interlock_client.cli.session import Session, admin_address, output_option
 
 
 @click.command()
 @click.argument("model")
-@click.argument("version", type=click.IntRange(min=1))
+@click.argument("version", type=VersionType())
 @click.option("--alias", default="stable", show_default=True, help="The alias that may move on to it.")
 @click.option("--withdraw", is_flag=True, help="Take your approval back.")
 @click.option("--reason", default="", metavar="TEXT", help="Why, for the history.")

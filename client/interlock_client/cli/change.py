@@ -10,6 +10,7 @@ from interlock.errors import DeadlineExceeded
 from interlock.model import Switch
 
 from interlock_client.cli import printing, render
+from interlock_client.cli.parse import VersionType
 from interlock_client.cli.session import Session, admin_address, output_option
 
 Function = Callable[..., Any]
@@ -57,7 +58,7 @@ def _show(done: Switch, output: str) -> None:
 
 @click.command()
 @click.argument("model")
-@click.argument("version", type=click.IntRange(min=1))
+@click.argument("version", type=VersionType())
 @_switch_options
 def promote(
     session: Session,
@@ -90,7 +91,7 @@ def promote(
 
 @click.command()
 @click.argument("model")
-@click.option("--to", type=click.IntRange(min=1), metavar="VERSION", help="Go down the alias's stack to this version.")
+@click.option("--to", type=VersionType(), metavar="VERSION", help="Go down the alias's stack to this version.")
 @_switch_options
 def rollback(
     session: Session,
@@ -143,7 +144,7 @@ def remove(session: Session, model: str, name: str, reason: str, expect: int | N
 
 @click.command()
 @click.argument("model")
-@click.argument("version", type=click.IntRange(min=1))
+@click.argument("version", type=VersionType())
 @_reason
 @_key
 @admin_address
@@ -157,7 +158,7 @@ def pin(session: Session, model: str, version: int, reason: str, idempotency_key
 
 @click.command()
 @click.argument("model")
-@click.argument("version", type=click.IntRange(min=1))
+@click.argument("version", type=VersionType())
 @_reason
 @_key
 @admin_address
@@ -171,7 +172,7 @@ def unpin(session: Session, model: str, version: int, reason: str, idempotency_k
 
 @click.command()
 @click.argument("model")
-@click.argument("version", type=click.IntRange(min=1))
+@click.argument("version", type=VersionType())
 @_reason
 @_key
 @output_option
@@ -189,7 +190,7 @@ def retire(session: Session, model: str, version: int, reason: str, idempotency_
 
 @click.command()
 @click.argument("model")
-@click.argument("version", type=click.IntRange(min=1))
+@click.argument("version", type=VersionType())
 @_reason
 @_key
 @output_option

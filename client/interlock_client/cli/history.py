@@ -15,7 +15,7 @@ from interlock.shown import shown_json
 
 from interlock_client import Admin, ChainHead, DataLoss, Event, InterlockError
 from interlock_client.cli import audit, printing, render
-from interlock_client.cli.parse import HeadType, MomentType
+from interlock_client.cli.parse import HeadType, MomentType, VersionType
 from interlock_client.cli.session import Session, admin_address, output_option
 
 _PERIOD_S: Final = 1.0
@@ -42,7 +42,7 @@ _ACTIONS: Final = (
 @click.command()
 @click.argument("model", required=False)
 @click.option("--alias", help="Only what was done to this alias.")
-@click.option("--version", type=click.IntRange(min=1), help="Only moves from or to this version.")
+@click.option("--version", type=VersionType(), metavar="VERSION", help="Only moves from or to this version.")
 @click.option("--action", type=click.Choice(_ACTIONS), help="Only attempts of this kind.")
 @click.option("--actor", help="Only by actors whose name contains this, in any case.")
 @click.option("--outcome", metavar="ok|refused|REASON", help="Only granted ones, refused ones, or refused for REASON.")

@@ -43,6 +43,21 @@ class PairType(click.ParamType[Pair]):
         return Pair(name, rest)
 
 
+class VersionType(click.ParamType[int]):
+    """A version's number: what is none is told where to find one, as an alias or a ref is soon typed in its place."""
+
+    name = "VERSION"
+
+    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Read the number."""
+        text = str(value)
+        if not (text.isascii() and text.isdigit() and int(text)):
+            self.fail(
+                f"{text!r} is not a version's number, such as 3; `interlock versions MODEL` lists them", param, ctx
+            )
+        return int(text)
+
+
 class MomentType(click.ParamType[datetime]):
     """A time: RFC 3339, in local time where it names no zone, or as long ago as "10 minutes ago" says."""
 

@@ -220,12 +220,18 @@ def quantized(done: Quantized) -> Sequence[RenderableType]:
 
 def switch(done: Switch) -> RenderableType:
     """Return the outcome of a promote or rollback as a sentence or a few."""
-    verb = "would move" if done.dry_run else "moved"
-    start = f"from version {done.from_version} " if done.from_version else ""
-    how = "was loaded already" if done.resident else f"prepared in {done.prepare_s:.2f} s"
-    lines = [f"{done.model}:{done.alias} {verb} {start}to version {done.to_version} ({how})"]
+    if done.from_version == done.to_version:
+        nothing = "would change" if done.dry_run else "was changed"
+        lines = [f"{done.model}:{done.alias} is at version {done.to_version} already, so nothing {nothing}"]
+    else:
+        verb = "would move" if done.dry_run else "moved"
+        start = f"from version {done.from_version} " if done.from_version else ""
+        how = "was loaded already" if done.resident else f"prepared in {done.prepare_s:.2f} s"
+        lines = [f"{done.model}:{done.alias} {verb} {start}to version {done.to_version} ({how})"]
+        if not done.dry_run:
+            lines[0] += f", committed in {done.commit_s * 1000:.1f} ms"
     if not done.dry_run:
-        lines[0] += f", committed in {done.commit_s * 1000:.1f} ms, generation {done.generation}"
+        lines[0] += f", generation {done.generation}"
     if done.stack:
         alias = "" if done.alias == STABLE else f" --alias {done.alias}"
         lines.append(f"`interlock rollback {done.model}{alias}` goes back to version {done.stack[-1]}")
@@ -244,7 +250,7 @@ _EVENT_COLUMNS: Final = ("seq", "time", "actor", "action", "model", "from", "to"
 def events(found: Sequence[Event], *, is_filtered: bool = False) -> RenderableType:
     """Return events as a table."""
     if not found:
-        return "no event is like that" if is_filtered else "nothing has happened yet"
+        return "no event fits; `interlock log` shows all of them" if is_filtered else "nothing has happened yet"
     return _rows(_EVENT_COLUMNS, map(_event, found))
 
 

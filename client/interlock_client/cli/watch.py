@@ -48,7 +48,13 @@ def _watch_json(admin: Admin) -> None:
 
 
 def _watch_table(admin: Admin) -> None:
-    with Live(console=printing.console(), auto_refresh=False, screen=False) as live:
+    """Redraw where that can be done, else print one look after the other: `Live` would show nothing until its end."""
+    console = printing.console()
+    if not console.is_terminal or console.is_dumb_terminal:
+        while True:
+            printing.print_table(_look(admin))
+            time.sleep(_PERIOD_S)
+    with Live(console=console, auto_refresh=False, screen=False) as live:
         while True:
             live.update(_look(admin), refresh=True)
             time.sleep(_PERIOD_S)

@@ -64,6 +64,11 @@ class IncompatibleSignature(FailedPrecondition):
         )
 
 
+def _promote(model: str, version: object, alias: str) -> str:
+    """Return the command that moves an alias; `stable` is the one that it moves where none is named."""
+    return f"interlock promote {model} {version}" + ("" if alias == "stable" else f" --alias {alias}")
+
+
 class NothingToRollBack(FailedPrecondition):
     """The alias's stack holds nothing under the live version."""
 
@@ -72,7 +77,7 @@ class NothingToRollBack(FailedPrecondition):
     def __init__(self, model: str, alias: str, live: int) -> None:
         super().__init__(
             f"alias {alias!r} of {model!r} has served nothing before version {live}; "
-            f"`interlock promote {model} VERSION` moves it",
+            f"`{_promote(model, 'VERSION', alias)}` moves it",
             facts={"model": model, "alias": alias, "live": str(live)},
         )
 
@@ -86,7 +91,8 @@ class NotInStack(FailedPrecondition):
         choices = ", ".join(map(str, reversed(stack))) or "nothing"
         way = f"it can be rolled back to {choices}" if stack else "it has served nothing before what it serves now"
         super().__init__(
-            f"version {version} is not in the stack of alias {alias!r} of {model!r}; {way}",
+            f"version {version} is not in the stack of alias {alias!r} of {model!r}; {way}; "
+            f"`{_promote(model, version, alias)}` moves it there",
             facts={"model": model, "alias": alias, "version": str(version), "stack": choices},
         )
 

@@ -111,6 +111,7 @@ def test_sides_that_do_not_fit_are_told_apart(lines: Lines, tmp_path: Path, monk
     ("tls", "words"),
     [
         (Tls(ca="/no/such/file"), "'/no/such/file' cannot be read: No such file"),
+        (Tls(ca=__file__), "test_tls.py' holds no certificate in PEM"),
         (Tls(cert="c"), "go together"),
         (Tls(key="k"), "go together"),
     ],

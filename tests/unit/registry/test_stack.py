@@ -62,7 +62,7 @@ def test_a_rollback_of_an_empty_stack_is_refused() -> None:
 
 @pytest.mark.parametrize("stack", [(), (1, 2)])
 def test_a_rollback_to_a_version_outside_the_stack_is_refused(stack: tuple[int, ...]) -> None:
-    with pytest.raises(NotInStack):
+    with pytest.raises(NotInStack, match="`interlock promote m 7` moves it there"):
         rolled_back(Position(3, stack), 7, model="m", alias="stable")
 
 

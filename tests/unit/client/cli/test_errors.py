@@ -26,14 +26,14 @@ from tests.unit.client.scripted import ScriptedServer, receive
 
 def test_a_refusal_is_one_line_on_stderr_and_exit_1(interlock: Command, server: ScriptedServer) -> None:
     def refuse(*_: object) -> Any:
-        raise NothingToRollBack("digits", "stable", 1)
+        raise NothingToRollBack("digits", "canary", 1)
 
     server.behaviours["Rollback"] = refuse
-    assert interlock("rollback", "digits") == Done(
+    assert interlock("rollback", "digits", "--alias", "canary") == Done(
         1,
         "",
-        "interlock: alias 'stable' of 'digits' has served nothing before version 1; "
-        "`interlock promote digits VERSION` moves it\n",
+        "interlock: alias 'canary' of 'digits' has served nothing before version 1; "
+        "`interlock promote digits VERSION --alias canary` moves it\n",
     )
 
 
@@ -108,8 +108,11 @@ def test_a_port_that_speaks_http_is_recognised(interlock: Command, monkeypatch: 
         (["frobnicate"], "No such command 'frobnicate'."),
         (["promot", "digits", "3"], "No such command 'promot': did you mean 'promote'?"),
         (["promote", "digits"], "Missing argument"),
-        (["promote", "digits", "0"], "is not in the range"),
-        (["promote", "digits", "two"], "not a valid integer"),
+        (["promote", "digits", "0"], "'0' is not a version's number"),
+        (
+            ["promote", "digits", "stable"],
+            "is not a version's number, such as 3; `interlock versions MODEL` lists them",
+        ),
         (["promote", "digits", "1", "--expect", "-1"], "is not in the range"),
         (["log", "--at", "yesterday"], "'yesterday' is not a time"),
         (["log", "--limit", "0"], "is not in the range"),

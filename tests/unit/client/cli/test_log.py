@@ -87,7 +87,7 @@ def test_a_full_page_says_how_to_see_the_next_one(interlock: Command, registry: 
 def test_nothing_found_is_said(interlock: Command, server: ScriptedServer) -> None:
     server.behaviours["ListEvents"] = lambda *_: pb.ListEventsResponse()
     assert interlock("log").out == "nothing has happened yet\n"
-    assert interlock("log", "--actor", "eve").out == "no event is like that\n"
+    assert interlock("log", "--actor", "eve").out == "no event fits; `interlock log` shows all of them\n"
 
 
 def test_a_refusal_shows_both_reasons(interlock: Command, server: ScriptedServer) -> None:

@@ -100,6 +100,14 @@ def test_a_dry_run_with_breaking_changes_and_lagging_workers_is_spelled_out(
     assert "not confirmed in time, restarted: w0" in out
 
 
+def test_a_promote_to_the_live_version_is_not_called_a_move(interlock: Command, server: ScriptedServer) -> None:
+    done = Switch("digits", "stable", 3, 3, 4, (2,), resident=True)
+    server.behaviours["Promote"] = lambda *_: pb.PromoteResponse(result=convert.switch(done))
+    first, second = interlock("promote", "digits", "3").out.splitlines()
+    assert first == "digits:stable is at version 3 already, so nothing was changed, generation 4"
+    assert second == "`interlock rollback digits` goes back to version 2"
+
+
 def test_a_status_lists_the_replicas_of_a_fleet(interlock: Command, registry: ScriptedServer) -> None:
     lines = interlock("status").out.splitlines()
     found = [line.split("│") if "│" in line else line.split() for line in lines if "127.0.0.2:8002" in line]
