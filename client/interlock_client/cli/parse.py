@@ -51,7 +51,7 @@ class VersionType(click.ParamType[int]):
     def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Read the number."""
         text = str(value)
-        if not (text.isascii() and text.isdigit() and int(text)):
+        if not (text.isascii() and text.isdigit() and 0 < int(text[:19]) < 2**31):
             self.fail(
                 f"{text!r} is not a version's number, such as 3; `interlock versions MODEL` lists them", param, ctx
             )
