@@ -385,11 +385,17 @@ class Batcher:
             rows += work.rows or 1
         with self._condition:
             lane.batch = ()
+            gone = [work for work in batch if work.cancelled]
             if lane.run.terminated_at is not None:
                 lane.run = Run()
             self._pace.ran(size, run_s)
+        if gone:
+            first = next((work for work in batch if work not in gone), first)
         ran = Ran(started, joined - started, run_s, rows, first, lane.number)
         for work, answer in zip(batch, answers, strict=True):
+            if gone and work in gone:
+                _refuse(work, _why_dead(work, time.monotonic(), "while the request ran"))
+                continue
             try:
                 work.answer(answer, ran)
             except Exception:

@@ -35,7 +35,7 @@ class Ran:
     run_s: float
     rows: int
     first: Work
-    """The first of its requests: whoever counts runs counts with this one."""
+    """The first of its requests that was answered: whoever counts runs counts with this one."""
     lane: int
     """Which of the batcher's places it ran in: no two run in one at the same time."""
 

@@ -218,6 +218,26 @@ def test_the_last_of_a_batch_to_leave_ends_its_run(make: Make) -> None:
     assert isinstance(a.error, Cancelled) and isinstance(b.error, Cancelled)
 
 
+def test_who_leaves_a_run_that_goes_on_for_others_is_not_answered_and_the_run_is_counted_with_one_who_is(
+    make: Make,
+) -> None:
+    bench = make()
+    first, gone, stays = bench.occupy(), Outcome(), Outcome()
+    works = bench.submit(gone, stays)
+    let_through = bench.session.check
+
+    def leave(array: Array) -> None:
+        if array.shape[0] == 2:
+            bench.batcher.cancel(works[0])
+        let_through(array)
+
+    bench.session.check = leave  # type: ignore[method-assign]
+    bench.let_go()
+    settle(first, gone, stays)
+    assert isinstance(gone.error, Cancelled)
+    assert stays.runs[0].first is works[1] and stays.runs[0].rows == 2
+
+
 def test_a_run_beside_which_there_is_no_other_has_the_session_for_such_runs(make: Make) -> None:
     alone, shared = Doubler(), Doubler()
     config = ServingConfig(instances=2, max_batch_size=1)
