@@ -64,13 +64,24 @@ class _Alarms:
 
 
 class _UnaryCall(Call):
-    __slots__ = ("_alarms", "_future", "_loop")
+    __slots__ = ("_alarms", "_future", "_held", "_loop", "_most", "_room", "_through", "_weighed")
 
     def __init__(
-        self, method: str, request: bytes, metadata: Mapping[str, str], deadline: float, loop: asyncio.AbstractEventLoop
+        self,
+        method: str,
+        request: bytes,
+        metadata: Mapping[str, str],
+        deadline: float,
+        loop: asyncio.AbstractEventLoop,
+        room: Room,
+        most: int,
     ) -> None:
         super().__init__(method, request, metadata, deadline)
         self._loop = loop
+        self._room = room
+        self._most = most
+        self._held = 0
+        self._through = self._weighed = False
         self._alarms: _Alarms | None = None
         self._future: asyncio.Future[tuple[bytes, Trailing]] = loop.create_future()
 
@@ -95,8 +106,33 @@ class _UnaryCall(Call):
         self._alarms = self._alarms or _Alarms(self._loop)
         self._alarms.set(at, callback)
 
+    def hold(self, count: int) -> None:
+        """Count bytes as here until gRPC is through with the call; raises ResourceExhausted."""
+        self._room.take(count)
+        with self._lock:
+            if not self._through:
+                self._held += count
+                return
+        self._room.give(count)
+
+    def let_go(self) -> None:
+        """Give back what was held, now that gRPC is through with the call."""
+        with self._lock:
+            self._through = True
+            held, self._held = self._held, 0
+        self._room.give(held)
+
+    def weigh(self, data: bytes) -> None:
+        check_size("an answer", data, self._most)
+        if len(data) > COUNTED:
+            self.hold(len(data))
+        self._weighed = True
+
     async def answer(self) -> tuple[bytes, Trailing]:
-        return await self._future
+        data, trailing = await self._future
+        if not self._weighed:
+            self.weigh(data)
+        return data, trailing
 
     def end(self) -> None:
         if self._alarms is not None:
@@ -274,7 +310,8 @@ class AioFront:
             remaining = _remaining_s(context)
             limit = self._limits.default_deadline_s if remaining is None else self._limits.max_deadline_s
             allowed = limit if remaining is None else min(remaining, limit)
-            call = _UnaryCall(path, request, _metadata(context), time.monotonic() + allowed, loop)
+            call = _UnaryCall(path, request, _metadata(context), time.monotonic() + allowed, loop, self._room, most)
+            context.add_done_callback(lambda _: call.let_go())  # type: ignore[arg-type]
             call.peer = partial(_names, context)
             call.address = context.peer
             parked = Parked(request)
@@ -282,8 +319,7 @@ class AioFront:
             try:
                 check_size("a request", request, most)
                 if len(request) > COUNTED:
-                    self._room.take(len(request))
-                    _give_at_end(context, self._room, len(request))
+                    call.hold(len(request))
                 if len(request) > LARGE:
                     call.request = b""
                     await loop.run_in_executor(self._large, _take_large, handler, call, parked)
@@ -291,10 +327,6 @@ class AioFront:
                     handler.handle(call)
                 handler.settle()
                 data, trailing = await call.answer()
-                check_size("an answer", data, most)
-                if len(data) > COUNTED:
-                    self._room.take(len(data))
-                    _give_at_end(context, self._room, len(data))
             except InterlockError as error:
                 await _abort(context, error)
                 raise
@@ -374,11 +406,6 @@ def _take_large(handler: Handler, call: _UnaryCall, parked: Parked) -> None:
 def _remaining_s(context: grpc.aio.ServicerContext[bytes, bytes]) -> float | None:
     """Return the time until the caller's deadline; None where it named none (which grpc's type stubs deny)."""
     return context.time_remaining()
-
-
-def _give_at_end(context: grpc.aio.ServicerContext[bytes, bytes], room: Room, count: int) -> None:
-    """Give bytes back when gRPC is through with the call."""
-    context.add_done_callback(lambda _: room.give(count))  # type: ignore[arg-type]
 
 
 def _metadata(context: grpc.aio.ServicerContext[bytes, bytes]) -> Mapping[str, str]:

@@ -115,7 +115,7 @@ class UnaryCall(CoreCall):
     Whether its caller has gone away is only watched once the call was not answered at once: that costs an event.
     """
 
-    __slots__ = ("_take", "_watched")
+    __slots__ = ("_take", "_watched", "_weighed")
 
     def __init__(
         self,
@@ -128,7 +128,7 @@ class UnaryCall(CoreCall):
     ) -> None:
         super().__init__(method, metadata, deadline, core, common)
         self._take = take
-        self._watched = False
+        self._watched = self._weighed = False
 
     def wait_patiently(self) -> None:
         """End at the deadline, which is the server's own and as far off as those of other such calls."""
@@ -164,13 +164,19 @@ class UnaryCall(CoreCall):
         """Refuse: a unary call answers with `done`."""
         raise TypeError(f"{self.method} answers with one message: end it with done()")
 
+    def weigh(self, data: bytes) -> None:
+        """Count an answer as here; raises TooLarge, ResourceExhausted."""
+        check_size("an answer", data, self._common.most)
+        if len(data) > COUNTED:
+            self.hold(len(data))
+        self._weighed = True
+
     def done(self, data: bytes | None = None, trailing: Trailing = ()) -> None:
         """End the call with its answer."""
         data = data or b""
-        if len(data) > COUNTED or len(data) > self._common.most:
+        if not self._weighed:
             try:
-                check_size("an answer", data, self._common.most)
-                self.hold(len(data))
+                self.weigh(data)
             except (TooLarge, ResourceExhausted) as error:
                 self.fail(error)
                 return

@@ -97,10 +97,13 @@ class _UnaryCall(Call):
     def message(self, data: bytes) -> None:
         raise TypeError(f"{self.method} answers with one message: end it with done()")
 
+    def weigh(self, data: bytes) -> None:
+        check_size("an answer", data, self._common.most)
+
     def done(self, data: bytes | None = None, trailing: Trailing = ()) -> None:
         answer = data or b""
         try:
-            check_size("an answer", answer, self._common.most)
+            self.weigh(answer)
         except TooLarge as error:
             self.fail(error)
             return

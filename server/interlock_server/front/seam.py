@@ -93,6 +93,12 @@ class Call(ABC):
     def message(self, data: bytes) -> None:
         """Send one message of a stream; more may follow."""
 
+    def weigh(self, data: bytes) -> None:  # noqa: B027 - what streams send is weighed as it is sent
+        """Hold an answer to the front's limits; raises TooLarge, ResourceExhausted.
+
+        `done` does so itself, and fails the call. This is for whoever has to know before.
+        """
+
     @abstractmethod
     def done(self, data: bytes | None = None, trailing: Trailing = ()) -> None:
         """End the call well: a unary one with its answer, a stream with nothing more."""

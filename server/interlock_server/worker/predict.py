@@ -268,6 +268,7 @@ class Inference(Work):
                 )
             else:
                 data = servable.encoder.raw(self._id_field, outputs, self._wanted.positions)
+            call.weigh(data)  # now: what is not sent must not be counted as answered
             ended = time.monotonic()
             total_s, queue_s, output_s = ended - call.received, ran.started - self.enqueued, ended - began
             servable.statistics.lanes[ran.lane].answered(

@@ -11,7 +11,7 @@ from typing import Final
 
 from google.protobuf.message import DecodeError
 from interlock.envelope import open_request, varint
-from interlock.errors import InterlockError
+from interlock.errors import InterlockError, TooLarge
 from interlock.protocols.open_inference_pb2 import (
     InferParameter,
     ModelInferResponse,
@@ -50,13 +50,14 @@ class StreamInference:
     def start(self, call: Conversation) -> None:
         """Listen to a call until it ends."""
         limit_s = self._limits.default_deadline_s if call.deadline == float("inf") else self._limits.max_deadline_s
-        _Stream(call, self._infer, limit_s)
+        _Stream(call, self._infer, limit_s, self._limits.max_message_bytes)
 
 
 class _Stream:
     """The requests of one call that are not answered yet. Its methods may be called from any thread."""
 
-    def __init__(self, call: Conversation, infer: Callable[[Call], None], limit_s: float) -> None:
+    def __init__(self, call: Conversation, infer: Callable[[Call], None], limit_s: float, most: int) -> None:
+        self.most: Final = most
         self._call = call
         self._infer = infer
         self._limit_s = limit_s
@@ -162,12 +163,16 @@ class _Request(Call):
     def message(self, data: bytes) -> None:
         raise TypeError("a request of a stream is answered once: end it with done()")
 
+    def weigh(self, data: bytes) -> None:
+        whole = len(data) + len(_around(data)) + len(_FINAL)
+        if whole > self._stream.most:
+            raise TooLarge("an answer", whole, self._stream.most, "max_message_bytes")
+
     def done(self, data: bytes | None = None, trailing: Trailing = ()) -> None:
         if not self.answer and self.error is None:
             self.release()
             body = data or b""
-            length = varint(len(body) + len(_FINAL))
-            self.answer = b"".join((_INFER_RESPONSE_TAG, length, body, _FINAL))
+            self.answer = b"".join((_around(body), body, _FINAL))
             self._stream.flush()
 
     def fail(self, error: InterlockError) -> None:
@@ -178,6 +183,11 @@ class _Request(Call):
 
     def alarm(self, at: float, callback: Callable[[], None]) -> None:
         self._stream.wake(at)
+
+
+def _around(body: bytes) -> bytes:
+    """Return what stands before an answer in the message that holds it."""
+    return _INFER_RESPONSE_TAG + varint(len(body) + len(_FINAL))
 
 
 def _error_message(data: bytes, error: InterlockError) -> bytes:

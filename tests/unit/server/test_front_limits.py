@@ -102,6 +102,34 @@ async def test_large_messages_of_a_conversation_count_until_they_are_answered(
 
 
 @FRONTS
+async def test_an_answer_that_is_weighed_is_held_once_or_refused_while_its_call_can_still_be_counted(
+    kind: type[AioFront] | type[CoreFront],
+) -> None:
+    seen: list[int] = []
+
+    def act(call: Call) -> None:
+        try:
+            call.weigh(LARGE * int(call.request))
+        except InterlockError as error:
+            call.fail(error)
+            return
+        seen.append(room.held)
+        call.done(LARGE * int(call.request))
+
+    async with run(kind, act, TIGHT) as line:
+        room = room_of(line.front)
+        assert await line.unary(b"1") == LARGE
+        for weight, setting in ((b"3", "max_message_bytes"), (b"2", "max_in_flight_bytes")):
+            await eventually_async(lambda: room.held == 0, "everything was given back")
+            room.take(4 << 20)
+            with pytest.raises(grpc.aio.AioRpcError, match=setting):
+                await line.unary(weight)
+            room.give(4 << 20)
+        await eventually_async(lambda: room.held == 0, "everything was given back")
+    assert seen == [len(LARGE)]
+
+
+@FRONTS
 async def test_a_large_request_whose_caller_leaves_before_a_thread_has_time_is_not_handed_over(
     kind: type[AioFront] | type[CoreFront],
 ) -> None:

@@ -20,6 +20,7 @@ from interlock.errors import (
     InvalidRef,
     ModelNotFound,
     NotReady,
+    TooLarge,
     VersionNotLoaded,
 )
 from interlock.model import ServableState, ServingConfig
@@ -309,6 +310,27 @@ def test_every_outcome_is_counted(catalog: Catalog, metrics: WorkerMetrics, pred
     assert 'interlock_servable_state{model="m",state="READY",version="1"} 1.0' in lines
     assert 'interlock_inference_in_flight{model="m",version="1"} 0.0' in lines
     assert 'interlock_inference_batch_rows_sum{model="m",version="1"} 1.0' in lines
+
+
+def test_an_answer_that_the_front_does_not_take_is_counted_as_what_its_caller_gets(
+    catalog: Catalog, metrics: WorkerMetrics, tmp_path: Path
+) -> None:
+    class Narrow(RecordingCall):
+        def weigh(self, data: bytes) -> None:
+            raise TooLarge("an answer", len(data), 1, "max_message_bytes")
+
+    load(catalog, version_spec(tmp_path))
+    call = Narrow("/inference.GRPCInferenceService/ModelInfer", asking().SerializeToString())
+    predictor = Predictor(catalog, metrics, SharedMemory(enabled=False), Tracer())
+    predictor.start(call)
+    predictor.settle()
+    eventually(lambda: call.ended > 0, "the call was answered")
+    assert isinstance(call.error, TooLarge)
+    servable = catalog.resolve(ModelRef("m")).servable
+    eventually(lambda: servable.status().in_flight == 0, "its lease is given back")
+    counted = servable.statistics.snapshot()
+    assert (counted.success.count, counted.fail.count) == (0, 1)
+    assert metrics.failures() == {("m", "1", "stable", "RESOURCE_EXHAUSTED"): 1}
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

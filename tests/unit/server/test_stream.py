@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Callable, Mapping
 
 import pytest
-from interlock.errors import DeadlineExceeded, InvalidInput, ModelNotFound
+from interlock.errors import DeadlineExceeded, InvalidInput, ModelNotFound, TooLarge
 from interlock.protocols.open_inference_pb2 import ModelInferRequest, ModelInferResponse, ModelStreamInferResponse
 from interlock_server.front.seam import Call
 from interlock_server.settings import Settings
@@ -192,6 +192,19 @@ def test_who_worked_for_a_request_is_let_go_with_its_answer(
     else:
         inference.calls[0].fail(ModelNotFound("m"))
     assert kept() is None
+
+
+def test_an_answer_that_is_too_large_can_be_refused_before_it_ends_the_stream(
+    open_stream: Open, inference: Inference
+) -> None:
+    call = open_stream(max_message_bytes=1 << 20)
+    call.say(request("a"))
+    inference.calls[0].weigh(bytes((1 << 20) - 100))
+    with pytest.raises(TooLarge, match="max_message_bytes") as caught:
+        inference.calls[0].weigh(bytes(1 << 20))
+    inference.calls[0].fail(caught.value)
+    assert "an answer" in said(call)[0].error_message
+    assert not call.ended
 
 
 def test_a_request_is_answered_once(open_stream: Open, inference: Inference) -> None:
