@@ -24,10 +24,10 @@ import torch
 from interlock.types import Array
 from interlock_client import LoadedFrom
 from interlock_client.torch import export
-from rich.console import Console
 from rich.table import Table
 
 from tests.bench.artifacts import disk_bytes
+from tests.screen import screen
 from tests.server import Server
 
 _TABLES: Final = 4
@@ -157,7 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, size in course.disk_bytes.items():
         table.add_row(f"disk, {name}", f"{size / 1e9:.2f} GB")
     table.add_row("loaded from", course.loaded_from.value.lower() if course.loaded_from else "-")
-    Console().print(table)
+    screen().print(table)
 
 
 if __name__ == "__main__":

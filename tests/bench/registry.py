@@ -34,13 +34,13 @@ from interlock_registry.sql.database import Database
 from interlock_registry.sql.writer import Writer
 from interlock_server.control.replica import Replica
 from interlock_server.snapshot_wire import SnapshotReader, SnapshotWriter, snapshot_message
-from rich.console import Console
 from sqlalchemy import insert, select, update
 
 from tests.bench.grid import Cell, Grid
 from tests.bench.machine import Machine, this_machine
 from tests.databases import POSTGRESQL, SQLITE
 from tests.postgres import Postgres
+from tests.screen import screen
 from tests.unit.registry.builders import attempt, new_version
 
 PER_MODEL: Final = 100
@@ -302,7 +302,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     asked.out.write_text(json.dumps(asdict(report), indent=2) + "\n")
     asked.out.with_suffix(".md").write_text(grid(report).markdown())
-    Console().print(grid(report).table())
+    screen().print(grid(report).table())
     print("; ".join(f"snapshot {name}: {size} bytes" for name, size in sizes.items()))
 
 

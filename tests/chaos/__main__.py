@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from tests.bench.machine import this_machine
 from tests.chaos.arena import CLIENTS, TIMEOUT_S, WORKERS, Arena
 from tests.chaos.faults import FAULTS, Fault
+from tests.screen import screen
 
 
 @dataclass
@@ -80,7 +80,7 @@ def main(times: int, names: tuple[str, ...], min_rate: float, seed: int, out: Pa
         ordered = sorted(row.recovery_s)
         recovery = f"{ordered[len(ordered) // 2]:.2f}, {ordered[-1]:.2f}"
         table.add_row(row.fault, str(row.times), str(row.sent), str(row.met), str(row.failed), recovery)
-    Console().print(table)
+    screen().print(table)
     for row in rows:
         for error in row.errors:
             print(f"{row.fault}: {error}")

@@ -20,6 +20,7 @@ from interlock_registry.registry import Registry
 from interlock_registry.stack import Position, promoted, rolled_back
 
 from tests import models
+from tests.progress import progress
 from tests.races.orders import Outcome, read_outcomes, write_orders
 from tests.races.rules import Race, Round, Team, jittered, reasons
 from tests.server import Server
@@ -74,25 +75,32 @@ class Arena:
         stock = self._prepare(race.name)
         position = Position(2, (1,))
         self._seq = self._registry.chain_after(0, page_size=1).head.seq
-        for number in range(rounds):
-            fresh = (self._add(stock), self._add(stock))
-            alias = self._registry.alias(race.name, "stable")
-            assert alias is not None
-            now = Round(race.name, fresh, alias.version, alias.generation, number, is_served=self._server is not None)
-            told = self._race(jittered(race.orders(now), self._dice))
-            result.rounds += 1
-            result.endings[" | ".join("+".join(reasons(outcomes)) for outcomes in told)] += 1
-            events = self._news(race.name)
-            position = _replayed(position, events)
-            faults = [race.fault(now, told), *self._faults(race, told, events, position)]
-            result.violations += [f"round {number}: {fault}" for fault in faults if fault]
-            self._tidy(race.name)
+        with progress(race.name, rounds, "rounds") as tell:
+            for number in range(rounds):
+                position = self._round(race, number, stock, position, result)
+                tell(number + 1)
         result.violations += [
             f"at the end: {each.subject}: {each.what}"
             for each in self._registry.findings()
             if each.severity is Severity.ERROR
         ]
         return result
+
+    def _round(self, race: Race, number: int, stock: NewVersion, position: Position, result: Result) -> Position:
+        """Run one round, note what came of it, and return where the history says that the alias is now."""
+        fresh = (self._add(stock), self._add(stock))
+        alias = self._registry.alias(race.name, "stable")
+        assert alias is not None
+        now = Round(race.name, fresh, alias.version, alias.generation, number, is_served=self._server is not None)
+        told = self._race(jittered(race.orders(now), self._dice))
+        result.rounds += 1
+        result.endings[" | ".join("+".join(reasons(outcomes)) for outcomes in told)] += 1
+        events = self._news(race.name)
+        position = _replayed(position, events)
+        faults = [race.fault(now, told), *self._faults(race, told, events, position)]
+        result.violations += [f"round {number}: {fault}" for fault in faults if fault]
+        self._tidy(race.name)
+        return position
 
     # --- before a round ---
 

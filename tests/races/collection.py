@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests import tied
 from tests.databases import Place
+from tests.progress import progress
 from tests.races.arena import Result
 from tests.support import eventually
 from tests.unit.registry.builders import Desk
@@ -60,22 +61,28 @@ def against_a_collector(warehouse: Warehouse, rounds: int) -> Result:
     result = Result(RACE)
     collector = collecting(warehouse)
     try:
-        for version in range(1, rounds + 1):
-            left = len(warehouse.names())
-            result.endings["some of it was left" if left else "all of it was collected"] += 1
-            registered = warehouse.register("graph", "weights")
-            result.rounds += 1
-            if registered.version.version != version:
-                result.violations.append(f"round {version}: it became version {registered.version.version}")
-            whole = [*warehouse.has("graph", "weights", "golden of graph")]
-            if not all((*whole, warehouse.store.has(registered.version.digest))):
-                result.violations.append(f"round {version}: a version without its blobs: {whole}")
-            warehouse.drop(version)
-            if version % _EVERY == 0:
-                eventually(lambda: warehouse.names() == set(), "everything is collected")
+        with progress(RACE, rounds, "rounds") as tell:
+            for version in range(1, rounds + 1):
+                _round(warehouse, version, result)
+                tell(version)
     finally:
         collector.kill()
         collector.communicate(timeout=10)
     if not warehouse.registry.verify_chain().is_whole:
         result.violations.append("the history is not whole")
     return result
+
+
+def _round(warehouse: Warehouse, version: int, result: Result) -> None:
+    left = len(warehouse.names())
+    result.endings["some of it was left" if left else "all of it was collected"] += 1
+    registered = warehouse.register("graph", "weights")
+    result.rounds += 1
+    if registered.version.version != version:
+        result.violations.append(f"round {version}: it became version {registered.version.version}")
+    whole = [*warehouse.has("graph", "weights", "golden of graph")]
+    if not all((*whole, warehouse.store.has(registered.version.digest))):
+        result.violations.append(f"round {version}: a version without its blobs: {whole}")
+    warehouse.drop(version)
+    if version % _EVERY == 0:
+        eventually(lambda: warehouse.names() == set(), "everything is collected")

@@ -11,7 +11,6 @@ from typing import Final
 
 import click
 from interlock_server.front import native
-from rich.console import Console
 
 from tests.bench.infer import parts, tiny
 from tests.bench.infer.analyzed import perf_analyzed
@@ -26,6 +25,7 @@ from tests.bench.infer.report import Report
 from tests.bench.infer.sdk import sdk
 from tests.bench.infer.startup import many
 from tests.bench.machine import busy, others_cores, this_machine, warning
+from tests.screen import screen
 
 _TINY: Final = "tiny"
 _PARTS: Final[Mapping[str, Callable[[Path, float], list[Line]]]] = {
@@ -64,7 +64,7 @@ def main(only: Sequence[str], rounds: int, seconds: float, quick: bool, fronts: 
     """Measure the inference path beside bare servers and loops; exit 1 if a request of tiny failed or was wrong."""
     os.environ["GRPC_VERBOSITY"] = "NONE"
     machine = this_machine()
-    wide = Console(width=None if sys.stdout.isatty() else 160)
+    wide = screen()
     depths, rounds, seconds = ((8,), 1, 0.2) if quick else (tiny.IN_FLIGHT, rounds, seconds)
     wanted = [_TINY] if quick else only or [_TINY, *_PARTS]
     every_round: list[tiny.Measured] = []

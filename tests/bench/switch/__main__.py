@@ -13,6 +13,7 @@ from rich.progress import Progress
 from tests.bench.machine import this_machine, warning
 from tests.bench.switch.report import Report, grid
 from tests.bench.switch.scenario import BIG, TINY, Outcome, Plan, Scenario
+from tests.screen import screen
 
 
 @click.command()
@@ -42,7 +43,7 @@ def main(pairs: int, seconds: float, clients: int, processes: int, only: str | N
     report = Report(machine=machine, plan=plan, outcomes=tuple(outcomes), problems=problems)
     path = out / "switch.json"
     report.write(path)
-    wide = Console(width=None if sys.stdout.isatty() else 160)
+    wide = screen()
     wide.print(grid(report).table())
     wide.print(f"{machine.processor}, {machine.cores} cores, load before {machine.load_average:.2f}; all in {path}")
     disturbed = max(max(each.closed_loop.others_cores, each.half_load.others_cores) for each in outcomes)

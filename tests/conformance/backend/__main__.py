@@ -20,6 +20,7 @@ from rich.table import Table
 from tests.conformance.backend.cases import Case, every_case
 from tests.conformance.backend.direct import Exchange, NotAsked, exchanges
 from tests.conformance.backend.wire import Asked, ask
+from tests.screen import screen
 from tests.server import Server
 
 
@@ -40,7 +41,7 @@ def main(part: str, match: str) -> None:
     started = time.monotonic()
     asked = _ask(work)
     problems = [each for each in asked if each.problem]
-    console = Console(width=None if sys.stdout.isatty() else 160)
+    console = screen()
     console.print(_table(chosen, asked))
     for (kind, why), count in sorted(left_out.items()):
         console.print(f"left out: {count:4} {kind}: {why}", highlight=False, markup=False)
