@@ -108,16 +108,23 @@ class Mutations:
         return None if kept is None else kept.result()
 
     @asynccontextmanager
-    async def refusing(self, attempt: Attempt) -> AsyncIterator[None]:
-        """Record an attempt that fails inside this context as refused; one that succeeds records itself later."""
+    async def refusing(
+        self,
+        attempt: Attempt,
+        *,
+        cancelled: str = "the caller went away, or the server stopped, before the change was complete",
+    ) -> AsyncIterator[None]:
+        """Record an attempt that fails inside this context as refused; one that succeeds records itself later.
+
+        `cancelled` is what is recorded where the task is cancelled.
+        """
         try:
             yield
         except InterlockError as error:
             await self._refuse(attempt, error)
             raise
         except asyncio.CancelledError:
-            gone = Cancelled("the caller went away before the change was complete")
-            await self._refuse(attempt, gone)
+            await self._refuse(attempt, Cancelled(cancelled))
             raise
         except Exception as error:
             internal = opaque(error)
@@ -130,7 +137,7 @@ class Mutations:
         visit: Callable[[], Awaitable[Recalled | Plan]],
         work: Callable[[Plan], Awaitable[Answer]],
     ) -> Answer:
-        async with self.refusing(attempt):
+        async with self.refusing(attempt, cancelled="the server stopped before the change was complete; make it again"):
             found = await visit()
             answer = None if isinstance(found, Recalled) else await work(found)
         if isinstance(found, Recalled):

@@ -72,13 +72,19 @@ class Reconciler:
         try:
             await self._reconcile()
         except InterlockError as error:
-            snapshot = await asyncio.to_thread(self._saved.load)
-            if snapshot is None:
-                log.error("no registry and no last-known-good snapshot: nothing can be served (%s)", error.message)
+            if self._replica.known:  # it was read; what came after it, a heartbeat for one, failed
+                log.error("the registry was read, but then it could not be used: %s", error.message)
             else:
-                log.error("serving from the last-known-good snapshot", extra={"epoch": snapshot.epoch})
-                self._replica.fall_back(snapshot)
+                await self._fall_back(error)
         self._tasks = [asyncio.create_task(self._poll()), asyncio.create_task(self._save())]
+
+    async def _fall_back(self, error: InterlockError) -> None:
+        snapshot = await asyncio.to_thread(self._saved.load)
+        if snapshot is None:
+            log.error("no registry and no last-known-good snapshot: nothing can be served (%s)", error.message)
+            return
+        log.error("serving from the last-known-good snapshot", extra={"epoch": snapshot.epoch})
+        self._replica.fall_back(snapshot)
 
     def subscribe(self, listener: Callable[[], None]) -> None:
         """Call `listener` when the desired state has moved; it must not block."""

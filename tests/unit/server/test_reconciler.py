@@ -17,6 +17,7 @@ from interlock_registry.domain import Action, Desired
 from interlock_registry.registry import Registry
 from interlock_server.control import database
 from interlock_server.control.last_known_good import LastKnownGood
+from interlock_server.control.membership import Membership
 from interlock_server.control.workers import Workers
 from interlock_server.process.boot import switch_socket
 from interlock_server.rpc.worker_link import WorkerLink, WorkerReport
@@ -218,6 +219,19 @@ async def test_without_a_registry_and_a_file_of_it_nothing_is_ready(
     async with running(engine, root) as rig:
         assert not rig.standing.ready
         assert rig.standing.degraded()
+
+
+async def test_a_registry_that_can_only_be_read_is_served_from_and_nothing_else_is_said(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def beat(membership: Membership) -> None:
+        raise RegistryUnavailable("the disk is full")
+
+    monkeypatch.setattr(Membership, "beat", beat)
+    async with running(engine, tmp_path / "data") as rig:
+        assert rig.standing.ready
+        assert "it could not be used: the disk is full" in caplog.text
+        assert "nothing can be served" not in caplog.text
 
 
 # --- a control process meets a worker that was there before it ---
