@@ -127,7 +127,8 @@ class Caretaker:
                 if alias in self._failed and now < self._failed[alias].again_at:
                     continue
                 try:
-                    if await membership.gone_from_half(key):
+                    # Somebody may want it again by the time that the fleet, and the aliases before, have been heard.
+                    if await membership.gone_from_half(key) and self._judgement.quarantine_of(key):
                         await self._move(switching, alias)
                 except RegistryUnavailable as error:
                     log.error("%s:%s stays at version %d: %s", alias.model, alias.alias, alias.version, error.message)
@@ -163,7 +164,8 @@ class Caretaker:
 
     async def _move(self, switching: Switching, alias: Alias) -> None:
         target = self._refuge(alias)
-        assert target is not None
+        if target is None:  # it was quarantined meanwhile
+            return
         key = VersionKey(alias.model, alias.version)
         attempt = Attempt(
             action=Action.ROLLBACK,
