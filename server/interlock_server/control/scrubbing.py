@@ -61,8 +61,8 @@ class Scrubber:
 
     async def _run(self) -> None:
         while True:
-            await asyncio.sleep(self._due_in_s())
             try:
+                await asyncio.sleep(self._due_in_s())
                 await self._pass()
                 self._stamp.touch()
             except InterlockError as error:
