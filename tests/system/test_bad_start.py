@@ -8,6 +8,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -269,16 +270,17 @@ def test_no_engine_is_refused_with_the_command_that_installs_one(tmp_path: Path)
     assert "no ONNX Runtime is installed" in said(refusal) and "pip install" in said(refusal)
 
 
-@pytest.mark.sqlite
-def test_a_refused_start_leaves_no_process_and_no_socket_behind(tmp_path: Path) -> None:
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    (tmp_path / "data").mkdir()
-    with sqlite3.connect(tmp_path / "data" / "registry.db") as connection:
-        connection.execute("CREATE TABLE recipes (name TEXT)")
-    connection.close()
-    assert refused(tmp_path / "data", env={"TMPDIR": str(scratch)}).status == 1
-    assert list(scratch.glob("interlock-*")) == []
+def test_a_start_refused_for_want_of_a_directory_of_blobs_leaves_no_process_and_no_socket_behind(
+    tmp_path: Path,
+) -> None:
+    blobs = tmp_path / "a-file" / "blobs"
+    blobs.parent.write_bytes(b"")
+    with tempfile.TemporaryDirectory() as scratch:  # a unix socket's path must be short
+        refusal = refused(tmp_path / "data", env={"TMPDIR": scratch, "INTERLOCK_ARTIFACTS": str(blobs)})
+        assert os.listdir(scratch) == []
+    assert refusal.status == 1
+    why = said(refusal)
+    assert f"{str(blobs)!r} cannot be used (Not a directory)" in why and "INTERLOCK_ARTIFACTS" in why
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])

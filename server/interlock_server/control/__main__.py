@@ -73,6 +73,7 @@ async def run(boot: Boot, settings: Settings) -> int:
 
 async def _open(boot: Boot, settings: Settings) -> Ground:
     """Open what everything stands on; a registry that is away is opened later. Raises StartupRefused."""
+    artifacts = _artifacts(settings)
     sandboxing = Sandboxing(Sandbox(settings.sandbox))
     try:
         await sandboxing.check()
@@ -97,7 +98,7 @@ async def _open(boot: Boot, settings: Settings) -> Ground:
         settings=settings,
         replica_id=replica_id(data.state),
         data=data,
-        artifacts=LocalArtifactStore(settings.blobs),
+        artifacts=artifacts,
         database=database,
         saved=saved,
         trust=trust,
@@ -105,6 +106,18 @@ async def _open(boot: Boot, settings: Settings) -> Ground:
         sandboxing=sandboxing,
         stdout=PatientOutput(1, PATIENCE_S),
     )
+
+
+def _artifacts(settings: Settings) -> LocalArtifactStore:
+    try:
+        store = LocalArtifactStore(settings.blobs)
+        os.scandir(settings.blobs).close()
+    except OSError as error:
+        raise StartupRefused(
+            f"the directory of the blobs {str(settings.blobs)!r} cannot be used ({error.strerror}); mend it, or name "
+            "another in the setting artifacts (INTERLOCK_ARTIFACTS)"
+        ) from error
+    return store
 
 
 async def _start(ground: Ground, parts: Parts, listeners: Listeners) -> asyncio.Task[None]:

@@ -57,7 +57,7 @@ class Listeners:
         self._admin: grpc.aio.Server | None = None
 
     async def start(self) -> None:
-        """Listen; raises StartupRefused where a port cannot be had."""
+        """Listen; raises OSError where a port cannot be had."""
         await self._start_internal()
         await self._start_admin()
         host, _, port = self._ground.boot.http_address.rpartition(":")
