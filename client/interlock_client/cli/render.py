@@ -12,6 +12,7 @@ import numpy as np
 from interlock.quantization import Form
 from interlock.types import STABLE
 from rich.console import RenderableType
+from rich.table import Table
 
 from interlock_client import (
     AliasAt,
@@ -311,8 +312,23 @@ def _threads(found: ReplicaStatus) -> str:
 
 
 def status(found: ReplicaStatus) -> Sequence[RenderableType]:
-    """Return a replica's status: facts, servables, aliases."""
-    facts = _pairs(
+    """Return a replica's status: facts, the fleet where there is one, servables, aliases."""
+    fleet, servables, aliases = _fleet(found), _servables(found), _aliases(found)
+    shown: list[RenderableType] = [_facts(found)]
+    if fleet.row_count > 1:
+        shown.append(fleet)
+    if servables.row_count:
+        shown.append(servables)
+    shown += [
+        f"worker {each.index} (pid {each.pid}) has nothing loaded" for each in found.workers if not each.servables
+    ]
+    if aliases.row_count:
+        shown.append(aliases)
+    return shown
+
+
+def _facts(found: ReplicaStatus) -> RenderableType:
+    return _pairs(
         (
             ("replica", f"{found.replica} (interlock {found.server_version})"),
             ("state", "ready" if found.ready else "NOT READY"),
@@ -325,54 +341,53 @@ def status(found: ReplicaStatus) -> Sequence[RenderableType]:
             ("sandbox", ", ".join(found.sandbox) or "none"),
         )
     )
-    servables = _rows(
-        ("worker", "pid", "provider", "servable", "state", "in flight", "loaded", "reason"),
+
+
+def _servables(found: ReplicaStatus) -> Table:
+    rows = (
         (
-            (
-                worker.index if worker.reachable else f"{worker.index} (UNREACHABLE)",
-                worker.pid,
-                servable.provider or worker.provider,
-                f"{servable.model}@{servable.version}",
-                servable.state.value,
-                servable.in_flight,
-                _load(servable),
-                servable.reason,
-            )
-            for worker in found.workers
-            for servable in worker.servables
-        ),
+            worker.index if worker.reachable else f"{worker.index} (UNREACHABLE)",
+            worker.pid,
+            servable.provider or worker.provider,
+            f"{servable.model}@{servable.version}",
+            servable.state.value,
+            servable.in_flight,
+            _load(servable),
+            servable.reason,
+        )
+        for worker in found.workers
+        for servable in worker.servables
     )
-    fleet = _rows(
-        ("replica", "state", "epoch", "admin", "inference", "last heard of"),
+    return _rows(("worker", "pid", "provider", "servable", "state", "in flight", "loaded", "reason"), rows)
+
+
+def _fleet(found: ReplicaStatus) -> Table:
+    rows = (
         (
-            (
-                each.replica[:8] + (" (this one)" if each.replica == found.replica else ""),
-                "LOST" if not each.live else "ready" if each.ready else "NOT READY",
-                each.epoch,
-                each.admin_address,
-                each.inference_address,
-                f"{each.silent_s:.1f} s ago",
-            )
-            for each in found.replicas
-        ),
+            each.replica[:8] + (" (this one)" if each.replica == found.replica else ""),
+            "LOST" if not each.live else "ready" if each.ready else "NOT READY",
+            each.epoch,
+            each.admin_address,
+            each.inference_address,
+            f"{each.silent_s:.1f} s ago",
+        )
+        for each in found.replicas
     )
-    shown_fleet = [fleet] if fleet.row_count > 1 else []
-    idle = [f"worker {each.index} (pid {each.pid}) has nothing loaded" for each in found.workers if not each.servables]
-    aliases = _rows(
-        ("alias", "version", "generation", "stack", "since"),
+    return _rows(("replica", "state", "epoch", "admin", "inference", "last heard of"), rows)
+
+
+def _aliases(found: ReplicaStatus) -> Table:
+    rows = (
         (
-            (
-                f"{each.model}:{each.alias}",
-                each.version,
-                each.generation,
-                " ".join(map(str, reversed(each.stack))) or "-",
-                _time(each.updated_at),
-            )
-            for each in found.aliases
-        ),
+            f"{each.model}:{each.alias}",
+            each.version,
+            each.generation,
+            " ".join(map(str, reversed(each.stack))) or "-",
+            _time(each.updated_at),
+        )
+        for each in found.aliases
     )
-    tables = [*shown_fleet, *([servables] if servables.row_count else [])]
-    return [facts, *tables, *idle, *([aliases] if aliases.row_count else [])]
+    return _rows(("alias", "version", "generation", "stack", "since"), rows)
 
 
 def answer(result: InferResult) -> Sequence[RenderableType]:
