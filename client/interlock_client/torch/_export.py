@@ -103,18 +103,15 @@ def export(
     reference = Reference(model, example, output_names)
     wanted = dict(tolerances or default_tolerances(model, example.tensors))
     tolerance = wanted.get("CPU") or default_tolerances(model, example.tensors)["CPU"]
-    given = [_given(reference, example, index, sample) for index, sample in enumerate(samples)]
-    real = [_first_rows(example, reference), *given]
-    _refuse_chance(reference, example, real[0], tolerance)
-    plain = plan.samples(reference, seed=0)
-    moved = plan.samples(reference, seed=1)
+    answers = _ask(reference, example, plan, samples, tolerance)
     model_path.parent.mkdir(parents=True, exist_ok=True)
     with _Staging(model_path.parent, model_path.name) as staging:
         staged = staging.folder / model_path.name
         data = write_onnx(model, example, reference.names, opset, staged, external_data)
-        agreement = compare(Exported(staged), [*real, *plain, *moved], tolerance, example)
+        agreement = compare(Exported(staged), answers.all, tolerance, example)
         environment = _needs.environment()
-        golden_file.write(Golden([*real, *plain], dtypes(real[0]), wanted, environment), staging.folder / "golden")
+        kept = Golden(answers.kept, dtypes(answers.kept[0]), wanted, environment)
+        golden_file.write(kept, staging.folder / "golden")
         # The model comes last: whoever finds a new one finds all that belongs to it.
         data_paths = tuple(staging.commit(path, model_path.with_name(path.name)) for path in data)
         staging.commit(staging.folder / "golden", golden_path)
@@ -123,9 +120,9 @@ def export(
         model_path=model_path,
         golden_path=golden_path,
         data_paths=data_paths,
-        samples=len(real) + len(plain),
-        compared=len(real) + len(plain) + len(moved),
-        sizes=plan.sizes([*real, *plain, *moved]),
+        samples=len(answers.kept),
+        compared=len(answers.all),
+        sizes=plan.sizes(answers.all),
         max_abs=agreement.max_abs,
         max_rel=agreement.max_rel,
         argmax_agreement=agreement.argmax,
@@ -144,6 +141,35 @@ def _refuse_training(model: nn.Module) -> None:
             "call model.eval() first",
             facts={"module": training[0]},
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """What PyTorch answered."""
+
+    kept: Sequence[Sample]
+    """What goes into the golden file: the example, the samples that were given, and the example's rows at each size."""
+    moved: Sequence[Sample]
+    """Other rows at each size, which are compared only."""
+
+    @property
+    def all(self) -> Sequence[Sample]:
+        """Everything that ONNX Runtime has to answer alike."""
+        return [*self.kept, *self.moved]
+
+
+def _ask(
+    reference: Reference,
+    example: Example,
+    plan: _Plan,
+    samples: Sequence[Mapping[str, Array]],
+    tolerance: Tolerance,
+) -> _Answers:
+    """Have PyTorch answer all that is compared; raises ExportRefused, InvalidArgument."""
+    given = [_given(reference, example, index, sample) for index, sample in enumerate(samples)]
+    first = _first_rows(example, reference)
+    _refuse_chance(reference, example, first, tolerance)
+    return _Answers([first, *given, *plan.samples(reference, seed=0)], plan.samples(reference, seed=1))
 
 
 def _first_rows(example: Example, reference: Reference) -> Sample:
