@@ -52,7 +52,7 @@ async def run(boot: Boot, settings: Settings) -> int:
 
     def follow() -> None:
         parts.serving.forwarding.timeout_s = settings.default_deadline_s
-        listeners.allow(settings.drain_grace_s)
+        listeners.follow()
         if ground.database.keep(settings.keep_depth):
             parts.serving.reconciler.reread()
 

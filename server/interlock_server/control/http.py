@@ -115,7 +115,8 @@ class HttpServer(uvicorn.Server):
             )
         )
         self.allow(grace_s)
-        self._patience_s = patience_s
+        self.patience_s = patience_s
+        """May be changed at any time."""
         self._max_unsent_bytes = max_unsent_bytes
 
     def allow(self, grace_s: float) -> None:
@@ -139,8 +140,8 @@ class HttpServer(uvicorn.Server):
     async def _look(self) -> None:
         """End the connections of callers who are waited for too long."""
         while True:
-            await asyncio.sleep(min(LOOK_EVERY_S, self._patience_s))
+            await asyncio.sleep(min(LOOK_EVERY_S, self.patience_s))
             connections = [each for each in self.server_state.connections if isinstance(each, Connection)]
             for each in connections:
-                each.look(self._patience_s)
+                each.look(self.patience_s)
             let_go(connections, self._max_unsent_bytes)

@@ -43,6 +43,7 @@ class Listeners:
         if settings.auth == "on":
             boards = Boards.of(ground.boot.runtime_dir, "control", process_names(settings.workers))
             self._gate = Gate(lambda: parts.serving.replica.committed().holders, settings.manners, boards)
+        self._guard = None if self._gate is None else GateInterceptor(self._gate, settings.default_deadline_s)
         parts.metrics.watch_gate(dict if self._gate is None else self._gate.refused)
         self._rest = Rest(parts.serving.forwarding, lambda: parts.standing.ready, _rest_limits(settings))
         self._http = HttpServer(
@@ -63,9 +64,14 @@ class Listeners:
         host, _, port = self._ground.boot.http_address.rpartition(":")
         self._serving = asyncio.create_task(self._http.serve_on(listen(host.strip("[]"), int(port))))
 
-    def allow(self, grace_s: float) -> None:
-        """Take over how long HTTP requests that go on at a stop may take."""
-        self._http.allow(grace_s)
+    def follow(self) -> None:
+        """Take over the settings that can change: how long requests may take to arrive, and to end at a stop."""
+        settings = self._ground.settings
+        self._http.allow(settings.drain_grace_s)
+        self._http.patience_s = settings.default_deadline_s
+        self._rest.keep_to(_rest_limits(settings))
+        if self._guard is not None:
+            self._guard.patience_s = settings.default_deadline_s
 
     async def stop_admin(self, grace_s: float) -> None:
         """Take no more changes, and let those that go on end within a time."""
@@ -90,9 +96,9 @@ class Listeners:
         self._internal = await control_service.start(servicer, path)
 
     async def _start_admin(self) -> None:
-        settings, gate = self._ground.settings, self._gate
+        settings, guard = self._ground.settings, self._guard
         admin = self._admin = grpc.aio.server(
-            interceptors=[] if gate is None else [GateInterceptor(gate, settings.default_deadline_s)],
+            interceptors=[] if guard is None else [guard],
             options=server_options(settings, _ADMIN_MESSAGE_BYTES, settings.max_admin_connections),
         )
         admin_pb2_grpc.add_AdminServiceServicer_to_server(self._parts.admin, admin)

@@ -75,6 +75,10 @@ class Rest:
             ]
         return [*routes, *self._extensions.routes()]
 
+    def keep_to(self, limits: Limits) -> None:
+        """Have requests that come from now on keep to other limits."""
+        self._bodies.limits = limits
+
     def close(self) -> None:
         """End the threads for large bodies. Idempotent."""
         self._large.shutdown(wait=False, cancel_futures=True)

@@ -41,7 +41,8 @@ class Bodies:
     """The bodies that are being read and answered now. Use it on one event loop."""
 
     def __init__(self, limits: Limits) -> None:
-        self.limits: Final = limits
+        self.limits = limits
+        """May be changed at any time: whoever reads a body keeps to those that it began with."""
         self._requests = 0
         self._bytes = 0
 

@@ -52,7 +52,8 @@ class GateInterceptor(grpc.aio.ServerInterceptor):
     def __init__(self, gate: Gate, patience_s: float) -> None:
         """Take the gate, and how long a request may take to arrive."""
         self._gate = gate
-        self._patience_s = patience_s
+        self.patience_s = patience_s
+        """May be changed at any time."""
 
     async def intercept_service(
         self,
@@ -61,7 +62,7 @@ class GateInterceptor(grpc.aio.ServerInterceptor):
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         """Put the gate in front of a method."""
         handler = await continuation(details)
-        return handler and _guarded(handler, self._gate, RPCS.get(details.method), self._patience_s)
+        return handler and _guarded(handler, self._gate, RPCS.get(details.method), self.patience_s)
 
 
 def _guarded(handler: Any, gate: Gate, rule: Rule | None, patience_s: float) -> Any:

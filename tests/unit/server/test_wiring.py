@@ -21,6 +21,7 @@ from interlock_registry.tool import Sandbox
 from interlock_server.control import wiring as control_wiring
 from interlock_server.control.database import Database
 from interlock_server.control.last_known_good import LastKnownGood
+from interlock_server.control.listening import Listeners
 from interlock_server.control.patient_output import PATIENCE_S, PatientOutput
 from interlock_server.control.sandboxing import Sandboxing
 from interlock_server.control.uploads import Upload
@@ -29,6 +30,7 @@ from interlock_server.front.aio import AioFront
 from interlock_server.front.limits import COUNTED, Room
 from interlock_server.process.boot import Boot
 from interlock_server.process.datadir import DataDir
+from interlock_server.reloading import take_over
 from interlock_server.settings import Settings
 from interlock_server.trust.keeper import Trust
 from interlock_server.worker import wiring as worker_wiring
@@ -46,7 +48,7 @@ from tests.unit.server.builders import snapshot, version_spec
 class Wired:
     """Both processes' parts, none of them started."""
 
-    data: DataDir
+    ground: control_wiring.Ground
     room: Room
     worker: worker_wiring.Parts
     control: control_wiring.Parts
@@ -73,26 +75,24 @@ async def wired(engine: Engine, root: Path, **said: object) -> AsyncIterator[Wir
             front=AioFront(settings),
         )
         worker = worker_wiring.build(ground)
-        control = control_wiring.build(
-            control_wiring.Ground(
-                boot=boot,
-                settings=settings,
-                replica_id="r",
-                data=data,
-                artifacts=LocalArtifactStore(settings.blobs),
-                database=database,
-                saved=LastKnownGood(data.state),
-                trust=Trust(settings, data.state),
-                certificates=None,
-                sandboxing=Sandboxing(Sandbox.AUTO),
-                stdout=PatientOutput(1, PATIENCE_S),
-            ),
-            lambda: False,
+        stands_on = control_wiring.Ground(
+            boot=boot,
+            settings=settings,
+            replica_id="r",
+            data=data,
+            artifacts=LocalArtifactStore(settings.blobs),
+            database=database,
+            saved=LastKnownGood(data.state),
+            trust=Trust(settings, data.state),
+            certificates=None,
+            sandboxing=Sandboxing(Sandbox.AUTO),
+            stdout=PatientOutput(1, PATIENCE_S),
         )
+        control = control_wiring.build(stands_on, lambda: False)
         await worker.internal.start()
         worker.health.join()
         try:
-            yield Wired(data, room, worker, control)
+            yield Wired(stands_on, room, worker, control)
         finally:
             await control.upkeep.scrubber.close()
             await control.serving.forwarding.close()
@@ -170,3 +170,14 @@ async def test_golden_samples_may_ask_for_no_more_than_the_settings_allow(engine
     async with wired(engine, tmp_path / "data", max_atol=1e-3, max_rtol=1e-4) as found:
         job = found.control.changes.registering._job(Upload(header, tmp_path), None)
         assert job.tolerance_caps == dict.fromkeys(("CPU", "CUDA"), Tolerance(1e-3, 1e-4))
+
+
+async def test_all_that_waits_for_requests_follows_when_the_settings_change(engine: Engine, tmp_path: Path) -> None:
+    async with wired(engine, tmp_path / "data", auth="on") as found:
+        listeners, settings = Listeners(found.ground, found.control), found.ground.settings
+        take_over(settings, settings.model_copy(update={"default_deadline_s": 7.0, "drain_grace_s": 3.0}))
+        listeners.follow()
+        assert listeners._guard is not None
+        waits = (listeners._http.patience_s, listeners._rest._bodies.limits.read_timeout_s, listeners._guard.patience_s)
+        assert waits == (7.0, 7.0, 7.0)
+        assert listeners._http.config.timeout_graceful_shutdown == 3
