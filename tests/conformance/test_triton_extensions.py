@@ -106,7 +106,9 @@ def test_the_configuration_says_how_a_version_is_served(client: Any) -> None:
     assert found.parameters["interlock.version"].string_value == "2"
     fixed = client.get_model_config("fixed").config
     assert (fixed.max_batch_size, list(fixed.input[0].dims)) == (0, [2, 3])
-    assert client.get_model_config("m", "1", as_json=True)["config"]["parameters"]["interlock.version"]
+    parameters = client.get_model_config("m", "1", as_json=True)["config"]["parameters"]
+    assert parameters["interlock.version"] == {"string_value": "1"}
+    assert all("string_value" in each for each in parameters.values()), "pytriton reads it of every parameter"
     assert client.get_model_config("same_bytes").config.input[0].data_type == config.TYPE_STRING
 
 

@@ -67,7 +67,10 @@ def model_config(resolved: Resolved, versions: Sequence[int]) -> config_pb.Model
         ],
         instance_group=_groups(servable),
         model_transaction_policy=config_pb.ModelTransactionPolicy(decoupled=False),
-        parameters={name: config_pb.ModelParameter(string_value=value) for name, value in _facts(resolved).items()},
+        # Not those that are empty: in JSON, protobuf leaves an empty string_value out, and pytriton fails on that.
+        parameters={
+            name: config_pb.ModelParameter(string_value=value) for name, value in _facts(resolved).items() if value
+        },
     )
     if rows:
         config.dynamic_batching.CopyFrom(
