@@ -39,16 +39,15 @@ from interlock_server.control.switching import Switching
 from interlock_server.control.wiring import Ground, Parts, build
 from interlock_server.control.workers import Workers
 from interlock_server.cores import Threads
-from interlock_server.process.boot import Boot, worker_socket
+from interlock_server.front.aio import AioFront
+from interlock_server.front.limits import Room
+from interlock_server.process.boot import Boot
 from interlock_server.process.datadir import DataDir
-from interlock_server.rpc.worker_service import WorkerServer, WorkerServicer
 from interlock_server.settings import Settings
 from interlock_server.trust.keeper import Trust
+from interlock_server.worker import wiring as worker_wiring
 from interlock_server.worker.catalog import Catalog
 from interlock_server.worker.engine import Engine
-from interlock_server.worker.health import Health
-from interlock_server.worker.loader import Loader
-from interlock_server.worker.metrics import WorkerMetrics
 
 from tests import databases, models
 from tests.support import eventually_async
@@ -168,14 +167,22 @@ async def running(
 ) -> AsyncIterator[Rig]:
     """Run a rig in a data directory; `answering` is whether it says that its services can be reached."""
     settings = Settings.load(
-        {"data": root, "db": databases.setting(root), "apply_timeout_s": 30.0, "poll_s": 0.05, **changes}, None
+        {
+            "data": root,
+            "db": databases.setting(root),
+            "apply_timeout_s": 30.0,
+            "poll_s": 0.05,
+            "drain_grace_s": 5.0,
+            **changes,
+        },
+        None,
     )
     with tempfile.TemporaryDirectory(prefix="rig-") as sockets:  # a unix socket's path must be short
-        ground = _ground(settings, sockets, replica_id)
+        ground = control_ground(settings, sockets, replica_id)
         parts = build(ground, lambda: False)
         try:
             async with (
-                _worker(engine, ground) as catalog,
+                at_work(worker_wiring.build(worker_ground(engine, ground))) as catalog,
                 _control(ground, parts, answering=answering) as admin_address,
             ):
                 rig = Rig(
@@ -207,7 +214,8 @@ async def running(
             await asyncio.sleep(0)
 
 
-def _ground(settings: Settings, sockets: str, replica_id: str) -> Ground:
+def control_ground(settings: Settings, runtime_dir: str, replica_id: str = "r") -> Ground:
+    """Make what a control process stands on; `runtime_dir` is for the sockets."""
     data = DataDir(settings.data)
     data.create()
     if not settings.db:
@@ -215,7 +223,7 @@ def _ground(settings: Settings, sockets: str, replica_id: str) -> Ground:
     return Ground(
         boot=Boot(
             settings_json=settings.model_dump_json(),
-            runtime_dir=sockets,
+            runtime_dir=runtime_dir,
             inference_address="127.0.0.1:1",
             http_address="127.0.0.1:2",
             admin_address=f"{replica_id}:3",
@@ -235,32 +243,35 @@ def _ground(settings: Settings, sockets: str, replica_id: str) -> Ground:
     )
 
 
-@asynccontextmanager
-async def _worker(engine: Engine, ground: Ground) -> AsyncIterator[Catalog]:
-    """Answer on the worker's sockets, out of a catalog in this process."""
-    catalog = Catalog(Loader(engine), drain_grace_s=5.0)
-    health = Health(catalog)
-    health.join()
-    servicer = WorkerServicer(
-        catalog,
-        health,
-        WorkerMetrics(catalog),
-        lambda method, request: b"",
-        index=0,
-        provider="CPU",
+def worker_ground(engine: Engine, ground: Ground) -> worker_wiring.Ground:
+    """Make what the worker beside a control process stands on; its inference port is not opened."""
+    room = Room(ground.settings.max_in_flight_bytes)
+    return worker_wiring.Ground(
+        boot=ground.boot,
+        settings=ground.settings,
+        engine=engine,
         threads=Threads(2, "2 cores"),
-        front="aio",
-        address=ground.boot.inference_address,
-        prepare_timeout_s=ground.settings.prepare_timeout_s,
+        certificates=None,
+        room=room,
+        front=AioFront(ground.settings, room=room),
     )
-    server = WorkerServer(servicer, worker_socket(ground.boot.runtime_dir, 0), lambda server: None)
-    await server.start()
+
+
+@asynccontextmanager
+async def at_work(worker: worker_wiring.Parts) -> AsyncIterator[Catalog]:
+    """Have a worker's parts answer on its sockets."""
+    await worker.internal.start()
+    worker.health.join()
     try:
-        yield catalog
+        yield worker.catalog
     finally:
-        await server.stop(0)
-        await asyncio.to_thread(catalog.drain_all)
-        del server  # which a test's failure would hold else
+        await worker.internal.stop(0)
+        await worker.inside.stop(0)
+        for each in (worker.repository, worker.wide, worker.peers, worker.control):
+            await each.close()
+        await asyncio.to_thread(worker.catalog.drain_all)
+        worker.shared.close()
+        del worker  # which a test's failure would hold else
 
 
 @asynccontextmanager

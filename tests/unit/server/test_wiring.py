@@ -15,24 +15,14 @@ import pytest
 from interlock.errors import Overloaded, PrepareFailed, ResourceExhausted
 from interlock.golden import Tolerance
 from interlock.model import FileRole, ServableState, UploadFile, UploadHeader
-from interlock_registry.artifacts import LocalArtifactStore
 from interlock_registry.registry import Registry
-from interlock_registry.tool import Sandbox
 from interlock_server.control import wiring as control_wiring
-from interlock_server.control.database import Database
-from interlock_server.control.last_known_good import LastKnownGood
 from interlock_server.control.listening import Listeners
-from interlock_server.control.patient_output import PATIENCE_S, PatientOutput
-from interlock_server.control.sandboxing import Sandboxing
 from interlock_server.control.uploads import Upload
-from interlock_server.cores import Threads
-from interlock_server.front.aio import AioFront
 from interlock_server.front.limits import COUNTED, Room
-from interlock_server.process.boot import Boot
 from interlock_server.process.datadir import DataDir
 from interlock_server.reloading import take_over
 from interlock_server.settings import Settings
-from interlock_server.trust.keeper import Trust
 from interlock_server.worker import wiring as worker_wiring
 from interlock_server.worker.engine import Engine
 
@@ -42,6 +32,7 @@ from tests.unit.registry.builders import Desk
 from tests.unit.registry.warehouse import Warehouse
 from tests.unit.server.batching import FOREVER, Asked, Outcome
 from tests.unit.server.builders import snapshot, version_spec
+from tests.unit.server.rig import at_work, control_ground, worker_ground
 
 
 @dataclass(frozen=True)
@@ -57,54 +48,20 @@ class Wired:
 @asynccontextmanager
 async def wired(engine: Engine, root: Path, **said: object) -> AsyncIterator[Wired]:
     settings = Settings.load({"data": root, **said}, None)
-    data = DataDir(root)
-    data.create()
-    fresh(data.database)
-    database = Database(settings.database_url, keep_depth=1, backup_dir=data.state, check=lambda: None)
-    await database.open()
     with tempfile.TemporaryDirectory(prefix="wired-") as sockets:  # a unix socket's path must be short
-        boot = Boot("", sockets, "127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3")
-        room = Room(settings.max_in_flight_bytes)
-        ground = worker_wiring.Ground(
-            boot=boot,
-            settings=settings,
-            engine=engine,
-            threads=Threads(1, "1 core"),
-            certificates=None,
-            room=room,
-            front=AioFront(settings),
-        )
-        worker = worker_wiring.build(ground)
-        stands_on = control_wiring.Ground(
-            boot=boot,
-            settings=settings,
-            replica_id="r",
-            data=data,
-            artifacts=LocalArtifactStore(settings.blobs),
-            database=database,
-            saved=LastKnownGood(data.state),
-            trust=Trust(settings, data.state),
-            certificates=None,
-            sandboxing=Sandboxing(Sandbox.AUTO),
-            stdout=PatientOutput(1, PATIENCE_S),
-        )
-        control = control_wiring.build(stands_on, lambda: False)
-        await worker.internal.start()
-        worker.health.join()
-        try:
-            yield Wired(stands_on, room, worker, control)
-        finally:
-            await control.upkeep.scrubber.close()
-            await control.serving.forwarding.close()
-            await control.serving.workers.close()
-            if control.serving.levers is not None:
-                control.serving.levers.close()
-            await asyncio.to_thread(database.close)
-            await worker.internal.stop(1.0)
-            for each in (worker.repository, worker.wide, worker.peers, worker.control):
-                await each.close()
-            await asyncio.to_thread(worker.catalog.drain_all)
-            worker.shared.close()
+        ground = control_ground(settings, sockets)
+        below = worker_ground(engine, ground)
+        worker, control = worker_wiring.build(below), control_wiring.build(ground, lambda: False)
+        async with at_work(worker):
+            try:
+                yield Wired(ground, below.room, worker, control)
+            finally:
+                await control.upkeep.scrubber.close()
+                await control.serving.forwarding.close()
+                await control.serving.workers.close()
+                if control.serving.levers is not None:
+                    control.serving.levers.close()
+                await asyncio.to_thread(ground.database.close)
 
 
 async def test_what_a_worker_may_hold_and_how_long_requests_may_wait_are_the_settings(
