@@ -178,7 +178,7 @@ def test_threads_that_make_registries_at_once_get_one_each(tmp_path: Path) -> No
     start = threading.Barrier(4)
 
     def make(number: int) -> str:
-        start.wait(10)
+        start.wait(60)
         registry = Registry.open(f"sqlite:///{tmp_path}/registry-{number}.db")
         try:
             return registry.state().incarnation

@@ -353,7 +353,7 @@ async def test_stopping_cancels_what_outlasts_the_grace(line: Lines) -> None:
         await eventually_async(lambda: bool(there.handler.calls), "the call arrived")
         started = time.monotonic()
         await there.front.stop(0.05)
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 25, "the call itself would end after 30"
         await eventually_async(lambda: there.handler.calls[0].cancelled, "the handler was told")
         with pytest.raises(grpc.aio.AioRpcError):
             await call

@@ -312,7 +312,7 @@ async def test_each_change_is_told_once_also_after_a_restart(key: SigningKey, tm
         trust = keeper(tmp_path)
         trust._is_stale = bool(told)  # as if it had changed while versions were loaded
         trust.watch(changed, tell)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await heard.wait()
         await eventually_async(lambda keys=keys: files.read(tmp_path / "trusted-keys.seen") == keys, "it is noted")  # type: ignore[misc]
         await trust.close()
