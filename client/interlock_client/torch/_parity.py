@@ -76,7 +76,14 @@ class Reference:
     def __init__(self, model: nn.Module, example: Example, output_names: Sequence[str] | None) -> None:
         self._model = model
         self._example = example
-        found = flatten(self._call(example.tensors))
+        try:
+            found = flatten(self._call(example.tensors))
+        except (RuntimeError, ValueError, IndexError) as error:
+            shapes = {name: list(tensor.shape) for name, tensor in example.tensors.items()}
+            raise ExportRefused(
+                f"the model itself fails on the example inputs, of shape {shapes}: {str(error)[:300]}. "
+                "Check their names, datatypes and shapes"
+            ) from error
         self.names: Final = tuple(output_names or found)
         if len(self.names) != len(found) or len(set(self.names)) != len(found):
             raise ExportRefused(f"the model has {len(found)} outputs; output_names are {list(self.names)}")

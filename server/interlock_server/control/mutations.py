@@ -163,7 +163,8 @@ class Mutations:
             log.error("the refusal could not be recorded: %s", second.message)
         if refused:
             self._metrics.mutation(action, codes_of(error).grpc.name)
-            log.warning("%s refused: %s", action, error.message, extra={"actor": attempt.actor})
+            about = {"model": attempt.model, "actor": attempt.actor}
+            log.warning("%s refused: %s", action, error.message, extra=about)
         else:
             self._metrics.mutation(action, "OK")
             log.warning("%s was granted, and not seen to its end: %s", action, error.message)

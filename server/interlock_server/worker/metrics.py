@@ -159,7 +159,7 @@ class _Requests(Collector):
             requests.add_metric(labels_, count)
         refused = CounterMetricFamily(
             "interlock_inference_refused",
-            "Inference requests that a limit has refused, by the error's reason.",
+            "Inference requests that a limit of their version's queue has refused: queue_full or overloaded.",
             labels=(*_VERSION, "reason"),
         )
         refusals = self._metrics.refusals()
@@ -196,7 +196,9 @@ class _ServableGauges(Collector):
         in_flight = GaugeMetricFamily("interlock_inference_in_flight", "Requests not yet answered.", labels=labels)
         waiting = GaugeMetricFamily("interlock_queue_depth", "Requests that wait.", labels=labels)
         limit = GaugeMetricFamily("interlock_queue_limit", "Requests that may wait.", labels=labels)
-        state = GaugeMetricFamily("interlock_servable_state", "1 for the state it is in.", labels=[*labels, "state"])
+        state = GaugeMetricFamily(
+            "interlock_servable_state", "Workers that have the version in that state.", labels=[*labels, "state"]
+        )
         for servable in self._catalog.servables():
             status = servable.status()
             key = [status.model, str(status.version)]

@@ -110,6 +110,14 @@ def test_the_command_refuses_training_mode_too(tmp_path: Path) -> None:
         export_command(f"{NETS}:forgotten", tmp_path / "m.onnx", ["x=FP32[batch,8]"])
 
 
+def test_inputs_that_the_model_does_not_take_are_refused_with_their_shape(tmp_path: Path) -> None:
+    words = (
+        r"itself fails on the example inputs, of shape \{'x': \[8, 9\]\}: .*cannot be multiplied.* Check their names"
+    )
+    with pytest.raises(ExportRefused, match=words):
+        export_command(f"{NETS}:ready", tmp_path / "m.onnx", ["x=FP32[batch,9]"])
+
+
 def test_without_inputs_the_command_shows_how(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument, match="--input x=FP32"):
         export_command(f"{NETS}:ready", tmp_path / "m.onnx", [])
