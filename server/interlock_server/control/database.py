@@ -47,21 +47,25 @@ class Database:
         """Open the registry; raises StartupRefused (a newer schema), RegistryUnavailable."""
         loop = asyncio.get_running_loop()
         try:
-            self._registry = await loop.run_in_executor(self._writer, self._open)
+            await loop.run_in_executor(self._writer, self._open)
         except RegistryUnavailable as error:
             self._note(error)
             self._next_try = time.monotonic() + _REOPEN_S
             raise
         self._why = ""
 
-    def _open(self) -> Registry:
+    def _open(self) -> None:
+        """Open it, on the thread that writes: a caller who leaves meanwhile leaves nothing that nobody closes."""
+        if self._registry is not None:
+            return
         self._check()
         registry = Registry.open(self._url, keep_depth=self._keep_depth, backup_dir=self._backup_dir)
         try:
             registry.rehearse()
         except InterlockError as error:
             log.warning("the registry can be read, but a rollback was rehearsed in vain: %s", error.message)
-        return registry
+        self._registry = registry
+        registry.keep(self._keep_depth)  # it may have been changed meanwhile
 
     def keep(self, depth: int) -> bool:
         """Keep so many earlier versions of each alias loaded from now on; False where that is nothing new."""

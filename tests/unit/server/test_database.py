@@ -13,6 +13,8 @@ from interlock_registry.registry import Registry
 from interlock_server.control import database as module
 from interlock_server.control.database import Database
 
+from tests.support import eventually_async
+
 
 def nothing() -> None:
     """Find nothing against opening the registry."""
@@ -94,19 +96,27 @@ async def test_between_two_tries_a_broken_registry_is_left_alone(
     assert not (tmp_path / "registry.db").exists()
 
 
-async def test_many_calls_at_once_open_it_once(
-    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    opened: list[Registry] = []
-    original = database._open
+async def test_many_calls_at_once_open_it_once_also_where_the_first_caller_leaves(tmp_path: Path) -> None:
+    opening, go_on, opened = threading.Event(), threading.Event(), 0
 
-    def count() -> Registry:
-        opened.append(original())
-        return opened[-1]
+    def wait() -> None:
+        nonlocal opened
+        opened += 1
+        opening.set()
+        assert go_on.wait(60)
 
-    monkeypatch.setattr(database, "_open", count)
+    database = Database(f"sqlite:///{tmp_path}/registry.db", keep_depth=1, backup_dir=tmp_path, check=wait)
+    first = asyncio.create_task(epoch(database))
+    await eventually_async(opening.is_set, "it is being opened")
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    assert database.keep(3)
+    go_on.set()
     assert await asyncio.gather(*(epoch(database) for _ in range(10))) == [0] * 10
-    assert len(opened) == 1
+    assert opened == 1
+    assert await database.read(lambda registry: registry._keep_depth) == 3
+    await asyncio.to_thread(database.close)
 
 
 async def test_a_newer_schema_is_refused_and_not_an_outage(database: Database, tmp_path: Path) -> None:
