@@ -47,10 +47,12 @@ def _is_array(value: object) -> bool:
 
 
 def _as_numpy(value: object) -> Array:
-    if isinstance(value, np.ndarray):
+    if type(value) is np.ndarray:
         return value
+    if isinstance(value, np.ndarray) and np.ma.is_masked(value):
+        raise _Unfit("got a masked array with values masked, which has no form on the wire: fill them (`filled`)")
     try:
-        return np.asarray(value)
+        return np.asarray(value)  # of subclasses too: their `data` may be something else than a buffer
     except (TypeError, ValueError, RuntimeError) as error:  # what torch tensors on a GPU or with gradients raise
         raise _Unfit(f"got a {type(value).__name__} that numpy cannot read: {error}") from error
 
@@ -58,7 +60,7 @@ def _as_numpy(value: object) -> Array:
 def _checked(spec: TensorSpec, array: Array) -> Array:
     dtype = spec.dtype
     if dtype is DType.BYTES:
-        if array.dtype.kind in "OSU":
+        if array.dtype.kind in "OSUT":
             return _bytes_array(array)
         raise _Unfit(f"got {array.dtype}")
     if array.dtype.newbyteorder("<") == dtype.numpy:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from interlock.errors import InvalidInput
-from interlock.tensors import decode_raw, encode_raw
+from interlock.tensors import decode_raw, encode_raw, raw_buffer
 from interlock.types import Dim, DType, TensorSpec
 from interlock_client._tensor import to_array
 
@@ -139,6 +139,14 @@ def test_big_endian_and_strided_arrays_arrive_as_they_read() -> None:
     assert np.array_equal(decode_raw("x", DType.FP32, array.shape, sent), array)
 
 
+def test_a_masked_array_is_sent_whole_where_nothing_is_masked_and_refused_where_something_is() -> None:
+    values = np.ma.masked_array(np.array([1, 2, 3], np.float32), [False, False, False])
+    raw = raw_buffer(to_array(spec(DType.FP32, None), values), DType.FP32)
+    assert memoryview(raw).nbytes == 12 and np.array_equal(np.frombuffer(raw, np.float32), [1, 2, 3])
+    with pytest.raises(InvalidInput, match=r"got a masked array with values masked, .* fill them"):
+        to_array(spec(DType.FP32, None), np.ma.masked_equal(values, 2))
+
+
 def test_an_ml_dtypes_bfloat16_array_is_sent_as_its_bits() -> None:
     ml_dtypes = pytest.importorskip("ml_dtypes")
     array = np.array([1.0, -2.0], dtype=ml_dtypes.bfloat16)
@@ -169,6 +177,7 @@ def test_an_object_that_numpy_cannot_read_is_refused_with_its_reason() -> None:
         (b"\0", b"\0"),
         (np.array(["a", "bc"]), [b"a", b"bc"]),
         (np.array([b"a", b"bc"]), [b"a", b"bc"]),
+        (np.array(["a", "é"], dtype=np.dtypes.StringDType()), [b"a", "é".encode()]),
         (np.array(["a", b"b"], dtype=object), [b"a", b"b"]),
         ([["a"], ["b"]], [[b"a"], [b"b"]]),
     ],
