@@ -114,14 +114,23 @@ class Patience:
         self._alarms = alarms
         self._due: dict[Patient, float] = {}
         """On the monotonic clock, ascending. Each change is one step of the interpreter."""
+        self._latest = 0.0
         self._armed = False
         self._lock = threading.Lock()
 
-    def add(self, call: Patient, due: float) -> None:
-        """End a call at a time, or soon after, unless it is taken out before."""
+    def add(self, call: Patient, due: float) -> bool:
+        """End a call at a time, or soon after, unless it is taken out before.
+
+        False where one that came earlier falls due later, as the setting was lowered meanwhile: such a call takes an
+        alarm of its own.
+        """
+        if due < self._latest:
+            return False
+        self._latest = due
         self._due[call] = due
         if not self._armed:
             self._arm()
+        return True
 
     def remove(self, call: Patient) -> None:
         """Take a call out that has ended; nothing where it is not in."""

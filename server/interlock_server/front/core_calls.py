@@ -132,7 +132,8 @@ class UnaryCall(CoreCall):
 
     def wait_patiently(self) -> None:
         """End at the deadline, which is the server's own and as far off as those of other such calls."""
-        self._common.patience.add(self, self.deadline)
+        if not self._common.patience.add(self, self.deadline):
+            self.alarm(self.deadline, self.overdue)
 
     def receive(self) -> None:
         """Ask for the message: `take` is called with it."""

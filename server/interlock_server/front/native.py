@@ -130,7 +130,8 @@ class _UnaryCall(Call):
 
     def wait_patiently(self) -> None:
         """End at the deadline, which is the server's own and as far off as those of other such calls."""
-        self._common.patience.add(self, self.deadline)
+        if not self._common.patience.add(self, self.deadline):
+            self.alarm(self.deadline, self.overdue)
 
     def overdue(self) -> None:
         """End the call at this server's deadline."""

@@ -178,6 +178,16 @@ def test_one_alarm_stands_for_all_calls_that_wait_equally_long() -> None:
     assert not rung
 
 
+def test_a_call_that_may_take_less_time_than_one_before_it_has_to_take_an_alarm_of_its_own() -> None:
+    alarms = Alarms()
+    patience = Patience(alarms)
+    now = time.monotonic()
+    assert patience.add(Waiting([], "before the setting was lowered"), now + 3600)
+    assert not patience.add(Waiting([], "after that"), now + 60)
+    assert patience.add(Waiting([], "an hour later"), now + 3601)
+    alarms.close()
+
+
 @pytest.mark.parametrize("after_s", [0.0, 0.001, 0.5, 4.999, 5.0, 60.0, 3600.0])
 def test_an_alarm_rings_never_before_its_time_and_soon_after(after_s: float) -> None:
     now = 1234.5678

@@ -269,6 +269,22 @@ async def test_who_works_for_a_conversation_is_told_when_it_fails(
         await asyncio.wait_for(told.wait(), 60)
 
 
+@pytest.mark.parametrize("kind", [AioFront, CoreFront, native], ids=["aio", "core", "native"])
+async def test_a_deadline_that_is_lowered_holds_for_the_next_call_whoever_still_waits(
+    kind: Callable[[Limits], Front],
+) -> None:
+    limits = Limits(default_deadline_s=3600.0)
+    async with run(kind, lambda call: None, limits) as line:
+        patient = line.unary()
+        await eventually_async(lambda: len(line.handler.calls) == 1, "a call waits that may take an hour")
+        object.__setattr__(limits, "default_deadline_s", 0.05)  # as a reload does, in place
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await asyncio.wait_for(line.unary(), 20)
+        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert not patient.done()
+        patient.cancel()
+
+
 def test_room_takes_one_message_of_any_size_and_more_only_up_to_its_bound() -> None:
     room = Room(100)
     room.take(500)
