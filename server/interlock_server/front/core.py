@@ -27,7 +27,7 @@ from interlock_server.front.completion import (
     receive_message,
     send_status,
 )
-from interlock_server.front.core_calls import Common, ConversationCall, CoreCall, StreamCall, UnaryCall, ignore
+from interlock_server.front.core_calls import Census, Common, ConversationCall, CoreCall, StreamCall, UnaryCall, ignore
 from interlock_server.front.credentials import certificate_names, server_credentials
 from interlock_server.front.limits import (
     COUNTED,
@@ -74,6 +74,8 @@ class CoreFront:
         self._spoken = False
         self._busy_since = 0.0
         self._turnstile = Turnstile()
+        self._census = Census()
+        self._shut = False
         self._drained = threading.Event()
 
     @property
@@ -102,6 +104,7 @@ class CoreFront:
             self._limits.max_message_bytes,
             self._room,
             self._turnstile,
+            self._census,
         )
         self._server = server
         for _ in range(_ARMED):
@@ -116,7 +119,7 @@ class CoreFront:
             await asyncio.to_thread(self._stop, self._server, grace_s)
 
     def _stop(self, server: CompletionServer, grace_s: float) -> None:
-        server.shut_down(lambda _: self._drained.set())
+        server.shut_down(self._on_shut)
         if not self._drained.wait(grace_s):
             server.cancel_calls()
             self._drained.wait()
@@ -125,6 +128,9 @@ class CoreFront:
         self._thread.join()
         self._common.alarms.close()
         self._large.shutdown(wait=False, cancel_futures=True)
+
+    def _on_shut(self, event: Event) -> None:
+        self._shut = True  # gRPC has no connection any more, but may not have told how each call ended
 
     def _poll(self, server: CompletionServer) -> None:
         """Take events, and after those that are there together see to what the handler kept back."""
@@ -141,6 +147,8 @@ class CoreFront:
             del event
             if self._unsettled or self._spoken:
                 self._settle()
+            if self._shut and not self._census.open:
+                self._drained.set()
             self._busy_since = 0.0
             ended = time.monotonic()
 

@@ -29,6 +29,15 @@ from interlock_server.front.seam import MAX_UNANSWERED, Call, Conversation, Trai
 from interlock_server.front.turnstile import Turnstile, came_to_nothing
 
 
+class Census:
+    """How many calls there are whose end has not come. Only the front's thread counts."""
+
+    __slots__ = ("open",)
+
+    def __init__(self) -> None:
+        self.open = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Common:
     """What all calls of a front have in common."""
@@ -39,6 +48,7 @@ class Common:
     """Bytes of one message, either way."""
     room: Room
     turnstile: Turnstile
+    census: Census
 
 
 class CoreCall(Call):
@@ -63,6 +73,7 @@ class CoreCall(Call):
         self._held = 0
         self.parked: Parked | None = None
         """Its request, while that waits for a thread."""
+        common.census.open += 1
 
     def line(self) -> str:
         """Return the address of the caller's end."""
@@ -99,6 +110,7 @@ class CoreCall(Call):
         if self._set_alarms is not None:
             for bucket, callback in self._set_alarms:
                 bucket.discard(callback)
+        self._common.census.open -= 1
         self._leave(gone)
 
     def _leave(self, gone: bool) -> None:
@@ -154,7 +166,7 @@ class UnaryCall(CoreCall):
             if self._ended or self._watched:
                 return
             self._watched = True
-        self._core.start_server_batch((receive_close(),), self.on_close)
+            self._core.start_server_batch((receive_close(),), self.on_close)
 
     def on_close(self, event: Event) -> None:
         """Note that the call is over."""
@@ -207,11 +219,11 @@ class UnaryCall(CoreCall):
             if self._ended:
                 return
             self._ended = True
-            watched = self._watched
-        if watched:
-            self._core.start_server_batch(operations, ignore)
-        else:
-            self._core.start_server_batch((receive_close(), *operations), self.on_close)
+            # Under the lock: once `on_close` was here the queue may be shut down, and to begin anything then is fatal.
+            if self._watched:
+                self._core.start_server_batch(operations, ignore)
+            else:
+                self._core.start_server_batch((receive_close(), *operations), self.on_close)
 
 
 class StreamCall(CoreCall):
@@ -321,7 +333,7 @@ class ConversationCall(StreamCall, Conversation):
             if self._reading or self._ended or self._unanswered >= MAX_UNANSWERED:
                 return
             self._reading = True
-        self._core.start_server_batch((receive_message(),), self.on_message)
+            self._core.start_server_batch((receive_message(),), self.on_message)
 
     def on_message(self, event: Event) -> None:
         """Pass a message on."""

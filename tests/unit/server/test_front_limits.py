@@ -285,6 +285,18 @@ async def test_a_deadline_that_is_lowered_holds_for_the_next_call_whoever_still_
         patient.cancel()
 
 
+@FRONTS
+async def test_a_front_that_stops_at_once_lets_every_call_end_before_it_is_gone(
+    kind: type[AioFront] | type[CoreFront],
+) -> None:
+    for _ in range(6):
+        async with run(kind, lambda call: call.done(b"done")) as line:
+            calls = [line.unary(b"x" * size) for size in (1, 70_000) * 30]
+            await eventually_async(lambda: len(line.handler.calls) > 0, "the first one is here")
+            await line.front.stop(0)  # gRPC ends the process over what is begun on a queue that was shut down
+            await asyncio.gather(*calls, return_exceptions=True)
+
+
 def test_room_takes_one_message_of_any_size_and_more_only_up_to_its_bound() -> None:
     room = Room(100)
     room.take(500)
