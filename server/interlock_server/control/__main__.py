@@ -7,8 +7,9 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 
-from interlock.errors import InternalError, RegistryUnavailable, StartupRefused
+from interlock.errors import InterlockError, InternalError, RegistryUnavailable, StartupRefused
 from interlock_registry.artifacts import LocalArtifactStore
 from interlock_registry.sql.naming import database_name
 from interlock_registry.tool import Sandbox
@@ -123,8 +124,8 @@ def _artifacts(settings: Settings) -> LocalArtifactStore:
 async def _start(ground: Ground, parts: Parts, listeners: Listeners) -> asyncio.Task[None]:
     """Start everything; return the task that says when all is ready."""
     serving, upkeep = parts.serving, parts.upkeep
-    await asyncio.to_thread(parts.changes.registering.sweep)
-    await asyncio.to_thread(parts.downloading.sweep)
+    for sweep in (parts.changes.registering.sweep, parts.downloading.sweep):
+        await asyncio.to_thread(_swept, sweep)
     await serving.deriving.start()
     await serving.reconciler.start()
     changed = asyncio.Event()
@@ -138,6 +139,13 @@ async def _start(ground: Ground, parts: Parts, listeners: Listeners) -> asyncio.
     upkeep.following.start()
     upkeep.auditing.start()
     return announcing
+
+
+def _swept(sweep: Callable[[], None]) -> None:
+    try:
+        sweep()
+    except (OSError, InterlockError) as error:  # of a disk, it may be: those who change nothing are served all the same
+        log.error("what was left half-way before is not cleared away: %s", error)
 
 
 async def _stop(ground: Ground, parts: Parts, listeners: Listeners) -> None:

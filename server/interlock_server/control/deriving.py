@@ -92,7 +92,10 @@ class Deriving:
 
     async def start(self) -> None:
         """Clear away what a predecessor left half-way, read what is there, and begin to work."""
-        await asyncio.to_thread(self._store.sweep)
+        try:
+            await asyncio.to_thread(self._store.sweep)
+        except OSError as error:
+            log.error("derived forms that were left half-way stay until the next start: %s", error)
         await self._read()
         self._task = asyncio.create_task(self._work())
 

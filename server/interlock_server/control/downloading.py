@@ -61,6 +61,7 @@ class Downloading:
 
     def sweep(self) -> None:
         """Remove what a predecessor that was killed left behind."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for leftover in self._folder.iterdir():
             shutil.rmtree(leftover, ignore_errors=True)
 

@@ -73,8 +73,8 @@ class Registering:
 
     def sweep(self) -> None:
         """Remove what a predecessor that was killed left half-way, and put back what it was about to collect."""
-        self._uploads.sweep()
         self._artifacts.put_back()
+        self._uploads.sweep()
         # Another replica may be writing into a store that is shared: what is that old, nobody writes any more.
         self._artifacts.sweep_temporary(older_than_s=_ABANDONED_S if self._settings.artifacts else 0.0)
 

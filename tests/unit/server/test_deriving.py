@@ -235,8 +235,12 @@ async def test_none_is_made_where_the_setting_says_so(engine: Engine, tmp_path: 
 
 
 async def test_what_is_pinned_gets_its_form_behind_and_is_loaded_from_it_by_the_next_process(
-    engine: Engine, tmp_path: Path
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def sweep(store: DerivedStore) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(DerivedStore, "sweep", sweep)  # forms are made and used all the same
     root = tmp_path / "data"
     async with running(engine, root, derived_min_bytes=0) as rig:
         version = await rig.add(content=content(1))
@@ -245,6 +249,7 @@ async def test_what_is_pinned_gets_its_form_behind_and_is_loaded_from_it_by_the_
         await eventually_async(lambda: len(held(rig)) == 1, "its form is made")
         leftover = root / "derived" / ".making-1"
         leftover.write_bytes(b"half")
+    monkeypatch.undo()
     async with running(engine, root, derived_min_bytes=0) as rig:
         assert loaded_from(rig, version) is LoadedFrom.DERIVED
         assert not leftover.exists()
