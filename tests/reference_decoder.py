@@ -64,7 +64,7 @@ def decode(request: ModelInferRequest, signature: Signature) -> Mapping[str, Dec
     _rule(set(names) == {spec.name for spec in signature.inputs}, "all inputs, and no others")
     raw = list(request.raw_input_contents)
     if raw:
-        _rule(not any(tensor.HasField("contents") for tensor in request.inputs), "raw or typed, never both")
+        _rule(not any(tensor.contents.ByteSize() for tensor in request.inputs), "raw or typed, never both")
         _rule(len(raw) == len(names), "one raw entry for each input")
     found: dict[str, Decoded] = {}
     symbols: dict[str, int] = {}

@@ -273,6 +273,8 @@ def test_the_openapi_document_is_valid_and_complete(http: httpx.Client, region: 
                 assert asked.status_code == 404 and "shared memory" in asked.json()["error"]
                 continue
             assert asked.status_code not in (404, 405), (path, method)
+            needed = methods[method].get("requestBody", {}).get("required", False)
+            assert (asked.status_code == 400) == needed, f"{method} {path} without a body: {asked.text}"
 
 
 def test_answers_are_as_the_openapi_document_says(http: httpx.Client, region: memoryview) -> None:

@@ -177,13 +177,18 @@ def _raw_by_name(opened: Opened[ModelInferRequest]) -> Mapping[str, Buffer | Sha
             raw.update(_paired(request, [tensor.name for tensor in own], contents))
     if contents:
         for tensor in own:
-            if tensor.HasField("contents"):
+            if _has_contents(tensor):
                 what = (
                     f"contents field must not be specified when using raw_input_contents for '{tensor.name}' "
                     f"for model '{request.model_name}'"
                 )
                 raise InvalidInput(what, [Violation(f"inputs[{tensor.name}]", what)])
     return raw
+
+
+def _has_contents(tensor: ModelInferRequest.InferInputTensor) -> bool:
+    """Say whether typed contents are there: MLServer's converters send the field with nothing in it beside raw ones."""
+    return tensor.HasField("contents") and tensor.contents.ByteSize() > 0
 
 
 def _shared_by_name(request: ModelInferRequest) -> dict[str, SharedSlice]:
@@ -194,7 +199,7 @@ def _shared_by_name(request: ModelInferRequest) -> dict[str, SharedSlice]:
         part = shared_slice(tensor.parameters, where)
         if part is None:
             continue
-        if tensor.HasField("contents"):
+        if _has_contents(tensor):
             what = f"{where} has contents although its parameters say that it is in shared memory"
             raise InvalidInput(what, [Violation(f"inputs[{tensor.name}]", what)])
         found[tensor.name] = part

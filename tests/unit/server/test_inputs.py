@@ -71,6 +71,11 @@ def with_contents(request: ModelInferRequest) -> ModelInferRequest:
     return request
 
 
+def with_empty_contents(request: ModelInferRequest) -> ModelInferRequest:
+    request.inputs[0].contents.SetInParent()
+    return request
+
+
 def without_contents(request: ModelInferRequest) -> ModelInferRequest:
     request.inputs[0].ClearField("contents")
     return request
@@ -83,6 +88,7 @@ def text(*items: bytes) -> bytes:
 GOOD: list[tuple[ModelInferRequest, Signature, Array, int | None, bool]] = [
     (raw("x", "FP32", [1, 2], floats(1, 2)), PLAIN, np.array([[1, 2]], np.float32), 1, False),
     (raw("x", "FP32", [0, 2], b""), PLAIN, np.zeros((0, 2), np.float32), 0, False),
+    (with_empty_contents(raw("x", "FP32", [1, 2], floats(1, 2))), PLAIN, np.array([[1, 2]], np.float32), 1, False),
     (typed("x", "FP32", [2, 2], fp32_contents=[1, 2, 3, 4]), PLAIN, np.array([[1, 2], [3, 4]], np.float32), 2, True),
     (typed("f", "BOOL", [2], bool_contents=[True, False]), FLAGS, np.array([True, False]), 2, True),
     (typed("i", "INT8", [2], int_contents=[-128, 127]), SMALL, np.array([-128, 127], np.int8), 2, True),
