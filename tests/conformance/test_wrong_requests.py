@@ -201,9 +201,10 @@ def test_a_wrong_request_is_refused_with_its_reason(stub: GRPCInferenceServiceSt
     assert (found.code, mentioned in found.details) == (code, True), found
     assert len(found.details) <= 1024
     details = found.trailing["grpc-status-details-bin"]
-    assert isinstance(details, bytes) and len(details) <= 1100
+    assert isinstance(details, bytes)
     status = status_pb2.Status.FromString(details)
-    assert status.code == code.value[0]
+    assert (status.code, status.message) == (code.value[0], found.details)
+    assert len(details) - len(found.details.encode()) <= 1100, "the text is in there too"
     info = error_details_pb2.ErrorInfo()
     assert status.details[0].Unpack(info)
     assert info.domain == "interlock" and info.reason
