@@ -83,6 +83,7 @@ class Alarms:
                     callback()
                 except Exception:
                     log.exception("a call's deadline could not be kept")
+                del callback  # waiting for the next one must not keep the call that it was for
 
     def _due(self) -> Bucket | None:
         """Wait for the next bucket whose time has come; None at the end."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -176,6 +177,16 @@ def test_one_alarm_stands_for_all_calls_that_wait_equally_long() -> None:
     assert alarms.waiting == 1
     alarms.close()
     assert not rung
+
+
+def test_what_has_rung_is_not_kept_until_something_else_rings() -> None:
+    alarms, rung = Alarms(), list[str]()
+    call = Waiting(rung, "late")
+    kept = weakref.ref(call)
+    alarms.set(time.monotonic(), call.overdue)
+    del call
+    eventually(lambda: rung == ["late"] and kept() is None, "it rang, and nothing of it is left")
+    alarms.close()
 
 
 def test_a_call_that_may_take_less_time_than_one_before_it_has_to_take_an_alarm_of_its_own() -> None:
