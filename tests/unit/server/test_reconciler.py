@@ -162,7 +162,7 @@ async def test_a_stop_saves_what_was_not_seen_to_be_saved(rig: Rig, fails: bool)
         save(snapshot)
 
     saved.save = once  # type: ignore[method-assign]
-    (rig.data.state / "last-known-good").unlink()
+    (rig.data.state / "last-known-good").unlink(missing_ok=True)
     rig.reconciler._poll_s = 60.0  # and no sooner is a failed one tried again
     rig.reconciler.changed()
     try:
