@@ -104,19 +104,21 @@ class SigningKey:
         new = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
         try:
             # A file that is there already may be somebody else's, who would read the key in it.
-            with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.link(new, path)
+            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(text)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.link(new, path)
+            finally:
+                new.unlink(missing_ok=True)
         except FileExistsError as error:
             raise InvalidArgument(
                 f"{str(path)!r} is there already; no key is overwritten, name another file"
             ) from error
         except OSError as error:
             raise InvalidArgument(f"the key cannot be written to {str(path)!r}: {error.strerror}") from error
-        finally:
-            new.unlink(missing_ok=True)
         return cls(key)
 
     @classmethod

@@ -133,7 +133,7 @@ class ModelRef:
         model, at, number = text.partition("@")
         if at:
             if not _VERSION.fullmatch(number):
-                raise InvalidRef(text, f"{number!r} is not a version number; write MODEL@3")
+                raise InvalidRef(text, f"{number!r} is not a version number; write MODEL@3, or MODEL:ALIAS")
             return cls(model_name(model), version=int(number))
         model, colon, alias = text.partition(":")
         return cls(model_name(model), alias=alias_name(alias) if colon else None)

@@ -13,10 +13,18 @@ from interlock import __version__
 from interlock.errors import InterlockError, ModelNotFound
 from interlock.shown import shown
 
+from interlock_client._address import ADMIN, INFERENCE
 from interlock_client.cli.group import CommandGroup
 from interlock_client.cli.session import Session, addresses
 
 DEBUG: Final = "INTERLOCK_DEBUG"
+
+_PLACES: Final = {
+    INFERENCE.flag: f"This command asks the admin port: {ADMIN.flag} names its address.",
+    ADMIN.flag: f"This command asks the inference port: {INFERENCE.flag} names its address.",
+    "-o": "It goes behind the name of a command that prints a result.",
+    "--output": "It goes behind the name of a command that prints a result.",
+}
 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -38,7 +46,7 @@ def run(args: Sequence[str] | None = None) -> int:
         result = interlock.main(args=args, prog_name="interlock", standalone_mode=False, obj=session)
         sys.stdout.flush()
     except click.UsageError as error:
-        error.show()
+        _pointed(error).show()
         return 2
     except (click.Abort, KeyboardInterrupt):
         return 130
@@ -57,6 +65,12 @@ def run(args: Sequence[str] | None = None) -> int:
         hint = "" if _debugging() else f" (set {DEBUG}=1 to see the traceback)"
         return _failed(f"unexpected {type(error).__name__}: {error}{hint}")
     return result if isinstance(result, int) else 0
+
+
+def _pointed(error: click.UsageError) -> click.UsageError:
+    """Say of an option that stands where it is none where it belongs."""
+    hint = _PLACES.get(error.option_name) if isinstance(error, click.NoSuchOption) else None
+    return error if hint is None else click.UsageError(f"{error.format_message()} {hint}", error.ctx)
 
 
 def _debugging() -> bool:

@@ -58,6 +58,21 @@ _COMMANDS: Final[Mapping[str, _Own]] = {
 }
 """In the order in which help lists them."""
 
+_MEANT: Final[Mapping[str, str]] = {
+    "list": "models",
+    "ls": "models",
+    "history": "log",
+    "push": "register",
+    "upload": "register",
+    "deploy": "promote",
+    "revert": "rollback",
+    "predict": "infer",
+    "start": "serve",
+    "help": "--help",
+    "version": "--version",
+}
+"""What others call it, where no likeness of the letters would tell."""
+
 _NOT_INSTALLED: Final = "Not installed: needs interlock[server,cpu]."
 
 
@@ -102,7 +117,8 @@ class CommandGroup(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            near = get_close_matches(args[0], self.list_commands(ctx), n=2)
+            known = _MEANT.get(args[0])
+            near = [known] if known else get_close_matches(args[0], self.list_commands(ctx), n=2)
             if not near:
                 raise
             meant = " or ".join(repr(name) for name in near)

@@ -104,8 +104,7 @@ def export(
     wanted = dict(tolerances or default_tolerances(model, example.tensors))
     tolerance = wanted.get("CPU") or default_tolerances(model, example.tensors)["CPU"]
     answers = _ask(reference, example, plan, samples, tolerance)
-    model_path.parent.mkdir(parents=True, exist_ok=True)
-    with _Staging(model_path.parent, model_path.name) as staging:
+    with _Staging(model_path) as staging:
         staged = staging.folder / model_path.name
         data = write_onnx(model, example, reference.names, opset, staged, external_data)
         agreement = compare(Exported(staged), answers.all, tolerance, example)
@@ -265,8 +264,13 @@ class _Plan:
 class _Staging:
     """A hidden folder beside the target, so that files get their names only when all of them are whole."""
 
-    def __init__(self, parent: Path, name: str) -> None:
-        self._folder = tempfile.TemporaryDirectory(dir=parent, prefix=f".{name}.")
+    def __init__(self, target: Path) -> None:
+        """Make the folder; raises InvalidArgument where nothing can be written there."""
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self._folder = tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.")
+        except OSError as error:
+            raise InvalidArgument(f"{str(target)!r} cannot be written: {error.strerror}") from error
         self.folder: Final = Path(self._folder.name)
 
     def __enter__(self) -> _Staging:

@@ -250,6 +250,9 @@ def test_private_keys_are_for_their_owner_and_are_not_overwritten(tmp_path: Path
     with pytest.raises(InvalidArgument, match="holds no private key") as refused:
         SigningKey.load(path)
     assert secret not in str(refused.value)
+    (tmp_path / "file").touch()
+    with pytest.raises(InvalidArgument, match=r"the key cannot be written to .*Not a directory"):
+        SigningKey.create(tmp_path / "file" / "release.key")
 
 
 def test_what_the_last_known_good_snapshot_holds_is_judged_again(key: SigningKey) -> None:

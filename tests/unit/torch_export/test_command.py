@@ -118,6 +118,12 @@ def test_inputs_that_the_model_does_not_take_are_refused_with_their_shape(tmp_pa
         export_command(f"{NETS}:ready", tmp_path / "m.onnx", ["x=FP32[batch,9]"])
 
 
+def test_a_place_that_cannot_be_written_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InvalidArgument, match=r"m.onnx' cannot be written: "):
+        export_command(f"{NETS}:ready", tmp_path / "file" / "m.onnx", ["x=FP32[batch,8]"])
+
+
 def test_without_inputs_the_command_shows_how(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument, match="--input x=FP32"):
         export_command(f"{NETS}:ready", tmp_path / "m.onnx", [])

@@ -107,6 +107,10 @@ def test_a_port_that_speaks_http_is_recognised(interlock: Command, monkeypatch: 
     [
         (["frobnicate"], "No such command 'frobnicate'."),
         (["promot", "digits", "3"], "No such command 'promot': did you mean 'promote'?"),
+        (["push", "m", "f"], "No such command 'push': did you mean 'register'?"),
+        (["-o", "json", "status"], "No such option '-o'. It goes behind the name of a command"),
+        (["models", "--server", "h:1"], "No such option '--server'. This command asks the admin port: --admin"),
+        (["infer", "m", "--admin", "h:1"], "No such option '--admin'. This command asks the inference port: --server"),
         (["promote", "digits"], "Missing argument"),
         (["promote", "digits", "0"], "'0' is not a version's number"),
         (
