@@ -87,6 +87,9 @@ PROGRAMS: Final[tuple[Program, ...]] = (
     PythonProgram("kserve", "session_kserve.py", ("kserve>=0.21,<0.22",)),
     PythonProgram("tritonclient-http", "session_tritonclient_http.py", ("tritonclient[http]>=2.73,<3",)),
     PythonProgram("reflection", "session_reflection.py", ("grpcio-reflection>=1.81",)),
+    PythonProgram(
+        "grpclib", "session_grpclib.py", ("grpclib>=0.4.7", "googleapis-common-protos", "tritonclient[grpc]>=2.73,<3")
+    ),
     NodeProgram("node", "examples/node", "m"),
     GoProgram("go", "m"),
     JavaProgram("java", "m"),

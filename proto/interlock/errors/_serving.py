@@ -116,7 +116,7 @@ class DeadlineExceeded(InterlockError):
 
 
 class Cancelled(InterlockError):
-    """The caller went away."""
+    """The caller went away; without details, a server that stops had not begun the call, which may be sent again."""
 
     reason = "CANCELLED"
 
