@@ -16,8 +16,13 @@ from typing import Final
 from interlock_server.process.log_sink import LogSink
 
 _STDERR: Final = 2
-_CHATTY: Final = ("alembic", "asyncio", "sqlalchemy", "uvicorn")
-"""Libraries whose information is of no use to an operator."""
+_CHATTY: Final[Mapping[str, int]] = {
+    "alembic": logging.WARNING,
+    "asyncio": logging.WARNING,
+    "sqlalchemy": logging.WARNING,
+    "uvicorn": logging.ERROR,  # it warns of what strangers send, as often as they do, and of packages to install
+}
+"""Libraries, and from which level on they are of use to an operator."""
 _STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
@@ -103,8 +108,8 @@ def keep(wanted: Kept) -> None:
     )
     lowest = min((level for on, level in levels if on), default=logging.CRITICAL + 1)
     logging.getLogger().setLevel(lowest)
-    for name in _CHATTY:
-        logging.getLogger(name).setLevel(logging.NOTSET if wanted.debug else logging.WARNING)
+    for name, level in _CHATTY.items():
+        logging.getLogger(name).setLevel(logging.NOTSET if wanted.debug else level)
 
 
 def configure(process: str, level: str, form: str) -> None:

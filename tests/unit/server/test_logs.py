@@ -41,6 +41,17 @@ def test_a_json_line_holds_the_message_and_its_facts(capfd: pytest.CaptureFixtur
 
 
 @pytest.mark.usefixtures("root_logger")
+@pytest.mark.parametrize(("level", "heard"), [("info", ["failed"]), ("debug", ["Invalid HTTP request", "failed"])])
+def test_what_strangers_send_to_the_http_port_fills_no_log(
+    capfd: pytest.CaptureFixture[str], level: str, heard: list[str]
+) -> None:
+    logs.configure("control", level, "json")
+    logging.getLogger("uvicorn.error").warning("Invalid HTTP request")
+    logging.getLogger("uvicorn.error").error("failed")
+    assert [json.loads(line)["message"] for line in capfd.readouterr().err.splitlines()] == heard
+
+
+@pytest.mark.usefixtures("root_logger")
 @pytest.mark.parametrize("form", ["json", "auto"])
 def test_an_exception_stays_on_its_json_line(capfd: pytest.CaptureFixture[str], form: str) -> None:
     logs.configure("control", "info", form)
