@@ -16,7 +16,7 @@ def key() -> None:
     """Make keys to sign with; they stay where they are made."""
 
 
-@key.command("create")
+@key.command("create", short_help="Make a private key in FILE and print its public half.")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @output_option
 def create_key(file: Path, output: str) -> None:
@@ -30,7 +30,7 @@ def create_key(file: Path, output: str) -> None:
         )
 
 
-@key.command("show")
+@key.command("show", short_help="Print the public half of a key.")
 @click.argument("key", metavar="KEY")
 @output_option
 def show_key(key: str, output: str) -> None:

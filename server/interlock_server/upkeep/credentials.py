@@ -118,7 +118,7 @@ def rotate_token(
     _print_token(made, output)
 
 
-@identity.command("allow")
+@identity.command("allow", short_help="Know the holder of a certificate by NAME in it.")
 @click.argument("name")
 @_given
 @placed
@@ -147,7 +147,7 @@ def _list(proof: Proof, data: Path | None, config: Path | None, output: str) -> 
     _print([each for each in found if each.proof is proof], output)
 
 
-@token.command("list")
+@token.command("list", short_help="List the tokens, ended ones too.")
 @placed
 def list_tokens(data: Path | None, config: Path | None, output: str) -> None:
     """List the tokens, ended ones too; their secrets are known to nobody here."""
@@ -172,7 +172,7 @@ def _revoke(
     click.echo(f"revoked {', '.join(f'{each.name} ({each.id})' for each in ended)}")
 
 
-@token.command("revoke")
+@token.command("revoke", short_help="End a token, by its name or id.")
 @click.argument("name")
 @click.option("--reason", default="", help="Goes into the history.")
 @placed
@@ -181,7 +181,7 @@ def revoke_token(name: str, reason: str, data: Path | None, config: Path | None,
     _revoke(Proof.TOKEN, Action.REVOKE_TOKEN, name, reason, data, config, output)
 
 
-@identity.command("revoke")
+@identity.command("revoke", short_help="Know the holder of a certificate no longer.")
 @click.argument("name")
 @click.option("--reason", default="", help="Goes into the history.")
 @placed

@@ -42,7 +42,7 @@ def trust() -> None:
     """Say whose signatures count, on this machine's server."""
 
 
-@trust.command("add")
+@trust.command("add", short_help="Trust what a key signs.")
 @click.argument("key", metavar="PUBLIC_KEY")
 @click.option("--name", required=True, help="What the key is called from now on.")
 @click.option(
@@ -85,7 +85,7 @@ def add_key(
     _print((new,), output)
 
 
-@trust.command("revoke")
+@trust.command("revoke", short_help="Let nothing count that a key has ever signed.")
 @click.argument("key", metavar="NAME")
 @click.option("--reason", required=True, help="Told to whoever wants to promote what it signed.")
 @placed

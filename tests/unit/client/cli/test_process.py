@@ -60,6 +60,12 @@ def test_a_line_of_help_is_known_of_every_command_and_fits_beside_its_name() -> 
     commands = [entry.interlock.get_command(ctx, line.split()[0]) for line in lines]
     assert all(command is not None and command.help for command in commands)
     assert set(group._added_lines()) == set(group._added())
+    groups = [command for command in commands if isinstance(command, click.Group)]
+    assert {"key", "token", "trust"} <= {each.name for each in groups}
+    for each in groups:
+        written = click.HelpFormatter(width=80)
+        each.format_commands(click.Context(each), written)
+        assert "..." not in written.getvalue(), "a line of it is cut off"
 
 
 def test_no_command_is_wrong_usage() -> None:
