@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import signal
 import threading
 import time
@@ -72,10 +73,17 @@ def test_what_runs_at_a_stop_is_answered(server: Server, tmp_path: Path) -> None
     assert answers == [rounds]
 
 
-def test_an_open_health_watch_is_told_and_holds_nothing_up(server: Server) -> None:
+def test_an_open_health_watch_or_stream_is_told_and_holds_nothing_up(server: Server) -> None:
+    asking: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
     with grpc.insecure_channel(server.grpc) as inference, grpc.insecure_channel(server.admin_address) as admin:
         watches = [watch(channel, "") for channel in (inference, admin)]
         assert [next(each).status for each in watches] == [SERVING, SERVING]
+        talk: grpc.StreamStreamMultiCallable[bytes, bytes] = inference.stream_stream(
+            "/inference.GRPCInferenceService/ModelStreamInfer"
+        )
+        stream = talk(iter(asking.get, None))
+        asking.put(b"")
+        assert next(stream), "it is answered, and stays open"
 
         began = time.monotonic()
         assert server.stop() == 0
@@ -83,6 +91,10 @@ def test_an_open_health_watch_is_told_and_holds_nothing_up(server: Server) -> No
 
         for each in watches:
             assert [message.status for message in each] == [NOT_SERVING]
+        with pytest.raises(grpc.RpcError) as ended:
+            next(stream)
+        asking.put(None)
+    assert ended.value.code() is grpc.StatusCode.UNAVAILABLE and "shutting down" in (ended.value.details() or "")
     assert took < 20, f"the stop took {took:.1f} s"
 
 

@@ -93,6 +93,7 @@ async def _stop(ground: Ground, parts: Parts) -> None:
     servables = parts.catalog.servables
     log.info("draining", extra={"in_flight": sum(each.status().in_flight for each in servables())})
     parts.health.drain()
+    parts.handler.drain()
     async with saying(log, lambda: requests_of(each.status() for each in servables())):
         await ground.front.stop(ground.settings.drain_grace_s)
         await parts.repository.close()

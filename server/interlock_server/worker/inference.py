@@ -21,6 +21,7 @@ class InferenceHandler:
         self._conversations: dict[str, Callable[[Conversation], None]] = {}
         self._arity: dict[str, Arity] = {}
         self._settle = [part.settle for part in parts if part.settle is not None]
+        self._drain = [part.drain for part in parts if part.drain is not None]
         for part in parts:
             self._unary |= part.unary
             self._calls |= {**part.calls, **part.streams}
@@ -70,6 +71,11 @@ class InferenceHandler:
             call.fail(_no_method(call.method))
             return
         started(call)
+
+    def drain(self) -> None:
+        """End what would stay for as long as its caller likes: the server stops."""
+        for drain in self._drain:
+            drain()
 
     def settle(self) -> None:
         """See to what the parts kept back."""

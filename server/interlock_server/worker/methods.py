@@ -25,6 +25,8 @@ class Methods:
     conversations: Mapping[str, Callable[[Conversation], None]] = field(default_factory=dict)
     settle: Callable[[], None] | None = None
     """Sees to what was kept back, as Handler.settle."""
+    drain: Callable[[], None] | None = None
+    """Ends what would stay for as long as its caller likes: the server stops."""
     extensions: tuple[str, ...] = ()
     """What ServerMetadata lists because of them."""
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from google.protobuf.message import DecodeError
 from interlock.envelope import open_request, varint
-from interlock.errors import InterlockError, TooLarge
+from interlock.errors import Draining, InterlockError, TooLarge
 from interlock.protocols.open_inference_pb2 import (
     InferParameter,
     ModelInferResponse,
@@ -41,16 +41,38 @@ class StreamInference:
     def __init__(self, infer: Callable[[Call], None], limits: Limits) -> None:
         self._infer = infer
         self._limits = limits
+        self._lock = threading.Lock()
+        self._open: set[_Stream] = set()
+        self._draining = False
 
     @property
     def methods(self) -> Methods:
         """What it answers."""
-        return Methods(conversations={SERVICE + "ModelStreamInfer": self.start})
+        return Methods(conversations={SERVICE + "ModelStreamInfer": self.start}, drain=self.drain)
 
     def start(self, call: Conversation) -> None:
         """Listen to a call until it ends."""
         limit_s = self._limits.default_deadline_s if call.deadline == float("inf") else self._limits.max_deadline_s
-        _Stream(call, self._infer, limit_s, self._limits.max_message_bytes)
+        stream = _Stream(call, self._infer, limit_s, self._limits.max_message_bytes)
+        with self._lock:
+            self._open.add(stream)
+            draining = self._draining
+        call.on_cancel(lambda: self._over(stream))
+        if draining:
+            stream.drain()
+
+    def drain(self) -> None:
+        """End every stream once what it has asked is answered: one that asks nothing must not hold a stop up."""
+        with self._lock:
+            self._draining = True
+            streams = tuple(self._open)
+        for stream in streams:
+            stream.drain()
+
+    def _over(self, stream: _Stream) -> None:
+        with self._lock:
+            self._open.discard(stream)
+        stream.cancel()
 
 
 class _Stream:
@@ -63,12 +85,11 @@ class _Stream:
         self._limit_s = limit_s
         self._lock = threading.Lock()
         self._waiting: deque[_Request] = deque()
-        self._ended = self._closed = False
+        self._ended = self._closed = self._draining = False
         self._alarms: list[float] = []
         """When the call will ring, a heap."""
         self._error_as_status = call.metadata.get(ERROR_AS_STATUS, "").lower() == "true"
         call.listen(self._take, self._end)
-        call.on_cancel(self._cancel)
 
     def line(self) -> str:
         """Return what tells the connection that the call came over."""
@@ -92,9 +113,20 @@ class _Stream:
         """End the call once, when all is answered and no more will come. Hold the lock."""
         if self._ended and not self._waiting and not self._closed:
             self._closed = True
-            self._call.done()
+            if self._draining:
+                self._call.fail(Draining())
+            else:
+                self._call.done()
 
-    def _cancel(self) -> None:
+    def drain(self) -> None:
+        """Take no more requests, and end in an error, which says so, once those that came are answered."""
+        with self._lock:
+            self._draining = self._draining or not self._ended
+            self._ended = True
+            self._close_if_through()
+
+    def cancel(self) -> None:
+        """Give up what is not answered: the call is over."""
         with self._lock:
             self._ended = self._closed = True
             waiting = tuple(self._waiting)

@@ -28,6 +28,7 @@ from interlock_server.worker.catalog import Catalog
 from interlock_server.worker.cuda_memory import CudaFault, CudaMemory, load
 from interlock_server.worker.engine import CUDA, Engine
 from interlock_server.worker.health import Health
+from interlock_server.worker.inference import InferenceHandler
 from interlock_server.worker.loader import Loader
 from interlock_server.worker.metrics import WorkerMetrics
 from interlock_server.worker.replica_wide import ReplicaWide
@@ -67,6 +68,7 @@ class Parts:
     inside: AioFront
     """The methods of the inference port for the control process, which forwards REST's requests."""
     internal: WorkerServer
+    handler: InferenceHandler
     outside: Handler
     """What the inference port is served by."""
 
@@ -117,6 +119,7 @@ def build(ground: Ground) -> Parts:
         wide=wide,
         inside=inside,
         internal=internal,
+        handler=handler,
         outside=handler if gate is None else GuardedHandler(handler, gate),
     )
 

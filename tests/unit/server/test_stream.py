@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Callable, Mapping
 
 import pytest
-from interlock.errors import DeadlineExceeded, InvalidInput, ModelNotFound, TooLarge
+from interlock.errors import DeadlineExceeded, Draining, InvalidInput, ModelNotFound, TooLarge
 from interlock.protocols.open_inference_pb2 import ModelInferRequest, ModelInferResponse, ModelStreamInferResponse
 from interlock_server.front.seam import Call
 from interlock_server.settings import Settings
@@ -125,6 +125,26 @@ def test_a_caller_that_wants_a_status_gets_what_came_before_and_then_the_status(
     call.say(request("d"))
     call.stop()
     assert (call.ended, len(inference.calls)) == (1, 3)
+
+
+def test_a_stop_ends_streams_once_what_they_asked_is_answered(inference: Inference) -> None:
+    streams = StreamInference(inference.start, Settings.load({}, None))
+    idle, busy, through, late = (RecordingConversation(METHOD, b"") for _ in range(4))
+    for call in (idle, busy, through):
+        streams.start(call)
+    busy.say(request("a"))
+    through.say(request("b"))
+    through.stop()
+    streams.drain()
+    streams.start(late)
+    assert isinstance(idle.error, Draining) and isinstance(late.error, Draining)
+    assert [busy.ended, through.ended] == [0, 0]
+    busy.say(request("c"))
+    inference.answer(0)
+    inference.answer(1)
+    assert ids(busy) == ["a"] and isinstance(busy.error, Draining)
+    assert ids(through) == ["b"] and through.ended == 1 and through.error is None
+    assert len(inference.calls) == 2
 
 
 def test_a_caller_that_leaves_takes_its_requests_along(open_stream: Open, inference: Inference) -> None:
