@@ -181,7 +181,8 @@ class Reader:
         for alias in self.aliases([model]):
             if alias.version == number:
                 live.add(alias.alias)
-                found.append(f"alias {alias.alias!r} points at it")
+                instead = f"promote another, or `interlock alias rm {model} {alias.alias}`"
+                found.append(f"alias {alias.alias!r} points at it ({instead})")
             elif number in alias.stack:
                 found.append(f"it is in the stack of alias {alias.alias!r}")
         for route in self.routes([model]):

@@ -333,7 +333,8 @@ def test_a_version_in_use_is_not_retired_and_the_refusal_names_every_use(desk: D
     with pytest.raises(VersionInUse) as caught:
         desk.retire(1)
     assert caught.value.facts["by"] == (
-        "alias 'canary' points at it; it is in the stack of alias 'stable'; it is pinned (`interlock unpin digits 1`)"
+        "alias 'canary' points at it (promote another, or `interlock alias rm digits canary`); "
+        "it is in the stack of alias 'stable'; it is pinned (`interlock unpin digits 1`)"
     )
 
 
