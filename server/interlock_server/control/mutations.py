@@ -21,6 +21,9 @@ from interlock_server.faults import opaque
 
 log = logging.getLogger("interlock.mutations")
 
+_SWITCHES = (Action.PROMOTE, Action.ROLLBACK)
+"""`Adoption` logs them, with how long they took."""
+
 Plan = TypeVar("Plan")
 
 Answer = str
@@ -144,6 +147,9 @@ class Mutations:
             return found.result()
         assert answer is not None
         self._metrics.mutation(attempt.action.value, "OK")
+        if attempt.action not in _SWITCHES:
+            about = {"model": attempt.model, "version": attempt.version or None, "actor": attempt.actor}
+            log.info("%s committed", attempt.action.value, extra={name: each for name, each in about.items() if each})
         return answer
 
     async def _refuse(self, attempt: Attempt, error: InterlockError) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from dataclasses import replace
 
@@ -69,6 +70,21 @@ async def test_a_refusal_by_the_domain_is_the_answer_to_its_key(rig: Rig) -> Non
     with pytest.raises(NothingToRollBack):
         await rig.switching.rollback(made, MutationOptions())
     assert (await rig.events()).count(("rollback", "NOTHING_TO_ROLL_BACK")) == 1
+
+
+async def test_a_change_that_was_made_is_a_line_of_the_log(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    await rig.add()
+    made = attempt(Action.PIN, version=1)
+
+    async def pin() -> str:
+        await rig.database.write(lambda registry: registry.pin(made))
+        return "{}"
+
+    with caplog.at_level(logging.INFO, "interlock.mutations"):
+        await rig.mutations.run(made, pin)
+    (line,) = [record for record in caplog.records if record.name == "interlock.mutations"]
+    assert line.message == "pin committed"
+    assert (line.__dict__["model"], line.__dict__["version"], line.__dict__["actor"]) == ("m", 1, "ada")
 
 
 async def test_a_failed_preparation_is_no_final_answer(rig: Rig) -> None:
