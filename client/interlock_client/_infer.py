@@ -236,9 +236,11 @@ def _micros(trailing: Mapping[str, str], key: str) -> float | None:
 
 def model_metadata(reply: pb.ModelMetadataResponse) -> ModelMetadata:
     """Read a model's metadata; raises InternalError where a datatype is unknown."""
-    version = reply.properties.get(VERSION_PROPERTY, reply.versions[0] if len(reply.versions) == 1 else "")
+    # Older servers had them where KServe has its own.
+    properties = {**reply.properties, **reply.interlock_properties}
+    version = properties.get(VERSION_PROPERTY, reply.versions[0] if len(reply.versions) == 1 else "")
     try:
-        optional = set(json.loads(reply.properties.get(OPTIONAL_PROPERTY, "[]")))
+        optional = set(json.loads(properties.get(OPTIONAL_PROPERTY, "[]")))
         inputs = tuple(map(_spec, reply.inputs))
         signature = Signature(
             tuple(spec for spec in inputs if spec.name not in optional),
@@ -252,7 +254,7 @@ def model_metadata(reply: pb.ModelMetadataResponse) -> ModelMetadata:
         versions=tuple(reply.versions),
         platform=reply.platform,
         signature=signature,
-        properties=dict(reply.properties),
+        properties=properties,
         version=int(version) if version.isascii() and version.isdigit() else None,
     )
 

@@ -100,7 +100,10 @@ class Rest:
 
     async def _model_metadata(self, request: Request) -> Response:
         asked = pb.ModelMetadataRequest(name=model_in(request), version=version_in(request))
-        return Json(plain(await self._calls.ask("ModelMetadata", asked, pb.ModelMetadataResponse)))
+        shown = plain(await self._calls.ask("ModelMetadata", asked, pb.ModelMetadataResponse))
+        # Over gRPC they are in a field of ours: where KServe has its own, MLServer has another type.
+        shown["properties"] = shown.pop("interlock_properties")
+        return Json(shown)
 
     async def _model_ready(self, request: Request) -> Response:
         asked = pb.ModelReadyRequest(name=model_in(request), version=version_in(request))

@@ -32,7 +32,7 @@ def model_metadata(resolved: Resolved, versions: Sequence[int]) -> pb.ModelMetad
         platform=PLATFORM,
         inputs=[_tensor(each) for each in (*spec.signature.inputs, *spec.signature.optional)],
         outputs=[_tensor(each) for each in spec.signature.outputs],
-        properties={
+        interlock_properties={
             **_facts(resolved),
             "interlock.max_batch_size": str(batch_limit(spec)),
             # The protocol's metadata cannot say that an input may be left out.

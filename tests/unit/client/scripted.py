@@ -109,7 +109,7 @@ class ScriptedServer:
 
 def describe(name: str, signature: Signature, version: int) -> oip.ModelMetadataResponse:
     reply = oip.ModelMetadataResponse(name=name, versions=[str(version)], platform="onnxruntime_onnx")
-    reply.properties["interlock.version"] = str(version)
+    reply.interlock_properties["interlock.version"] = str(version)
     for side, specs in ((reply.inputs, signature.inputs), (reply.outputs, signature.outputs)):
         for spec in specs:
             side.add(

@@ -36,7 +36,7 @@ class Server:
         if call.method == "ModelMetadata":
             found = describe("m", self.signature, self.version)
             if not self.property_version:
-                del found.properties["interlock.version"], found.versions[:]
+                del found.interlock_properties["interlock.version"], found.versions[:]
             return found
         wanted = self.signature.inputs[0].dtype.value
         if pb.ModelInferRequest.FromString(call.request).inputs[0].datatype != wanted:

@@ -205,12 +205,13 @@ def test_metadata_describes_the_version_that_a_ref_means(catalog: Catalog, ask: 
     assert list(found.versions) == ["1", "2", "10"]
     assert (found.name, found.platform, found.inputs[0].datatype) == ("m", "onnx_onnxv1", "FP32")
     assert list(found.inputs[0].shape) == [-1, 2]
-    assert found.properties["interlock.version"] == "2"
-    assert found.properties["interlock.digest"] == specs[1].digest
+    assert not found.properties, "MLServer's clients cannot read them"
+    assert found.interlock_properties["interlock.version"] == "2"
+    assert found.interlock_properties["interlock.digest"] == specs[1].digest
 
     def loaded_from() -> str:
         reply = ask(SERVICE + "ModelMetadata", pb.ModelMetadataRequest(name="m").SerializeToString()).reply
-        return pb.ModelMetadataResponse.FromString(reply or b"").properties["interlock.loaded_from"]
+        return pb.ModelMetadataResponse.FromString(reply or b"").interlock_properties["interlock.loaded_from"]
 
     eventually(lambda: loaded_from() == "artifact", "it is loaded")
 
