@@ -7,19 +7,19 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 
 import click
 import grpc
 import onnx
 import onnxruntime
-from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from tests.conformance.backend.cases import Case, every_case
 from tests.conformance.backend.direct import Exchange, NotAsked, exchanges
 from tests.conformance.backend.wire import Asked, ask
+from tests.progress import progress
 from tests.screen import screen
 from tests.server import Server
 
@@ -43,8 +43,8 @@ def main(part: str, match: str) -> None:
     problems = [each for each in asked if each.problem]
     console = screen()
     console.print(_table(chosen, asked))
-    for (kind, why), count in sorted(left_out.items()):
-        console.print(f"left out: {count:4} {kind}: {why}", highlight=False, markup=False)
+    for (kind, why), cases in sorted(left_out.items()):
+        console.print(f"left out: {cases:4} {kind}: {why}", highlight=False, markup=False)
     console.print(
         f"{len(asked)} models in {time.monotonic() - started:.0f} s; onnx {onnx.__version__}, "
         f"ONNX Runtime {onnxruntime.__version__}"
@@ -60,10 +60,10 @@ def _ask(work: Sequence[tuple[Case, Sequence[Exchange]]]) -> list[Asked]:
         Server(Path(folder) / "data", "--providers", "cpu") as server,
         server.admin() as admin,
         grpc.insecure_channel(server.grpc) as channel,
-        Progress(console=Console(stderr=True)) as progress,
+        progress("through the wire", len(work), "cases") as tell,
     ):
-        task = progress.add_task("through the wire", total=len(work))
-        return ask(work, admin, channel, Path(folder), lambda: progress.advance(task))
+        done = count(1)
+        return ask(work, admin, channel, Path(folder), lambda: tell(next(done)))
 
 
 def _table(chosen: Sequence[Case], asked: Sequence[Asked]) -> Table:
