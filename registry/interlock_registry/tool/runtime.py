@@ -222,8 +222,9 @@ def _dim(dim: int | str | None) -> Dim:
 
 
 def _feed(spec: TensorSpec, array: Array, all_ort_values: bool) -> Any:
+    # np.ascontiguousarray would give a scalar a dimension.
     if spec.dtype is DType.BF16:
-        return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(np.ascontiguousarray(array), TensorProto.BFLOAT16)
+        return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(np.asarray(array, order="C"), TensorProto.BFLOAT16)
     if spec.dtype is DType.BYTES:
         # ONNX Runtime would take a bytes object as the text of its repr.
         texts = [item.decode() if isinstance(item, bytes) else str(item) for item in array.ravel().tolist()]
@@ -231,7 +232,7 @@ def _feed(spec: TensorSpec, array: Array, all_ort_values: bool) -> Any:
         decoded[:] = texts
         return decoded.reshape(array.shape)
     array = np.asarray(array, dtype=spec.dtype.numpy)
-    return ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array)) if all_ort_values else array
+    return ort.OrtValue.ortvalue_from_numpy(np.asarray(array, order="C")) if all_ort_values else array
 
 
 def _fetch(value: Any) -> Array:

@@ -117,7 +117,7 @@ class Session:
         given = [*zip(self._signature.inputs, inputs, strict=True)]
         given += [(self._optional[name], array) for name, array in optional.items()]
         feed = {
-            spec.name: ort.OrtValue.ortvalue_from_numpy_with_onnx_type(np.ascontiguousarray(array), _BFLOAT16)
+            spec.name: ort.OrtValue.ortvalue_from_numpy_with_onnx_type(_in_order(array), _BFLOAT16)
             if spec.dtype is DType.BF16
             else ort.OrtValue.ortvalue_from_numpy(array)
             for spec, array in given
@@ -207,7 +207,7 @@ class RecordedSession(Session):
                 self._buffers[key] = self._bind(inputs, outputs)
             return outputs
         for buffer, array in zip(found.inputs, inputs, strict=True):
-            buffer.update_inplace(np.ascontiguousarray(array))
+            buffer.update_inplace(_in_order(array))
         self._session.run_with_iobinding(found.binding, run.options)
         # On the CPU this is a view of the buffer, which the next run writes to.
         return [np.array(buffer.numpy()) for buffer in found.outputs]
@@ -235,6 +235,11 @@ _GRAPH_ENTRY: Final = "gpu_graph_id"
 _NO_GRAPH: Final = "-1"
 _BFLOAT16: Final = 16
 """TensorProto.BFLOAT16."""
+
+
+def _in_order(array: Array) -> Array:
+    """Return an array whose elements lie one after the other; `np.ascontiguousarray` gives a scalar a dimension."""
+    return np.asarray(array, order="C")
 
 
 def _bf16_bits(value: ort.OrtValue) -> Array:

@@ -158,6 +158,16 @@ CASES: list[tuple[DType, Array]] = [
 ]
 
 
+@pytest.mark.parametrize("dtype", list(DType))
+def test_a_scalar_of_every_datatype_comes_through_a_session_as_one(
+    engine: Engine, tmp_path: Path, dtype: DType
+) -> None:
+    spec = version_spec(tmp_path, content=models.identity(dtype, ()), said=signature(dtype, ()))
+    array = np.array("grüße", object) if dtype is DType.BYTES else np.array(1, dtype.numpy)
+    (output,) = engine.load(spec.graph_path, spec.signature).run([array], Run())
+    assert output.shape == () and output == array
+
+
 @pytest.mark.parametrize(("dtype", "array"), CASES, ids=[dtype.value for dtype, _ in CASES])
 def test_every_datatype_passes_its_golden_check_and_comes_through_a_session(
     engine: Engine, tmp_path: Path, dtype: DType, array: Array

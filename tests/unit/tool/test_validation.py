@@ -198,6 +198,25 @@ def test_every_datatype_of_the_protocol_is_loaded_run_and_compared(tmp_path: Pat
     assert report.proven and report.joinable and report.max_abs == 0
 
 
+@pytest.mark.parametrize("dtype", list(DType))
+def test_a_scalar_of_every_datatype_is_loaded_run_and_compared(tmp_path: Path, dtype: DType) -> None:
+    array = np.array(b"\xc3\xa9", object) if dtype is DType.BYTES else np.array(1, dtype.numpy)
+    golden = models.golden_file(
+        tmp_path / "g.npz", [({"x": array}, {"y": array})], dtypes={"in/x": dtype, "out/y": dtype}
+    )
+    report = check(tmp_path, models.identity(dtype, ()), golden)
+    assert report.signature.inputs == (TensorSpec("x", dtype, ()),)
+    assert report.proven and report.max_abs == 0
+
+
+def test_a_scalar_stays_one_where_bfloat16_comes_out(tmp_path: Path) -> None:
+    node = helper.make_node("Cast", ["x"], ["y"], to=TensorProto.BFLOAT16)
+    model = models.build([node], [models.value("x", DType.FP32, ())], [models.value("y", DType.BF16, ())])
+    sample = ({"x": np.array(1, np.float32)}, {"y": np.array(0x3F80, np.uint16)})
+    dtypes = {"in/x": DType.FP32, "out/y": DType.BF16}
+    assert check(tmp_path, model, models.golden_file(tmp_path / "g.npz", [sample], dtypes=dtypes)).proven
+
+
 @pytest.mark.parametrize("kind", [TensorProto.COMPLEX64, TensorProto.FLOAT8E4M3FN, TensorProto.INT4])
 def test_datatypes_that_the_protocol_lacks_are_refused_by_name(tmp_path: Path, kind: int) -> None:
     node = helper.make_node("Shape", ["x"], ["y"])
